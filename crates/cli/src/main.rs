@@ -1,0 +1,3 @@
+//! The `flatview` command.
+
+fn main() {}

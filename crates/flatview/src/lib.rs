@@ -1,1 +1,60 @@
-//! The memory system of a machine.
+//! The memory system of a machine, as QEMU's memory regions mean it.
+//!
+//! A machine's memory is a tree of *regions*: RAM, ROM, MMIO with read and write callbacks, containers, aliases;
+//! they overlap, with priorities. *Address spaces* look at the tree through *flat views*: disjoint ranges, each with
+//! the one region that answers there. Flat views are immutable and are replaced when the tree changes, so accesses
+//! take no lock.
+//!
+//! ```
+//! use flatview::{Be, Endianness, Memory, Ops, RamBlock, Region};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let memory = Memory::new(Endianness::Big);
+//! let ram = memory.add(Region::ram("ram", RamBlock::anonymous("ram", 64 << 10)?))?;
+//! let uart = memory.add(Region::io("uart", 8, Ops::new().read(|_| Ok(0x60)).write(|_, _| Ok(()))))?;
+//! memory.update(|t| {
+//!     t.map(memory.system(), 0, ram)?;
+//!     t.map_overlap(memory.system(), 0x3f8, uart, 1) // over the RAM
+//! })?;
+//!
+//! let reader = memory.memory_space().reader();
+//! reader.store::<Be, u32>(0x100, 0x1234_5678)?;
+//! assert_eq!(reader.load::<Be, u16>(0x100)?, 0x1234);
+//! assert_eq!(reader.load::<Be, u8>(0x3fd)?, 0x60);
+//! assert!(reader.load::<Be, u32>(0x10_0000).is_err()); // nothing answers there
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Where things are:
+//! - [`Memory`], [`Transaction`], [`Region`]: building and changing the map; [`RamBlock`]: the host memory of RAM;
+//! - [`AddressSpace`], [`Reader`], [`Port`]: accessing it; [`MmioOps`], [`Ops`], [`Access`]: being accessed;
+//! - [`FlatView`], [`FlatRange`], [`visibility`]: seeing what it is.
+
+mod access;
+mod commit;
+mod error;
+mod id;
+mod memory;
+mod mmio;
+mod order;
+mod publish;
+mod ram;
+mod render;
+mod span;
+mod topology;
+mod view;
+pub mod visibility;
+
+pub use access::{Access, MemTxAttrs, Port, Reader};
+pub use error::{InUse, MemTxError, MemTxResult, MemoryError, Reason};
+pub use id::{RegionId, SpaceId};
+pub use memory::{
+    AccessLog, AddressSpace, InvalidAccess, Limits, Memory, MemoryBuilder, Section, Transaction, WeakMemory,
+};
+pub use mmio::{AccessRules, MmioOps, Ops};
+pub use order::{Be, ByteOrder, DeviceEndian, Endianness, Le, Value};
+pub use ram::{HostBuffer, HostPtr, RamBlock, RamBlockInfo, RamError, Share};
+pub use span::WHOLE;
+pub use topology::{IntoOps, Owner, Region, RegionInfo, RegionType};
+pub use view::{FlatRange, FlatView, ViewShape};

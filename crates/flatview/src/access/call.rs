@@ -1,0 +1,150 @@
+//! What a callback gets to know about the access it serves.
+
+use std::cell::Cell;
+use std::fmt;
+
+use super::{MemTxAttrs, Port, Reader};
+use crate::topology::{Body, Owner};
+use crate::{AddressSpace, MemTxError, Reason, RegionId, SpaceId};
+
+thread_local! {
+    /// Device callbacks this thread is in, of any memory.
+    static CALLBACKS: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Whether this thread is in a device callback.
+pub(crate) fn in_callback() -> bool {
+    CALLBACKS.get() > 0
+}
+
+/// Counts a callback while it runs, also when it panics.
+pub(super) struct InCallback;
+
+impl InCallback {
+    #[inline]
+    pub fn enter() -> Self {
+        CALLBACKS.set(CALLBACKS.get() + 1);
+        Self
+    }
+}
+
+impl Drop for InCallback {
+    #[inline]
+    fn drop(&mut self) {
+        CALLBACKS.set(CALLBACKS.get().saturating_sub(1));
+    }
+}
+
+/// One access to a device, as its callback sees it: what is asked for, who asks, and the chain it is part of.
+pub struct Access<'a> {
+    pub(super) reader: &'a Reader,
+    pub(super) outer: Option<&'a Access<'a>>,
+    pub(super) body: &'a Body,
+    pub(super) space: SpaceId,
+    pub(super) address: u64,
+    pub(super) offset: u64,
+    pub(super) size: u32,
+    pub(super) write: bool,
+    pub(super) attrs: MemTxAttrs,
+    pub(super) depth: u32,
+}
+
+impl fmt::Debug for Access<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = if self.write { "write" } else { "read" };
+        write!(f, "Access({what} {} of {:?} at {:#x})", self.size, self.body.name, self.offset)
+    }
+}
+
+impl<'a> Access<'a> {
+    /// How deep accesses may nest through callbacks that access memory.
+    pub const MAX_DEPTH: u32 = 32;
+
+    /// Offset in the region, in bytes.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Size in bytes: 1, 2, 4 or 8.
+    #[must_use]
+    pub fn size(&self) -> u32 {
+        self.size
+    }
+
+    /// Whether it is a write.
+    #[must_use]
+    pub fn is_write(&self) -> bool {
+        self.write
+    }
+
+    /// Who asks, and how.
+    #[must_use]
+    pub fn attrs(&self) -> MemTxAttrs {
+        self.attrs
+    }
+
+    /// The address in the space the access came through. For a piece of a split access, the piece's.
+    #[must_use]
+    pub fn address(&self) -> u64 {
+        self.address
+    }
+
+    /// The space the access came through.
+    #[must_use]
+    pub fn space(&self) -> SpaceId {
+        self.space
+    }
+
+    /// The region that is accessed.
+    #[must_use]
+    pub fn region(&self) -> RegionId {
+        self.body.id
+    }
+
+    /// How many accesses this one is nested in.
+    #[must_use]
+    pub fn depth(&self) -> u32 {
+        self.depth
+    }
+
+    /// The same access, at other offsets of the region: a piece of it.
+    pub(super) fn piece(&self, offset: u64, size: u32) -> Self {
+        let address = self.address.wrapping_add(offset.wrapping_sub(self.offset));
+        Access { offset, size, address, ..*self }
+    }
+
+    /// Memory as seen in a space, for a device that accesses memory while it is accessed: DMA, bridges, forwarding.
+    ///
+    /// The view the device is accessed in stays as it is; what it accesses through the port is the newest map. The
+    /// accesses are part of this chain: a device that is already in it is not entered again.
+    #[must_use]
+    pub fn port<'b>(&'b self, space: &'b AddressSpace) -> Port<'b> {
+        Port::nested(self.reader, space, self.attrs, self)
+    }
+
+    /// Refuses an access that goes too deep or enters a device again. Regions without a device as owner, and those
+    /// that opted out, are not guarded.
+    pub(super) fn admitted(&self) -> Result<(), MemTxError> {
+        if self.depth >= Self::MAX_DEPTH {
+            return Err(MemTxError::refused(Reason::TooDeep));
+        }
+        let Some(owner) = self.body.guarded_by() else {
+            return Ok(());
+        };
+        let mut at = self.outer;
+        while let Some(access) = at {
+            if access.body.guarded_by() == Some(owner) {
+                return Err(MemTxError::refused(Reason::Reentry));
+            }
+            at = access.outer;
+        }
+        Ok(())
+    }
+
+    /// The device whose callback this is.
+    #[must_use]
+    pub fn owner(&self) -> Option<&'a Owner> {
+        self.body.owner.as_ref()
+    }
+}

@@ -1,0 +1,165 @@
+//! The rules by which an access becomes callbacks (QEMU: `memory_region_dispatch_read`, `…_write`).
+//!
+//! In order: is the access taken (`accepts`, alignment, size); may the device be entered; then one callback, several
+//! (the access is larger than the device implements), or one that is wider than the access. Values are in the
+//! device's byte order here: the bytes in ascending address order, read in that order.
+
+use super::Access;
+use super::call::InCallback;
+use crate::error::join;
+use crate::memory::{InvalidAccess, writing};
+use crate::order::low_mask;
+use crate::{Endianness, MemTxError, MmioOps, Reason};
+
+impl Access<'_> {
+    /// Whether the device takes the access; what comes back is told in the log too.
+    fn taken(&self) -> Result<&dyn MmioOps, MemTxError> {
+        let reason = match self.body.kind.ops() {
+            None => Reason::Rejected,
+            Some(_) if writing() => Reason::InsideUpdate,
+            Some(ops) => {
+                let rules = &self.body.rules;
+                let accepts = {
+                    let _running = InCallback::enter();
+                    ops.accepts(self)
+                };
+                if !accepts {
+                    Reason::Rejected
+                } else if !rules.takes_unaligned() && self.offset & u64::from(self.size - 1) != 0 {
+                    Reason::Unaligned
+                } else {
+                    match rules.valid_sizes() {
+                        Some((min, max)) if self.size < min || self.size > max => {
+                            Reason::InvalidSize { min, max }
+                        }
+                        _ => return self.admitted().map(|()| ops).inspect_err(|e| self.tell_blocked(*e)),
+                    }
+                }
+            }
+        };
+        Err(self.refused(reason))
+    }
+
+    /// Refuses the access and tells the log.
+    #[cold]
+    pub(super) fn refused(&self, reason: Reason) -> MemTxError {
+        if let Some(log) = &*self.reader.memory.log.load() {
+            let region = Some(&*self.body.name);
+            log.invalid(&InvalidAccess {
+                write: self.write,
+                addr: self.offset,
+                size: self.size,
+                region,
+                reason,
+            });
+        }
+        MemTxError::refused(reason)
+    }
+
+    #[cold]
+    fn tell_blocked(&self, error: MemTxError) {
+        if error.reason() == Reason::Reentry {
+            self.reader.memory.reentries.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            if let Some(log) = &*self.reader.memory.log.load() {
+                log.reentry(&self.body.name, self.offset);
+            }
+        }
+    }
+
+    /// Reads through the callbacks; the value is in the device's order. What fails reads as 0.
+    pub(super) fn dispatch_read(&self) -> (u64, Result<(), MemTxError>) {
+        let ops = match self.taken() {
+            Ok(ops) => ops,
+            Err(e) => return (0, Err(e)),
+        };
+        let mut value = 0;
+        let mut result = Ok(());
+        self.for_each_call(|call, shift, wide| {
+            let _running = InCallback::enter();
+            match ops.read(call) {
+                Ok(got) => value |= shifted(got & low_mask(call.size), shift),
+                Err(e) => result = join(result, Err(e)),
+            }
+            let _ = wide;
+        });
+        (value & low_mask(self.size), result)
+    }
+
+    /// Writes `value` (in the device's order) through the callbacks.
+    pub(super) fn dispatch_write(&self, value: u64) -> Result<(), MemTxError> {
+        let ops = self.taken()?;
+        let mut result = Ok(());
+        self.for_each_call(|call, shift, wide| {
+            let _running = InCallback::enter();
+            let mut part = shifted(value, -shift) & low_mask(call.size);
+            if let Some(kept) = wide {
+                // A piece of an unaligned access, narrower than the device implements: the rest of the word stays.
+                match ops.read(call) {
+                    Ok(old) => part = (part & kept) | (old & low_mask(call.size) & !kept),
+                    Err(e) => {
+                        result = join(result, Err(e));
+                        return;
+                    }
+                }
+            }
+            result = join(result, ops.write(call, part));
+        });
+        result
+    }
+
+    /// Calls `f` for each callback the access becomes: with the callback's access, the bits by which its value is
+    /// shifted in the whole one (negative: the callback's value is the wider), and, for a piece that a wider word
+    /// contains, the mask of the piece in that word.
+    fn for_each_call(&self, mut f: impl FnMut(&Access<'_>, i32, Option<u64>)) {
+        let rules = &self.body.rules;
+        let little = self.body.order == Endianness::Little;
+        let call_size = rules.call_size(self.size);
+        let unaligned = self.offset & u64::from(self.size - 1) != 0;
+        if unaligned && !rules.calls_unaligned() {
+            return self.for_each_aligned_call(f);
+        }
+        if call_size == self.size {
+            return f(self, 0, None);
+        }
+        for at in (0..self.size).step_by(call_size as usize) {
+            // QEMU: the callback of a widened access gets the access's own offset, aligned or not.
+            let from_low = if little { at as i32 } else { self.size as i32 - call_size as i32 - at as i32 };
+            f(&self.piece(self.offset.wrapping_add(u64::from(at)), call_size), from_low * 8, None);
+        }
+    }
+
+    /// An unaligned access to a device that does not implement them (QEMU ignores `impl.unaligned`: a deviation of
+    /// ours): naturally aligned pieces, in ascending order. A piece narrower than the device implements becomes an
+    /// access of the aligned word that contains it, and a write keeps the rest of that word.
+    fn for_each_aligned_call(&self, mut f: impl FnMut(&Access<'_>, i32, Option<u64>)) {
+        let rules = &self.body.rules;
+        let little = self.body.order == Endianness::Little;
+        let mut at = 0;
+        while at < self.size {
+            let offset = self.offset.wrapping_add(u64::from(at));
+            let aligned = 1 << offset.trailing_zeros().min(3);
+            let mut piece = rules.call_size(8).min(aligned);
+            while piece > self.size - at {
+                piece /= 2;
+            }
+            let word = rules.call_size(piece);
+            let word_at = offset & !u64::from(word - 1);
+            let inside = (offset - word_at) as i32;
+            // Where the piece stands in the whole value, and in the word, counted in bytes from the low end.
+            let (in_value, in_word) = if little {
+                (at as i32, inside)
+            } else {
+                ((self.size - at - piece) as i32, word as i32 - inside - piece as i32)
+            };
+            let wide = (word != piece).then(|| low_mask(piece) << (8 * in_word));
+            f(&self.piece(word_at, word), (in_value - in_word) * 8, wide);
+            at += piece;
+        }
+    }
+}
+
+/// `v << by`, or `v >> -by`; bits that fall out are lost.
+fn shifted(v: u64, by: i32) -> u64 {
+    let n = by.unsigned_abs();
+    if by >= 0 { v.checked_shl(n).unwrap_or(0) } else { v.checked_shr(n).unwrap_or(0) }
+}

@@ -1,0 +1,410 @@
+//! The four entry points.
+
+use std::fmt;
+
+use super::reader::PinnedView;
+use super::{Access, MemTxAttrs, Reader};
+use crate::error::join;
+use crate::memory::{InvalidAccess, SpaceInner};
+use crate::order::{put_value, reorder, value_of};
+use crate::topology::Kind;
+use crate::view::FlatRange;
+use crate::{AddressSpace, ByteOrder, Endianness, MemTxError, Reason, Value};
+
+/// Memory as one initiator sees it: a space, through a [`Reader`], with attributes.
+///
+/// Errors carry the address, the size and the region of the first part that failed, and the result bits of all.
+#[derive(Clone, Copy)]
+pub struct Port<'a> {
+    reader: &'a Reader,
+    space: &'a SpaceInner,
+    attrs: MemTxAttrs,
+    outer: Option<&'a Access<'a>>,
+}
+
+impl fmt::Debug for Port<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Port({:?}, {:?})", self.space.name, self.attrs)
+    }
+}
+
+/// A native value of `V::SIZE` bytes as it stands in memory, read in order `O`.
+fn from_memory<O: ByteOrder, V: Value>(v: V) -> V {
+    let native = if cfg!(target_endian = "little") { Endianness::Little } else { Endianness::Big };
+    V::narrow(reorder(v.widen(), V::SIZE, native, O::ORDER))
+}
+
+impl<'a> Port<'a> {
+    pub(super) fn outermost(reader: &'a Reader, attrs: MemTxAttrs) -> Self {
+        Self { reader, space: &reader.space, attrs, outer: None }
+    }
+
+    pub(super) fn nested(
+        reader: &'a Reader,
+        space: &'a AddressSpace,
+        attrs: MemTxAttrs,
+        outer: &'a Access<'a>,
+    ) -> Self {
+        Self { reader, space: &space.inner, attrs, outer: Some(outer) }
+    }
+
+    /// The same with other attributes.
+    #[must_use]
+    pub fn with_attrs(self, attrs: MemTxAttrs) -> Self {
+        Self { attrs, ..self }
+    }
+
+    fn access<'b>(&'b self, range: &'b FlatRange, address: u64, size: u32, write: bool) -> Access<'b>
+    where
+        'a: 'b,
+    {
+        Access {
+            reader: self.reader,
+            outer: self.outer,
+            body: &range.body,
+            space: self.space.id,
+            address,
+            offset: range.offset_of(address),
+            size,
+            write,
+            attrs: self.attrs,
+            depth: self.outer.map_or(0, |o| o.depth() + 1),
+        }
+    }
+
+    /// What nothing answers, told in the log.
+    #[cold]
+    fn unassigned(&self, addr: u64, size: u32, write: bool) -> MemTxError {
+        let reason = Reason::Rejected;
+        if let Some(log) = &*self.reader.memory.log.load() {
+            log.invalid(&InvalidAccess { write, addr, size, region: None, reason });
+        }
+        MemTxError::refused(reason).at(addr, size, None)
+    }
+
+    // Exact.
+
+    /// One read of `V`, as it is or not at all (QEMU: `address_space_ldl_le` and its kin). RAM at any alignment;
+    /// a device if its rules take the access. A value that reaches past the end of its RAM is a decode error.
+    ///
+    /// # Errors
+    /// [`MemTxError`]: nothing answers there, the device refuses the size or alignment, or fails.
+    #[inline]
+    pub fn load<O: ByteOrder, V: Value>(&self, addr: u64) -> Result<V, MemTxError> {
+        let view = self.reader.pin(self.space)?;
+        if let Some(v) = view.memo().and_then(|r| load_ram::<V>(r, addr)) {
+            return Ok(from_memory::<O, V>(v));
+        }
+        self.load_slow::<O, V>(&view, addr)
+    }
+
+    fn load_slow<O: ByteOrder, V: Value>(&self, view: &PinnedView<'_>, addr: u64) -> Result<V, MemTxError> {
+        let Some(range) = view.remember(|v| v.lookup(addr)) else {
+            return Err(self.unassigned(addr, V::SIZE, false));
+        };
+        if let Some(v) = load_ram::<V>(range, addr) {
+            return Ok(from_memory::<O, V>(v));
+        }
+        let (value, result) = self.call_read(range, addr, V::SIZE);
+        result.map(|()| V::narrow(reorder(value, V::SIZE, range.body.order, O::ORDER)))
+    }
+
+    /// One write of `V`, as it is or not at all (QEMU: `address_space_stl_le` and its kin).
+    ///
+    /// # Errors
+    /// As [`load`](Self::load); ROM is a decode error.
+    #[inline]
+    pub fn store<O: ByteOrder, V: Value>(&self, addr: u64, value: V) -> Result<(), MemTxError> {
+        let view = self.reader.pin(self.space)?;
+        let native = from_memory::<O, V>(value);
+        if view.memo().and_then(|r| store_ram(r, addr, native)).is_some() {
+            return Ok(());
+        }
+        self.store_slow::<O, V>(&view, addr, value)
+    }
+
+    fn store_slow<O: ByteOrder, V: Value>(
+        &self,
+        view: &PinnedView<'_>,
+        addr: u64,
+        value: V,
+    ) -> Result<(), MemTxError> {
+        let Some(range) = view.remember(|v| v.lookup(addr)) else {
+            return Err(self.unassigned(addr, V::SIZE, true));
+        };
+        if store_ram(range, addr, from_memory::<O, V>(value)).is_some() {
+            return Ok(());
+        }
+        self.call_write(range, addr, V::SIZE, reorder(value.widen(), V::SIZE, O::ORDER, range.body.order))
+    }
+
+    /// A read through callbacks; the value is in the device's order, and 0 where it failed.
+    fn call_read(&self, range: &FlatRange, addr: u64, size: u32) -> (u64, Result<(), MemTxError>) {
+        let (value, result) = self.access(range, addr, size, false).dispatch_read();
+        (value, result.map_err(|e| e.at(addr, size, Some(range.region()))))
+    }
+
+    fn call_write(&self, range: &FlatRange, addr: u64, size: u32, value: u64) -> Result<(), MemTxError> {
+        let access = self.access(range, addr, size, true);
+        let result = match &range.body.kind {
+            // A read-only view of a device keeps writes from it.
+            _ if range.readonly() => Err(access.refused(Reason::Rejected)),
+            _ => access.dispatch_write(value),
+        };
+        result.map_err(|e| e.at(addr, size, Some(range.region())))
+    }
+
+    // Bus.
+
+    /// Reads any number of bytes, in as many pieces as those who answer need (QEMU: `address_space_read`).
+    ///
+    /// All pieces are tried; what fails reads as 0, so that after an error `out` still has what could be read.
+    ///
+    /// # Errors
+    /// [`MemTxError`] of the first piece that failed, with the result bits of all.
+    pub fn read(&self, addr: u64, out: &mut [u8]) -> Result<(), MemTxError> {
+        let mut result = Ok(());
+        let mut addr = addr;
+        let mut rest = out;
+        while !rest.is_empty() {
+            let view = self.reader.pin(self.space)?;
+            let range = self.range_at(&view, addr);
+            let (piece, memory) = self.bus_piece(range, addr, rest.len(), |r| r.readable_ram().is_some());
+            let (now, later) = std::mem::take(&mut rest).split_at_mut(piece);
+            let done = match range {
+                Some(range) if memory => {
+                    let copied = range.readable_ram().and_then(|ram| ram.read(addr - range.start, now));
+                    copied.ok_or(MemTxError::decode().at(addr, piece as u32, Some(range.region())))
+                }
+                _ if self.attrs.memory => {
+                    now.fill(0);
+                    Err(self.not_ram(range, addr, piece))
+                }
+                Some(range) => {
+                    let (value, result) = self.call_read(range, addr, piece as u32);
+                    put_value(value, range.body.order, now);
+                    result
+                }
+                None => {
+                    now.fill(0);
+                    Err(self.unassigned(addr, piece as u32, false))
+                }
+            };
+            result = join(result, done);
+            addr = addr.wrapping_add(piece as u64);
+            rest = later;
+        }
+        result
+    }
+
+    /// Writes any number of bytes, in as many pieces as those who answer need (QEMU: `address_space_write`). All
+    /// pieces are tried.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read); ROM is a decode error.
+    pub fn write(&self, addr: u64, bytes: &[u8]) -> Result<(), MemTxError> {
+        let mut result = Ok(());
+        let mut addr = addr;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let view = self.reader.pin(self.space)?;
+            let range = self.range_at(&view, addr);
+            let (piece, memory) = self.bus_piece(range, addr, rest.len(), |r| r.writable_ram().is_some());
+            let (now, later) = rest.split_at(piece);
+            let done = match range {
+                Some(range) if memory => {
+                    let copied = range.writable_ram().and_then(|ram| ram.write(addr - range.start, now));
+                    copied.ok_or(MemTxError::decode().at(addr, piece as u32, Some(range.region())))
+                }
+                _ if self.attrs.memory => Err(self.not_ram(range, addr, piece)),
+                Some(range) => self.call_write(range, addr, piece as u32, value_of(now, range.body.order)),
+                None => Err(self.unassigned(addr, piece as u32, true)),
+            };
+            result = join(result, done);
+            addr = addr.wrapping_add(piece as u64);
+            rest = later;
+        }
+        result
+    }
+
+    fn range_at<'v>(&self, view: &'v PinnedView<'_>, addr: u64) -> Option<&'v FlatRange> {
+        match view.memo() {
+            Some(range) if range.start <= addr && addr <= range.last => Some(range),
+            _ => view.remember(|v| v.lookup(addr)),
+        }
+    }
+
+    /// How much of `left` bytes the one who answers takes in one piece, and whether it is memory.
+    fn bus_piece(
+        &self,
+        range: Option<&FlatRange>,
+        addr: u64,
+        left: usize,
+        memory: impl Fn(&FlatRange) -> bool,
+    ) -> (usize, bool) {
+        if let Some(range) = range.filter(|r| memory(r)) {
+            return (usize::try_from(range.room(addr)).map_or(left, |room| room.min(left)), true);
+        }
+        // A piece may reach past the end of a device's range: QEMU gives it to the device whole.
+        let (offset, max, unaligned) = match range {
+            Some(r) => (r.offset_of(addr), r.body.rules.bus_max(), r.body.rules.calls_unaligned()),
+            None => (addr, 4, false),
+        };
+        let aligned = if unaligned || offset == 0 { u64::MAX } else { offset & offset.wrapping_neg() };
+        let most = u64::from(max).min(aligned).min(left as u64).max(1);
+        (1 << most.ilog2(), false)
+    }
+
+    #[cold]
+    fn not_ram(&self, range: Option<&FlatRange>, addr: u64, size: usize) -> MemTxError {
+        MemTxError::refused(Reason::NotRam).at(addr, size as u32, range.map(FlatRange::region))
+    }
+
+    // CPU.
+
+    /// A CPU's load: as [`load`](Self::load), but what is not aligned and not wholly in one RAM becomes two aligned
+    /// loads of the same size, as in QEMU 7.2's TCG.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load). What a CPU makes of it (nothing, an exception) is the board's choice.
+    pub fn cpu_load<O: ByteOrder, V: Value>(&self, addr: u64) -> Result<V, MemTxError> {
+        let size = u64::from(V::SIZE);
+        let past = addr & (size - 1);
+        if past == 0 {
+            return self.load::<O, V>(addr);
+        }
+        {
+            let view = self.reader.pin(self.space)?;
+            if let Some(v) = self.range_at(&view, addr).and_then(|r| load_ram::<V>(r, addr)) {
+                return Ok(from_memory::<O, V>(v));
+            }
+        }
+        let first = self.load::<O, V>(addr - past)?.widen();
+        let second = self.load::<O, V>((addr - past).wrapping_add(size))?.widen();
+        let (by, rest) = (8 * past as u32, 8 * (size - past) as u32);
+        let value = match O::ORDER {
+            Endianness::Little => (first >> by) | (second << rest),
+            Endianness::Big => (first << by) | (second >> rest),
+        };
+        Ok(V::narrow(value))
+    }
+
+    /// A CPU's store: as [`store`](Self::store), but what is not aligned and not wholly in one RAM becomes stores of
+    /// bytes, as in QEMU 7.2's TCG, and a store to ROM is dropped.
+    ///
+    /// # Errors
+    /// As [`store`](Self::store), apart from ROM.
+    pub fn cpu_store<O: ByteOrder, V: Value>(&self, addr: u64, value: V) -> Result<(), MemTxError> {
+        let past = addr & (u64::from(V::SIZE) - 1);
+        {
+            let view = self.reader.pin(self.space)?;
+            if let Some(range) = self.range_at(&view, addr) {
+                if store_ram(range, addr, from_memory::<O, V>(value)).is_some() {
+                    return Ok(());
+                }
+                let rom =
+                    range.ram.is_some() && (range.readonly() || matches!(range.body.kind, Kind::Ram { .. }));
+                if rom && range.room(addr) >= u64::from(V::SIZE) {
+                    return Ok(());
+                }
+            }
+        }
+        if past == 0 {
+            return self.store::<O, V>(addr, value);
+        }
+        let mut bytes = [0; 8];
+        let bytes = bytes.get_mut(..V::SIZE as usize).unwrap_or_default();
+        put_value(value.widen(), O::ORDER, bytes);
+        let mut result = Ok(());
+        for (i, byte) in (0_u64..).zip(bytes.iter()) {
+            result = join(result, self.cpu_store::<O, u8>(addr.wrapping_add(i), *byte));
+        }
+        result
+    }
+
+    // Debug.
+
+    /// Reads without side effects: RAM and ROM, and of devices what they can tell by
+    /// [`MmioOps::peek`](crate::MmioOps::peek). What cannot be told reads as 0.
+    ///
+    /// # Errors
+    /// [`MemTxError`] of the first piece that could not be read; its [`region`](MemTxError::region) names who
+    /// would have answered.
+    pub fn peek(&self, addr: u64, out: &mut [u8]) -> Result<(), MemTxError> {
+        let view = self.reader.pin(self.space)?;
+        let mut result = Ok(());
+        let mut addr = addr;
+        let mut rest = out;
+        while !rest.is_empty() {
+            let range = view.lookup(addr);
+            let (piece, _) = self.bus_piece(range, addr, rest.len(), |r| r.ram.is_some());
+            let (now, later) = std::mem::take(&mut rest).split_at_mut(piece);
+            let known = range.and_then(|range| {
+                let from_ram =
+                    |now: &mut [u8]| range.ram.as_ref().and_then(|ram| ram.read(addr - range.start, now));
+                if range.is_ram_backed() {
+                    return from_ram(now);
+                }
+                // A ROM device that answers through callbacks says what it would answer, or else what it stores.
+                let size = u32::try_from(piece).ok().filter(|n| matches!(n, 1 | 2 | 4 | 8));
+                let ops = range.body.kind.ops();
+                let peeked = ops.zip(size).and_then(|(ops, n)| ops.peek(range.offset_of(addr), n));
+                match peeked {
+                    Some(value) => {
+                        put_value(value, range.body.order, now);
+                        Some(())
+                    }
+                    None => from_ram(now),
+                }
+            });
+            if known.is_none() {
+                now.fill(0);
+                let reason = if range.is_some() { Reason::Unknown } else { Reason::Rejected };
+                let region = range.map(FlatRange::region);
+                result = join(result, Err(MemTxError::refused(reason).at(addr, piece as u32, region)));
+            }
+            addr = addr.wrapping_add(piece as u64);
+            rest = later;
+        }
+        result
+    }
+
+    /// Writes RAM and ROM, as loaders and debuggers do (QEMU: `address_space_write_rom`); devices are not touched.
+    ///
+    /// # Errors
+    /// [`MemTxError`] of the first piece that is not memory; the others are written.
+    pub fn poke(&self, addr: u64, bytes: &[u8]) -> Result<(), MemTxError> {
+        let view = self.reader.pin(self.space)?;
+        let mut result = Ok(());
+        let mut addr = addr;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let range = view.lookup(addr);
+            let writable = |r: &FlatRange| r.ram.as_ref().is_some_and(|ram| ram.block().is_writable());
+            let (piece, memory) = self.bus_piece(range, addr, rest.len(), writable);
+            let (now, later) = rest.split_at(piece);
+            let ram = range.filter(|_| memory).and_then(|r| Some((r, r.ram.as_ref()?)));
+            if ram.and_then(|(r, ram)| ram.write(addr - r.start, now)).is_none() {
+                let region = range.map(FlatRange::region);
+                result =
+                    join(result, Err(MemTxError::refused(Reason::Rejected).at(addr, piece as u32, region)));
+            }
+            addr = addr.wrapping_add(piece as u64);
+            rest = later;
+        }
+        result
+    }
+}
+
+/// The value at `addr` if it lies wholly in the memory of `range`.
+#[inline]
+fn load_ram<V: Value>(range: &FlatRange, addr: u64) -> Option<V> {
+    range.readable_ram()?.load::<V>(addr.checked_sub(range.start)?)
+}
+
+/// Stores a value if it lies wholly in the writable memory of `range`.
+#[inline]
+fn store_ram<V: Value>(range: &FlatRange, addr: u64, native: V) -> Option<()> {
+    let at = addr.checked_sub(range.start)?;
+    range.writable_ram()?.store(at, native)
+}

@@ -1,0 +1,187 @@
+//! A thread's way into memory.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::{MemTxAttrs, Port};
+use crate::memory::{Inner, SpaceInner};
+use crate::publish::{LANES, Lane, Pinned};
+use crate::view::{FlatRange, FlatView};
+use crate::{AddressSpace, ByteOrder, MemTxError, Reason, SpaceId, Value};
+
+type ViewLane = Lane<FlatView, FlatRange>;
+pub(super) type PinnedView<'a> = Pinned<'a, FlatView, FlatRange>;
+
+/// One thread's way into an address space.
+///
+/// While its view is current an access takes no lock, counts no reference, and writes nothing but its target. Each
+/// thread (each vCPU) has its own; it can be sent to another thread, but not shared. A thread that is about to block
+/// [parks](Self::park) it, so that replaced views can be freed.
+///
+/// The methods access with [`MemTxAttrs::UNSPECIFIED`]; [`port`](Self::port) takes others.
+pub struct Reader {
+    // Dropped before `memory`: lanes look into its views.
+    lanes: [(std::cell::Cell<Option<SpaceId>>, ViewLane); LANES],
+    hazards: Arc<crate::publish::Hazards<FlatView>>,
+    pub(super) space: Arc<SpaceInner>,
+    pub(super) memory: Arc<Inner>,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Reader({:?})", self.space.name)
+    }
+}
+
+impl Reader {
+    pub(crate) fn new(space: &AddressSpace) -> Self {
+        let memory = Arc::clone(&space.memory.0);
+        let hazards = memory.domain.register();
+        let lane = |i| (std::cell::Cell::new(None), Lane::new(i, Arc::clone(&hazards)));
+        let lanes = std::array::from_fn(lane);
+        Self { lanes, hazards, space: Arc::clone(&space.inner), memory }
+    }
+
+    /// The current view of the reader's own space or, inside a callback, of another; held while the guard lives.
+    #[inline]
+    pub(super) fn pin(&self, space: &SpaceInner) -> Result<PinnedView<'_>, MemTxError> {
+        let (own, lane) = &self.lanes[0];
+        if own.get() == Some(space.id)
+            && lane.is_current()
+            && let Some(pinned) = lane.pin()
+        {
+            return Ok(pinned);
+        }
+        self.pin_slow(space)
+    }
+
+    #[cold]
+    fn pin_slow(&self, space: &SpaceInner) -> Result<PinnedView<'_>, MemTxError> {
+        let slot_now = || space.slot.load_full();
+        // The first lane is for the reader's own space, so that its accesses find it at once.
+        let from = usize::from(space.id != self.space.id);
+        let mut usable = None;
+        for (id, lane) in self.lanes.iter().skip(from) {
+            if id.get() == Some(space.id) {
+                if lane.is_current()
+                    && let Some(pinned) = lane.pin()
+                {
+                    return Ok(pinned);
+                }
+                if !lane.is_pinned() {
+                    usable = Some((id, lane));
+                    break;
+                }
+            } else if usable.is_none() && !lane.is_pinned() && (id.get().is_none() || from == 1) {
+                usable = Some((id, lane));
+            }
+        }
+        let (id, lane) = usable.ok_or(MemTxError::refused(Reason::TooDeep))?;
+        id.set(Some(space.id));
+        if !lane.refresh(slot_now) {
+            return Err(MemTxError::refused(Reason::TooDeep));
+        }
+        if from == 0 {
+            self.let_go_of_old();
+        }
+        lane.pin().ok_or(MemTxError::refused(Reason::TooDeep))
+    }
+
+    /// Other lanes that are behind let go of their views: something was published, and they may be what keeps it.
+    fn let_go_of_old(&self) {
+        for (id, lane) in self.lanes.iter().skip(1) {
+            if !lane.is_pinned() && !lane.is_current() {
+                lane.park();
+                id.set(None);
+            }
+        }
+    }
+
+    /// Lets go of the views it looks at, so that they can be freed; the next access looks again. Called by a thread
+    /// that will not access memory for a while.
+    pub fn park(&mut self) {
+        for (id, lane) in &self.lanes {
+            lane.park();
+            id.set(None);
+        }
+    }
+
+    /// Access with these attributes.
+    #[must_use]
+    pub fn port(&self, attrs: MemTxAttrs) -> Port<'_> {
+        Port::outermost(self, attrs)
+    }
+
+    /// See [`Port::read`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn read(&self, addr: u64, out: &mut [u8]) -> Result<(), MemTxError> {
+        self.port(MemTxAttrs::UNSPECIFIED).read(addr, out)
+    }
+
+    /// See [`Port::write`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn write(&self, addr: u64, bytes: &[u8]) -> Result<(), MemTxError> {
+        self.port(MemTxAttrs::UNSPECIFIED).write(addr, bytes)
+    }
+
+    /// See [`Port::load`].
+    ///
+    /// # Errors
+    /// See there.
+    #[inline]
+    pub fn load<O: ByteOrder, V: Value>(&self, addr: u64) -> Result<V, MemTxError> {
+        self.port(MemTxAttrs::UNSPECIFIED).load::<O, V>(addr)
+    }
+
+    /// See [`Port::store`].
+    ///
+    /// # Errors
+    /// See there.
+    #[inline]
+    pub fn store<O: ByteOrder, V: Value>(&self, addr: u64, value: V) -> Result<(), MemTxError> {
+        self.port(MemTxAttrs::UNSPECIFIED).store::<O, V>(addr, value)
+    }
+
+    /// See [`Port::cpu_load`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn cpu_load<O: ByteOrder, V: Value>(&self, addr: u64) -> Result<V, MemTxError> {
+        self.port(MemTxAttrs::UNSPECIFIED).cpu_load::<O, V>(addr)
+    }
+
+    /// See [`Port::cpu_store`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn cpu_store<O: ByteOrder, V: Value>(&self, addr: u64, value: V) -> Result<(), MemTxError> {
+        self.port(MemTxAttrs::UNSPECIFIED).cpu_store::<O, V>(addr, value)
+    }
+
+    /// See [`Port::peek`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn peek(&self, addr: u64, out: &mut [u8]) -> Result<(), MemTxError> {
+        self.port(MemTxAttrs::UNSPECIFIED).peek(addr, out)
+    }
+
+    /// See [`Port::poke`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn poke(&self, addr: u64, bytes: &[u8]) -> Result<(), MemTxError> {
+        self.port(MemTxAttrs::UNSPECIFIED).poke(addr, bytes)
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.park();
+        self.memory.domain.unregister(&self.hazards);
+    }
+}

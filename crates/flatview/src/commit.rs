@@ -1,0 +1,180 @@
+//! From the places a transaction touched to new views.
+//!
+//! What it is: the walk from touched places up to the views that show them, the re-rendering of just those windows,
+//! and the splicing of the result into the old views. What it is not: locking or publishing.
+//!
+//! What must hold: the new view is the one that rendering the whole tree would give (tests compare them after every
+//! change); what a window does not cover is shared with the old view.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::render::{Budget, render};
+use crate::span::{Span, SpanSet};
+use crate::topology::{NONE, Topology};
+use crate::view::{FlatRange, FlatView};
+use crate::{MemoryError, RegionId};
+
+/// Where a walk from a space's root to its effective root goes next (QEMU: `memory_region_get_flatview_root`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// The view is rendered from here.
+    Here,
+    /// Nothing is enabled: the empty view.
+    Nothing,
+    /// To this region, which gives the same view.
+    To(RegionId),
+}
+
+/// One step of the walk to the effective root.
+///
+/// An alias of a whole region from its start, and a container with one child that begins where it begins and fits,
+/// show what their target shows: views are shared by going there. A region that adds read-only or non-volatile to
+/// what is seen through it stays (QEMU goes on and loses them: a deviation of ours).
+pub(crate) fn next_root(topology: &Topology, index: u32) -> Next {
+    let Some(record) = topology.get(index) else {
+        return Next::Nothing;
+    };
+    let attrs = &record.attrs;
+    if !attrs.enabled {
+        return Next::Nothing;
+    }
+    if record.body.kind.terminates() || attrs.readonly || attrs.nonvolatile {
+        return Next::Here;
+    }
+    let fits = |other: u32| topology.get(other).is_some_and(|o| attrs.size >= o.attrs.size);
+    if attrs.target != NONE {
+        let whole = attrs.alias_offset == 0 && fits(attrs.target);
+        return topology.id_of(attrs.target).filter(|_| whole).map_or(Next::Here, Next::To);
+    }
+    match record.children.as_deref().map_or(0, |c| c.enabled) {
+        0 => Next::Nothing,
+        1 => {
+            let enabled = |i: &u32| topology.get(*i).is_some_and(|r| r.attrs.enabled);
+            let only = record.children.as_deref().and_then(|c| c.all().find(enabled));
+            let at_start = |i: &u32| topology.get(*i).is_some_and(|r| r.attrs.addr == 0);
+            only.filter(|i| at_start(i) && fits(*i))
+                .and_then(|i| topology.id_of(i))
+                .map_or(Next::Here, Next::To)
+        }
+        _ => Next::Here,
+    }
+}
+
+/// The windows of addresses in which each effective root's view may have changed.
+pub(crate) fn touched_windows(
+    topology: &Topology,
+    touched: &[(u32, Span)],
+    is_root: impl Fn(u32) -> bool,
+) -> BTreeMap<u32, SpanSet> {
+    /// After so many visits a region counts as touched all over, so that the walk ends on hostile trees too.
+    const PATIENCE: u32 = 64;
+    let mut seen: HashMap<u32, (SpanSet, u32)> = HashMap::new();
+    let mut windows: BTreeMap<u32, SpanSet> = BTreeMap::new();
+    let mut work: Vec<(u32, Span)> = touched.to_vec();
+    while let Some((index, mut span)) = work.pop() {
+        let Some(record) = topology.get(index) else {
+            continue;
+        };
+        let (known, visits) = seen.entry(index).or_default();
+        *visits += 1;
+        if *visits > PATIENCE {
+            span = Span::ALL;
+        }
+        if known.covers(span) {
+            continue;
+        }
+        known.insert(span);
+        let attrs = &record.attrs;
+        if is_root(index)
+            && let Some(window) = span.moved_into(i128::from(attrs.addr), crate::WHOLE)
+        {
+            // A root is rendered at its own address.
+            windows.entry(index).or_default().insert(window);
+        }
+        let mut up = |to: u32, by: i128| {
+            if let Some(outer) = topology.get(to).filter(|o| o.attrs.enabled)
+                && let Some(span) = span.moved_into(by, outer.attrs.size)
+            {
+                work.push((to, span));
+            }
+        };
+        if attrs.container != NONE {
+            up(attrs.container, i128::from(attrs.addr));
+        }
+        for alias in &record.aliases {
+            if let Some(alias_attrs) = topology.get(*alias).map(|a| &a.attrs) {
+                up(*alias, -i128::from(alias_attrs.alias_offset));
+            }
+        }
+    }
+    windows
+}
+
+/// The view of `root` with `windows` rendered anew; `None` if it is the same as before.
+pub(crate) fn updated_view(
+    topology: &Topology,
+    root: u32,
+    old: &Arc<FlatView>,
+    windows: &SpanSet,
+    budget: &mut Budget,
+) -> Result<Option<FlatView>, MemoryError> {
+    let mut new: Option<FlatView> = None;
+    for window in windows.iter() {
+        let pieces = render(topology, root, window, budget)?;
+        let fresh = pieces.iter().filter_map(|piece| {
+            let record = topology.get(piece.region)?;
+            Some(FlatRange::new(piece, &record.body, &record.attrs))
+        });
+        let base = new.as_ref().unwrap_or(old);
+        if let Some(view) = spliced(base, window, fresh) {
+            new = Some(view);
+        }
+    }
+    if let Some(view) = &new
+        && view.len() > budget.limits().ranges
+    {
+        return Err(MemoryError::TooManyRanges {
+            root: topology.name_of(root),
+            limit: budget.limits().ranges,
+        });
+    }
+    Ok(new)
+}
+
+/// `view` with what it shows in `window` replaced; `None` if nothing differs.
+fn spliced(view: &FlatView, window: Span, fresh: impl Iterator<Item = FlatRange>) -> Option<FlatView> {
+    // The neighbours on both sides may continue, or be continued by, what is new.
+    let from = window.start.saturating_sub(1);
+    let to = window.last.saturating_add(1);
+    let old: Vec<&FlatRange> = view.ranges_from(from).take_while(|r| r.start <= to).collect();
+    let before = window.start.checked_sub(1).map(|last| Span { start: 0, last });
+    let after = window.last.checked_add(1).map(|start| Span { start, last: u64::MAX });
+    let outside = |span: Option<Span>| old.iter().filter_map(move |r| r.cut(span?));
+    let mut new: Vec<FlatRange> = Vec::with_capacity(old.len() + 2);
+    for range in outside(before).chain(fresh).chain(outside(after)) {
+        match new.last_mut() {
+            Some(last) if last.continued_by(&range) => *last = last.joined(&range),
+            _ => new.push(range),
+        }
+    }
+    if old.len() == new.len() && old.iter().zip(&new).all(|(a, b)| a.same(b)) {
+        return None;
+    }
+    // What begins where the old and the new ranges begin, and nothing else, is replaced.
+    let start = old.first().map_or(window.start, |r| r.start.min(window.start));
+    let ends = [old.last().copied(), new.last()];
+    let last = ends.into_iter().flatten().map(|r| r.start).fold(window.last, u64::max);
+    Some(view.replaced(Span { start, last }, new))
+}
+
+/// Rendering from nothing, to compare with.
+pub(crate) fn rendered_whole(
+    topology: &Topology,
+    root: u32,
+    budget: &mut Budget,
+) -> Result<Vec<FlatRange>, MemoryError> {
+    let pieces = render(topology, root, Span::ALL, budget)?;
+    let range = |p: &crate::view::Piece| topology.get(p.region).map(|r| FlatRange::new(p, &r.body, &r.attrs));
+    Ok(pieces.iter().filter_map(range).collect())
+}

@@ -1,0 +1,391 @@
+//! What can go wrong when a map is changed, and when memory is accessed.
+//!
+//! [`MemoryError`] is for people who build maps: it carries names, addresses and the cure. [`MemTxError`] is what
+//! an access gives; guests make these by the million, so it is a small `Copy` value that allocates and formats
+//! nothing until it is printed.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::RegionId;
+
+/// Why a change of the map was refused. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MemoryError {
+    /// The region was removed since the id was given out.
+    #[error("Region {id} no longer exists: it was removed, and an id keeps nothing alive")]
+    StaleRegion {
+        /// The id used.
+        id: RegionId,
+    },
+    /// The id comes from another [`Memory`](crate::Memory).
+    #[error("Region {id} belongs to another Memory; regions cannot be shared between machines")]
+    ForeignRegion {
+        /// The id used.
+        id: RegionId,
+    },
+    /// A region can stand in one container only.
+    #[error("Region '{name}' is already mapped in '{container}'; unmap it first, or map an alias of it")]
+    AlreadyMapped {
+        /// The region.
+        name: Arc<str>,
+        /// Where it stands.
+        container: Arc<str>,
+    },
+    /// The region is not where the caller thought it was.
+    #[error("Region '{name}' is not mapped in '{container}'")]
+    NotMapped {
+        /// The region.
+        name: Arc<str>,
+        /// Where it was looked for.
+        container: Arc<str>,
+    },
+    /// A region would contain itself.
+    #[error("Mapping '{name}' into '{container}' would make '{name}' contain itself")]
+    ContainerCycle {
+        /// The region.
+        name: Arc<str>,
+        /// The container.
+        container: Arc<str>,
+    },
+    /// An alias would, through other aliases, show itself.
+    #[error("Alias '{name}' of '{target}' would be an alias of itself")]
+    AliasCycle {
+        /// The alias.
+        name: Arc<str>,
+        /// The target asked for.
+        target: Arc<str>,
+    },
+    /// Only an alias has a target and an offset.
+    #[error("Region '{name}' is not an alias")]
+    NotAlias {
+        /// The region.
+        name: Arc<str>,
+    },
+    /// Only a ROM device has a ROM mode.
+    #[error("Region '{name}' is not a ROM device and has no ROM mode")]
+    NotRomDevice {
+        /// The region.
+        name: Arc<str>,
+    },
+    /// Regions go up to 2^64 bytes.
+    #[error("Region '{name}' of {size:#x} bytes is larger than the 2^64 bytes an address can reach")]
+    TooLarge {
+        /// The region.
+        name: Arc<str>,
+        /// The size asked for, in bytes.
+        size: u128,
+    },
+    /// RAM cannot be larger than the block behind it.
+    #[error(
+        "Region '{name}' of {size:#x} bytes does not fit in RAM block '{block}', which has {room:#x} bytes from the region's offset on"
+    )]
+    BlockTooSmall {
+        /// The region.
+        name: Arc<str>,
+        /// The block.
+        block: Arc<str>,
+        /// The size asked for, in bytes.
+        size: u128,
+        /// What the block has left, in bytes.
+        room: u64,
+    },
+    /// `.window` and the like on a region that has no RAM block.
+    #[error("Region '{name}' has no RAM block to take a window of")]
+    NoBlock {
+        /// The region.
+        name: Arc<str>,
+    },
+    /// Names are printed in maps, logs and pictures.
+    #[error("The name {name:?} has a control character; a name is one line of printable text")]
+    BadName {
+        /// The name as given.
+        name: Arc<str>,
+    },
+    /// The region is still part of a map.
+    #[error("Region '{name}' cannot be removed: {why}")]
+    InUse {
+        /// The region.
+        name: Arc<str>,
+        /// What holds it.
+        why: InUse,
+    },
+    /// The address space was removed.
+    #[error("The address space no longer exists: it was removed")]
+    StaleSpace,
+    /// The map nests too deeply to be rendered, for example an alias that shows the place where it stands.
+    #[error(
+        "The map under '{root}' nests deeper than {limit} levels at '{name}' (address {address:#x}); look for an alias that shows itself"
+    )]
+    TooDeep {
+        /// The root of the view that could not be rendered.
+        root: Arc<str>,
+        /// The region at which the limit was met.
+        name: Arc<str>,
+        /// An address in the view at which it happens.
+        address: u64,
+        /// The limit.
+        limit: u32,
+    },
+    /// The view would have more ranges than the budget.
+    #[error(
+        "The map under '{root}' has more than {limit} ranges; raise Limits::ranges if it really has so many"
+    )]
+    TooManyRanges {
+        /// The root of the view that could not be rendered.
+        root: Arc<str>,
+        /// The limit.
+        limit: usize,
+    },
+    /// Rendering the change takes more steps than the budget.
+    #[error(
+        "Rendering the map under '{root}' takes more than {limit} steps; look for aliases that multiply each other, or raise Limits::steps"
+    )]
+    TooMuchWork {
+        /// The root of the view that could not be rendered.
+        root: Arc<str>,
+        /// The limit.
+        limit: u64,
+    },
+    /// `synchronize` waits for running accesses, and this thread is in one.
+    #[error(
+        "synchronize() was called from inside a device callback and would wait for itself; call it after the access"
+    )]
+    WouldWaitForItself,
+    /// Spaces are made and removed outside of transactions.
+    #[error("An address space cannot be made or removed inside update(); do it before or after")]
+    SpaceInsideUpdate,
+    /// There is no room for more regions.
+    #[error("A Memory holds at most 2^32 - 2 regions")]
+    Full,
+}
+
+/// What holds a region that was to be removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InUse {
+    /// It stands in a container.
+    Mapped,
+    /// Other regions stand in it.
+    HasChildren,
+    /// An alias shows it.
+    Aliased,
+    /// An address space looks at it.
+    RootOfSpace,
+}
+
+impl fmt::Display for InUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Mapped => "it is mapped in a container; unmap it first",
+            Self::HasChildren => "regions are mapped in it; unmap them first",
+            Self::Aliased => "an alias shows it; remove the alias first",
+            Self::RootOfSpace => "an address space has it as root; remove the space first",
+        })
+    }
+}
+
+/// The result of a transaction on the bus, as bits that are OR-ed over the parts of a split access
+/// (QEMU: `MemTxResult`).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct MemTxResult(u8);
+
+impl MemTxResult {
+    /// Everything went well (`MEMTX_OK`).
+    pub const OK: Self = Self(0);
+    /// The device returned an error (`MEMTX_ERROR`).
+    pub const ERROR: Self = Self(1);
+    /// Nothing answers at that address, or not that way (`MEMTX_DECODE_ERROR`).
+    pub const DECODE_ERROR: Self = Self(2);
+    /// The access was not allowed (`MEMTX_ACCESS_ERROR`).
+    pub const ACCESS_ERROR: Self = Self(4);
+
+    /// Whether all bits of `other` are set.
+    #[must_use]
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// The raw bits, with QEMU's values.
+    #[must_use]
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+}
+
+impl std::ops::BitOr for MemTxResult {
+    type Output = Self;
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl fmt::Debug for MemTxResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = [(1, "ERROR"), (2, "DECODE_ERROR"), (4, "ACCESS_ERROR")];
+        let mut set = names.iter().filter(|(bit, _)| self.0 & bit != 0).map(|(_, name)| *name);
+        write!(f, "{}", set.next().unwrap_or("OK"))?;
+        set.try_for_each(|name| write!(f, "|{name}"))
+    }
+}
+
+/// Why an access failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// Nothing is mapped there, or what is there takes no such access (QEMU: "rejected").
+    Rejected,
+    /// The device takes aligned accesses only (QEMU: "unaligned").
+    Unaligned,
+    /// The device does not take this size.
+    InvalidSize {
+        /// Smallest size it takes, in bytes.
+        min: u32,
+        /// Largest size it takes, in bytes.
+        max: u32,
+    },
+    /// The device itself returned the error.
+    Device,
+    /// The attributes ask for RAM only, and this is not RAM.
+    NotRam,
+    /// The device is already in a callback of this access chain.
+    Reentry,
+    /// More accesses nested in callbacks than [`Access::MAX_DEPTH`](crate::Access::MAX_DEPTH).
+    TooDeep,
+    /// MMIO from inside an `update` closure, where device code must not run.
+    InsideUpdate,
+    /// A look without side effects is not possible there.
+    Unknown,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rejected => f.write_str("rejected"),
+            Self::Unaligned => f.write_str("unaligned"),
+            Self::InvalidSize { min, max } => write!(f, "invalid size (min:{min} max:{max})"),
+            Self::Device => f.write_str("the device returned an error"),
+            Self::NotRam => f.write_str("the access is for RAM only"),
+            Self::Reentry => f.write_str("the device is already being accessed in this chain"),
+            Self::TooDeep => f.write_str("too many accesses nested in device callbacks"),
+            Self::InsideUpdate => f.write_str("device code must not run inside an update of the map"),
+            Self::Unknown => f.write_str("it cannot be read without side effects"),
+        }
+    }
+}
+
+/// A failed access: `Copy`, small, and made without allocating.
+///
+/// For an access that was split, the result bits of all parts are OR-ed; the place and the reason are those of
+/// the first part that failed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct MemTxError {
+    result: MemTxResult,
+    reason: Reason,
+    size: u32,
+    address: u64,
+    region: Option<RegionId>,
+}
+
+impl MemTxError {
+    const fn made(result: MemTxResult, reason: Reason) -> Self {
+        Self { result, reason, size: 0, address: 0, region: None }
+    }
+
+    /// For a device: the access failed (`MEMTX_ERROR`).
+    #[must_use]
+    pub const fn error() -> Self {
+        Self::made(MemTxResult::ERROR, Reason::Device)
+    }
+
+    /// For a device: nothing of the device answers there (`MEMTX_DECODE_ERROR`).
+    #[must_use]
+    pub const fn decode() -> Self {
+        Self::made(MemTxResult::DECODE_ERROR, Reason::Device)
+    }
+
+    /// For a device: the access is not allowed (`MEMTX_ACCESS_ERROR`).
+    #[must_use]
+    pub const fn access() -> Self {
+        Self::made(MemTxResult::ACCESS_ERROR, Reason::Device)
+    }
+
+    pub(crate) const fn refused(reason: Reason) -> Self {
+        let result = match reason {
+            Reason::Reentry | Reason::TooDeep | Reason::NotRam | Reason::InsideUpdate => {
+                MemTxResult::ACCESS_ERROR
+            }
+            _ => MemTxResult::DECODE_ERROR,
+        };
+        Self::made(result, reason)
+    }
+
+    pub(crate) const fn at(mut self, address: u64, size: u32, region: Option<RegionId>) -> Self {
+        if self.size == 0 {
+            self.address = address;
+            self.size = size;
+            self.region = region;
+        }
+        self
+    }
+
+    pub(crate) fn and(mut self, later: Self) -> Self {
+        self.result = self.result | later.result;
+        self
+    }
+
+    /// The result bits.
+    #[must_use]
+    pub const fn result(&self) -> MemTxResult {
+        self.result
+    }
+
+    /// Why (for a split access: why the first part failed).
+    #[must_use]
+    pub const fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// The address in the space that was accessed.
+    #[must_use]
+    pub const fn address(&self) -> u64 {
+        self.address
+    }
+
+    /// The size in bytes of the part that failed.
+    #[must_use]
+    pub const fn size(&self) -> u32 {
+        self.size
+    }
+
+    /// Who answered, if anybody. [`Memory::region`](crate::Memory::region) tells the name.
+    #[must_use]
+    pub const fn region(&self) -> Option<RegionId> {
+        self.region
+    }
+}
+
+impl fmt::Display for MemTxError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} at {:#x}, size {}: {}", self.result, self.address, self.size, self.reason)
+    }
+}
+
+impl fmt::Debug for MemTxError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MemTxError({self}, region {:?})", self.region)
+    }
+}
+
+impl std::error::Error for MemTxError {}
+
+/// Joins the results of the parts of a split access: the first error keeps its place, all keep their bits.
+#[inline]
+pub(crate) fn join(a: Result<(), MemTxError>, b: Result<(), MemTxError>) -> Result<(), MemTxError> {
+    match (a, b) {
+        (Err(a), Err(b)) => Err(a.and(b)),
+        (Err(e), Ok(())) | (Ok(()), Err(e)) => Err(e),
+        (Ok(()), Ok(())) => Ok(()),
+    }
+}

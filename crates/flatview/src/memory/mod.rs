@@ -1,0 +1,23 @@
+//! The handle that owns a machine's memory.
+//!
+//! What it is: [`Memory`] with its writer side (the tree, the spaces, the published views), the ways to change it
+//! and to ask about it. What it is not: the way to access memory; that is a [`Reader`](crate::Reader).
+//!
+//! What must hold:
+//! - **M1** a change is all or nothing: views are rendered before anything is published, and an error undoes the tree.
+//! - **M2** there is one writer at a time; readers never wait for it. Nothing of the caller's is run or dropped
+//!   while the state is borrowed, and what a commit frees is dropped after the lock is released.
+
+mod handle;
+mod query;
+mod spaces;
+mod state;
+mod transaction;
+
+pub use handle::{AccessLog, InvalidAccess, Limits, Memory, MemoryBuilder, WeakMemory};
+pub use query::Section;
+pub use spaces::AddressSpace;
+pub use transaction::Transaction;
+
+pub(crate) use handle::{Inner, writing};
+pub(crate) use spaces::SpaceInner;

@@ -1,0 +1,176 @@
+//! Questions about the map.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{AddressSpace, Memory};
+use crate::ram::{RamBlock, RamBlockInfo};
+use crate::span::Span;
+use crate::topology::NONE;
+use crate::view::{FlatRange, FlatView};
+use crate::{MemoryError, RegionId, RegionInfo, SpaceId};
+
+/// A part of a region as it is seen in a space (QEMU: `MemoryRegionSection`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Section {
+    /// Who answers.
+    pub region: RegionId,
+    /// Offset in it of the first byte.
+    pub offset_in_region: u64,
+    /// Address of the first byte in the space.
+    pub offset_in_space: u64,
+    /// Size in bytes.
+    pub size: u128,
+    /// Whether it is read-only there.
+    pub readonly: bool,
+    /// Whether it is marked as surviving a power cycle there.
+    pub nonvolatile: bool,
+}
+
+impl Section {
+    fn of(range: &FlatRange, window: Span) -> Option<Self> {
+        let part = range.span().intersection(window)?;
+        Some(Self {
+            region: range.region(),
+            offset_in_region: range.offset_of(part.start),
+            offset_in_space: part.start,
+            size: part.size(),
+            readonly: range.readonly(),
+            nonvolatile: range.nonvolatile(),
+        })
+    }
+}
+
+impl Memory {
+    /// All address spaces, in the order they were made.
+    #[must_use]
+    pub fn spaces(&self) -> Vec<AddressSpace> {
+        let inner: Vec<_> = self.read_state(|s| s.spaces.iter().map(|s| Arc::clone(&s.inner)).collect());
+        inner.into_iter().map(|inner| AddressSpace { memory: self.clone(), inner }).collect()
+    }
+
+    /// The space of that number.
+    ///
+    /// # Errors
+    /// [`MemoryError::StaleSpace`] if it was removed.
+    pub fn space(&self, id: SpaceId) -> Result<AddressSpace, MemoryError> {
+        let inner = self.read_state(|s| s.space(id).map(|s| Arc::clone(&s.inner)))?;
+        Ok(AddressSpace { memory: self.clone(), inner })
+    }
+
+    /// A region's attributes now.
+    ///
+    /// # Errors
+    /// [`MemoryError`] if the id is stale.
+    pub fn region(&self, id: RegionId) -> Result<RegionInfo, MemoryError> {
+        self.read_state(|s| {
+            let index = s.topology.resolve(id)?;
+            s.topology.info(index).ok_or(MemoryError::StaleRegion { id })
+        })
+    }
+
+    /// All regions, mapped or not, in no order that means anything.
+    #[must_use]
+    pub fn regions(&self) -> Vec<RegionId> {
+        self.read_state(|s| s.topology.records().map(|(_, r)| r.body.id).collect())
+    }
+
+    /// The regions mapped in a region, disabled ones included: by priority, the highest first, and among equals the
+    /// one mapped last first.
+    ///
+    /// # Errors
+    /// [`MemoryError`] if the id is stale.
+    pub fn children(&self, id: RegionId) -> Result<Vec<RegionId>, MemoryError> {
+        self.read_state(|s| {
+            let index = s.topology.resolve(id)?;
+            Ok(s.topology.children(index).into_iter().filter_map(|i| s.topology.id_of(i)).collect())
+        })
+    }
+
+    /// The first part of `size` bytes at offset `addr` of `container` that is visible in the address space whose
+    /// root contains it; `None` if nothing is, or no space has that root (QEMU: `memory_region_find`).
+    ///
+    /// # Errors
+    /// [`MemoryError`] if the id is stale.
+    pub fn find(&self, container: RegionId, addr: u64, size: u128) -> Result<Option<Section>, MemoryError> {
+        let found = self.read_state(|s| {
+            let mut at = s.topology.resolve(container)?;
+            let mut addr = i128::from(addr);
+            // Up to the root, adding the places on the way; the root's own address counts too, as when rendering.
+            let root = loop {
+                let Some(record) = s.topology.get(at) else { return Ok(None) };
+                addr += i128::from(record.attrs.addr);
+                if record.attrs.container == NONE {
+                    break record.body.id;
+                }
+                at = record.attrs.container;
+            };
+            let space = s.spaces.iter().find(|s| s.root == root).map(|s| s.inner.id);
+            Ok(space.map(|id| (addr, s.view(id))))
+        })?;
+        let Some((addr, view)) = found else {
+            return Ok(None);
+        };
+        let view: Arc<FlatView> = view?;
+        let last = addr + i128::try_from(size).unwrap_or(i128::MAX / 2) - 1;
+        let section = Span::clipped(addr, last)
+            .and_then(|w| view.ranges_from(w.start).next().and_then(|range| Section::of(range, w)));
+        Ok(section)
+    }
+
+    /// Whether something other than `container` itself is visible at offset `addr` of it
+    /// (QEMU: `memory_region_present`).
+    ///
+    /// # Errors
+    /// [`MemoryError`] if the id is stale.
+    pub fn contains(&self, container: RegionId, addr: u64) -> Result<bool, MemoryError> {
+        Ok(self.find(container, addr, 1)?.is_some_and(|s| s.region != container))
+    }
+
+    /// Whether a region stands in a container, itself or through an alias (QEMU: `memory_region_is_mapped`).
+    ///
+    /// # Errors
+    /// [`MemoryError`] if the id is stale.
+    pub fn is_mapped(&self, id: RegionId) -> Result<bool, MemoryError> {
+        self.read_state(|s| s.topology.resolve(id).map(|index| s.topology.is_mapped(index)))
+    }
+
+    /// The RAM blocks that regions use, each once, by name.
+    #[must_use]
+    pub fn ram_blocks(&self) -> Vec<RamBlockInfo> {
+        let blocks: BTreeMap<_, Arc<RamBlock>> = self.read_state(|s| {
+            let of = |r: &crate::topology::Record| r.body.kind.block().map(|(b, _)| Arc::clone(b));
+            let keyed = |b: Arc<RamBlock>| ((b.shared_name(), Arc::as_ptr(&b) as usize), b);
+            s.topology.records().filter_map(|(_, r)| of(r)).map(keyed).collect()
+        });
+        blocks.values().map(|b| b.info()).collect()
+    }
+
+    /// How many replaced views are kept alive by readers that have not moved on.
+    #[must_use]
+    pub fn views_in_use(&self) -> usize {
+        self.0.domain.waiting(u64::MAX)
+    }
+
+    /// Compares every published view with one rendered from nothing, and gives the name of a space whose view
+    /// differs. For tests of the incremental rendering; takes time in proportion to the whole map.
+    ///
+    /// # Errors
+    /// [`MemoryError`] if the map cannot be rendered.
+    #[doc(hidden)]
+    pub fn stale_view(&self) -> Result<Option<String>, MemoryError> {
+        self.read_state(|s| {
+            for space in &s.spaces {
+                let view = s.view(space.inner.id)?;
+                let Some(root) = view.root() else { continue };
+                let mut budget = crate::render::Budget::new(s.limits);
+                let whole = crate::commit::rendered_whole(&s.topology, root.index, &mut budget)?;
+                if whole.len() != view.len() || !whole.iter().zip(view.ranges()).all(|(a, b)| a.same(b)) {
+                    return Ok(Some(space.inner.name.to_string()));
+                }
+            }
+            Ok(None)
+        })
+    }
+}

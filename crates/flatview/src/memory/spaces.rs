@@ -1,0 +1,138 @@
+//! Address spaces: what an initiator looks at memory through.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::Memory;
+use crate::publish::Slot;
+use crate::view::FlatView;
+use crate::{MemTxAttrs, MemTxError, MemoryError, Reader, RegionId, SpaceId};
+
+/// The part of a space that readers share with the writer.
+pub(crate) struct SpaceInner {
+    pub id: SpaceId,
+    pub name: Arc<str>,
+    /// Where the view of this space is published; spaces with the same effective root share one slot.
+    pub slot: ArcSwap<Slot<FlatView>>,
+}
+
+impl SpaceInner {
+    pub fn new(id: SpaceId, name: Arc<str>, slot: Arc<Slot<FlatView>>) -> Self {
+        Self { id, name, slot: ArcSwap::new(slot) }
+    }
+}
+
+/// What an initiator (a CPU, a bus master) looks at memory through (QEMU: `AddressSpace`).
+///
+/// A cheap handle. Spaces that show the same tree share one flat view: a space whose root is an alias of a whole
+/// region, or a container with one child that begins where it begins and fits, shares the view of what it shows.
+///
+/// Accesses go through a [`Reader`], one for each thread; the methods here make one for the occasion.
+#[derive(Clone)]
+pub struct AddressSpace {
+    pub(crate) memory: Memory,
+    pub(crate) inner: Arc<SpaceInner>,
+}
+
+impl fmt::Debug for AddressSpace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AddressSpace({:?})", self.inner.name)
+    }
+}
+
+impl AddressSpace {
+    /// Its number in this memory.
+    #[must_use]
+    pub fn id(&self) -> SpaceId {
+        self.inner.id
+    }
+
+    /// Its name. Names need not be unique.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// The memory it belongs to.
+    #[must_use]
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// The region it was made with.
+    ///
+    /// # Errors
+    /// [`MemoryError::StaleSpace`] if it was removed.
+    pub fn root(&self) -> Result<RegionId, MemoryError> {
+        self.memory.read_state(|s| s.space(self.id()).map(|s| s.root))
+    }
+
+    /// What it shows now.
+    ///
+    /// # Errors
+    /// [`MemoryError::StaleSpace`] if it was removed.
+    pub fn view(&self) -> Result<Arc<FlatView>, MemoryError> {
+        self.memory.read_state(|s| s.view(self.id()))
+    }
+
+    /// A reader of this space, for one thread.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        Reader::new(self)
+    }
+
+    /// One bus read (QEMU: `address_space_read`); see [`Reader::read`].
+    ///
+    /// # Errors
+    /// As [`Reader::read`].
+    pub fn read(&self, addr: u64, out: &mut [u8]) -> Result<(), MemTxError> {
+        self.reader().read(addr, out)
+    }
+
+    /// One bus write (QEMU: `address_space_write`); see [`Reader::write`].
+    ///
+    /// # Errors
+    /// As [`Reader::write`].
+    pub fn write(&self, addr: u64, bytes: &[u8]) -> Result<(), MemTxError> {
+        self.reader().write(addr, bytes)
+    }
+
+    /// One look without side effects; see [`Reader::peek`].
+    ///
+    /// # Errors
+    /// As [`Reader::peek`].
+    pub fn peek(&self, addr: u64, out: &mut [u8]) -> Result<(), MemTxError> {
+        self.reader().peek(addr, out)
+    }
+
+    /// One debug write, to RAM and ROM (QEMU: `address_space_write_rom`); see [`Reader::poke`].
+    ///
+    /// # Errors
+    /// As [`Reader::poke`].
+    pub fn poke(&self, addr: u64, bytes: &[u8]) -> Result<(), MemTxError> {
+        self.reader().poke(addr, bytes)
+    }
+
+    /// Writes one byte value over a range of the bus (QEMU: `address_space_set`).
+    ///
+    /// # Errors
+    /// As [`Reader::write`].
+    pub fn fill(&self, addr: u64, byte: u8, len: u64) -> Result<(), MemTxError> {
+        /// QEMU's chunk.
+        const CHUNK: u64 = 512;
+        let reader = self.reader();
+        let port = reader.port(MemTxAttrs::UNSPECIFIED);
+        let chunk = [byte; CHUNK as usize];
+        let mut result = Ok(());
+        let mut done = 0;
+        while done < len {
+            let n = (len - done).min(CHUNK);
+            let part = chunk.get(..n as usize).unwrap_or(&chunk);
+            result = crate::error::join(result, port.write(addr.wrapping_add(done), part));
+            done += n;
+        }
+        result
+    }
+}

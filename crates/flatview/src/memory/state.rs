@@ -1,0 +1,287 @@
+//! The writer's state: the tree, the spaces, and the views that are published.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::{Limits, SpaceInner};
+use crate::commit::{Next, next_root, touched_windows, updated_view};
+use crate::publish::{Domain, Slot};
+use crate::render::Budget;
+use crate::span::{Span, SpanSet};
+use crate::topology::{Body, Topology};
+use crate::view::FlatView;
+use crate::{MemoryError, RegionId, SpaceId};
+
+/// A space, and the way from its root to the region its view is rendered from.
+pub(super) struct SpaceState {
+    pub inner: Arc<SpaceInner>,
+    pub root: RegionId,
+    path: Vec<RegionId>,
+    effective: Option<RegionId>,
+}
+
+/// A view that is published, for all spaces with this effective root.
+struct ViewState {
+    slot: Arc<Slot<FlatView>>,
+    view: Arc<FlatView>,
+    spaces: usize,
+}
+
+/// A region on the way from spaces' roots to their effective roots.
+struct Waypoint {
+    next: Next,
+    spaces: BTreeSet<SpaceId>,
+}
+
+pub(super) struct State {
+    pub topology: Topology,
+    pub spaces: Vec<SpaceState>,
+    /// By effective root. `None` is the empty view, which is always there.
+    views: HashMap<Option<RegionId>, ViewState>,
+    waypoints: HashMap<RegionId, Waypoint>,
+    pub limits: Limits,
+    /// Open `update` closures.
+    pub depth: usize,
+    next_space: u64,
+}
+
+/// Everything a commit will publish, rendered and found good.
+#[derive(Default)]
+pub(super) struct Prepared {
+    updated: Vec<(RegionId, Arc<FlatView>)>,
+    fresh: HashMap<RegionId, Arc<FlatView>>,
+    moved: Vec<(SpaceId, Walk)>,
+}
+
+/// The way from a root to an effective root.
+#[derive(Default)]
+struct Walk {
+    path: Vec<(RegionId, Next)>,
+    effective: Option<RegionId>,
+}
+
+/// What a commit or rollback lets go of. Dropped when no lock is held: with it devices' own `Drop`s may run.
+#[derive(Default)]
+#[expect(dead_code, reason = "held only to be dropped later")]
+pub(super) struct Garbage {
+    pub views: Vec<Arc<FlatView>>,
+    pub bodies: Vec<Arc<Body>>,
+}
+
+impl State {
+    pub fn new(tag: u32, limits: Limits) -> Self {
+        let view = Arc::new(FlatView::empty(None));
+        let empty = ViewState { slot: Arc::new(Slot::new(Arc::clone(&view))), view, spaces: 0 };
+        Self {
+            topology: Topology::new(tag),
+            spaces: Vec::new(),
+            views: HashMap::from([(None, empty)]),
+            waypoints: HashMap::new(),
+            limits,
+            depth: 0,
+            next_space: 0,
+        }
+    }
+
+    pub fn space(&self, id: SpaceId) -> Result<&SpaceState, MemoryError> {
+        self.spaces.iter().find(|s| s.inner.id == id).ok_or(MemoryError::StaleSpace)
+    }
+
+    /// The view a space shows now.
+    pub fn view(&self, space: SpaceId) -> Result<Arc<FlatView>, MemoryError> {
+        let effective = self.space(space)?.effective;
+        Ok(self
+            .views
+            .get(&effective)
+            .map_or_else(|| Arc::new(FlatView::empty(None)), |v| Arc::clone(&v.view)))
+    }
+
+    fn walk(&self, root: RegionId) -> Result<Walk, MemoryError> {
+        let mut walk = Walk::default();
+        let mut at = root;
+        // A container whose only child is an alias of the container goes round for ever.
+        while walk.path.len() < self.limits.depth as usize {
+            let next = next_root(&self.topology, at.index);
+            walk.path.push((at, next));
+            match next {
+                Next::Here => {
+                    walk.effective = Some(at);
+                    return Ok(walk);
+                }
+                Next::Nothing => return Ok(walk),
+                Next::To(id) => at = id,
+            }
+        }
+        let (root, name) = (self.topology.name_of(root.index), self.topology.name_of(at.index));
+        Err(MemoryError::TooDeep { root, name, address: 0, limit: self.limits.depth })
+    }
+
+    /// Renders everything that the changes since the last commit made visible. Changes nothing (M1).
+    pub fn prepare(&self) -> Result<Prepared, MemoryError> {
+        let mut prepared = Prepared::default();
+        let changes = self.topology.changes();
+        let mut budget = Budget::new(self.limits);
+
+        let mut moved = BTreeSet::new();
+        for index in changes.rechecks {
+            if let Some(waypoint) = self.topology.id_of(*index).and_then(|id| self.waypoints.get(&id))
+                && waypoint.next != next_root(&self.topology, *index)
+            {
+                moved.extend(&waypoint.spaces);
+            }
+        }
+
+        let root_id =
+            |index: u32| self.topology.id_of(index).filter(|id| self.views.contains_key(&Some(*id)));
+        let mut windows = touched_windows(&self.topology, changes.touched, |i| root_id(i).is_some());
+        for index in changes.moved.iter().filter(|i| root_id(**i).is_some()) {
+            windows.entry(*index).or_default().insert(Span::ALL);
+        }
+
+        for (index, windows) in &windows {
+            if let Some(id) = self.topology.id_of(*index)
+                && let Some(old) = self.views.get(&Some(id))
+                && let Some(view) = updated_view(&self.topology, *index, &old.view, windows, &mut budget)?
+            {
+                prepared.updated.push((id, Arc::new(view)));
+            }
+        }
+        for id in moved {
+            let walk = self.walk(self.space(id)?.root)?;
+            self.render_fresh(walk.effective, &mut prepared, &mut budget)?;
+            prepared.moved.push((id, walk));
+        }
+        Ok(prepared)
+    }
+
+    /// Renders the view of an effective root that has none yet.
+    fn render_fresh(
+        &self,
+        effective: Option<RegionId>,
+        prepared: &mut Prepared,
+        budget: &mut Budget,
+    ) -> Result<(), MemoryError> {
+        let Some(id) =
+            effective.filter(|id| !self.views.contains_key(&Some(*id)) && !prepared.fresh.contains_key(id))
+        else {
+            return Ok(());
+        };
+        let empty = Arc::new(FlatView::empty(Some(id)));
+        let mut all = SpanSet::default();
+        all.insert(Span::ALL);
+        let view = updated_view(&self.topology, id.index, &empty, &all, budget)?;
+        prepared.fresh.insert(id, view.map_or(empty, Arc::new));
+        Ok(())
+    }
+
+    /// Publishes what was prepared. Cannot fail.
+    pub fn publish(&mut self, prepared: Prepared, domain: &Domain<FlatView>) -> Garbage {
+        for (id, view) in prepared.updated {
+            if let Some(state) = self.views.get_mut(&Some(id)) {
+                domain.publish(&state.slot, Arc::clone(&view));
+                state.view = view;
+            }
+        }
+        for (id, view) in prepared.fresh {
+            let slot = Arc::new(Slot::new(Arc::clone(&view)));
+            self.views.insert(Some(id), ViewState { slot, view, spaces: 0 });
+        }
+        for (space, walk) in prepared.moved {
+            self.look_elsewhere(space, walk, domain);
+        }
+        Garbage { views: domain.reclaim(), bodies: self.topology.accept() }
+    }
+
+    /// Lets a space look at the view of another effective root.
+    fn look_elsewhere(&mut self, id: SpaceId, walk: Walk, domain: &Domain<FlatView>) {
+        let Some(space) = self.spaces.iter_mut().find(|s| s.inner.id == id) else {
+            return;
+        };
+        let left = std::mem::replace(&mut space.effective, walk.effective);
+        let old_path = std::mem::take(&mut space.path);
+        space.path = walk.path.iter().map(|(id, _)| *id).collect();
+        let inner = Arc::clone(&space.inner);
+        for region in old_path {
+            self.leave_waypoint(region, id);
+        }
+        for (region, next) in walk.path {
+            let waypoint =
+                self.waypoints.entry(region).or_insert_with(|| Waypoint { next, spaces: BTreeSet::new() });
+            waypoint.next = next;
+            waypoint.spaces.insert(id);
+        }
+        if let Some(view) = self.views.get_mut(&walk.effective) {
+            view.spaces += 1;
+            let old_slot = inner.slot.swap(Arc::clone(&view.slot));
+            old_slot.bump();
+        }
+        self.leave_view(left, domain);
+    }
+
+    fn leave_waypoint(&mut self, region: RegionId, space: SpaceId) {
+        if let Some(waypoint) = self.waypoints.get_mut(&region) {
+            waypoint.spaces.remove(&space);
+            if waypoint.spaces.is_empty() {
+                self.waypoints.remove(&region);
+            }
+        }
+    }
+
+    fn leave_view(&mut self, left: Option<RegionId>, domain: &Domain<FlatView>) {
+        let Some(view) = self.views.get_mut(&left) else {
+            return;
+        };
+        view.spaces = view.spaces.saturating_sub(1);
+        if view.spaces == 0 && left.is_some() {
+            // The slot may outlive this in lanes that have not looked again yet; the view must not be freed there.
+            let nothing = self.views.get(&None).map(|v| Arc::clone(&v.view));
+            if let Some((gone, nothing)) = self.views.remove(&left).zip(nothing) {
+                domain.publish(&gone.slot, nothing);
+            }
+        }
+    }
+
+    /// Adds a space with `root`; its view is rendered first, so an error adds nothing.
+    pub fn add_space(
+        &mut self,
+        name: Arc<str>,
+        root: RegionId,
+        domain: &Domain<FlatView>,
+    ) -> Result<(Arc<SpaceInner>, Garbage), MemoryError> {
+        self.topology.record(root)?;
+        let walk = self.walk(root)?;
+        let mut prepared = Prepared::default();
+        self.render_fresh(walk.effective, &mut prepared, &mut Budget::new(self.limits))?;
+        let id = SpaceId(self.next_space);
+        self.next_space += 1;
+        let nothing = self.views.get_mut(&None).map(|v| {
+            v.spaces += 1;
+            Arc::clone(&v.slot)
+        });
+        let slot = nothing.unwrap_or_else(|| Arc::new(Slot::new(Arc::new(FlatView::empty(None)))));
+        let inner = Arc::new(SpaceInner::new(id, name, slot));
+        self.spaces.push(SpaceState { inner: Arc::clone(&inner), root, path: Vec::new(), effective: None });
+        self.topology.count_space(root.index, 1);
+        prepared.moved.push((id, walk));
+        Ok((inner, self.publish(prepared, domain)))
+    }
+
+    pub fn remove_space(&mut self, id: SpaceId, domain: &Domain<FlatView>) -> Result<Garbage, MemoryError> {
+        let root = self.space(id)?.root;
+        let prepared = Prepared { moved: vec![(id, Walk::default())], ..Prepared::default() };
+        self.topology.count_space(root.index, -1);
+        let garbage = self.publish(prepared, domain);
+        self.spaces.retain(|s| s.inner.id != id);
+        if let Some(nothing) = self.views.get_mut(&None) {
+            nothing.spaces = nothing.spaces.saturating_sub(1);
+        }
+        Ok(garbage)
+    }
+
+    /// Makes every reader look again at its next access.
+    pub fn bump_all(&self) {
+        for view in self.views.values() {
+            view.slot.bump();
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Slots, and the domain that publishes into them and frees what was replaced.
+//!
+//! UNSAFE: slots keep an `Arc` as a raw pointer so that readers can load it without counting.
+#![expect(unsafe_code, reason = "an Arc is kept as a raw pointer that readers load atomically")]
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::{AtomicPtr, AtomicU64, LANES, Ordering, fence};
+
+/// A place where one value at a time is published.
+pub(crate) struct Slot<T> {
+    /// Goes up whenever readers must look again.
+    version: AtomicU64,
+    /// From `Arc::into_raw`; the slot owns one count of it.
+    current: AtomicPtr<T>,
+}
+
+impl<T> Slot<T> {
+    pub fn new(value: Arc<T>) -> Self {
+        Self { version: AtomicU64::new(1), current: AtomicPtr::new(Arc::into_raw(value).cast_mut()) }
+    }
+
+    #[inline]
+    pub(super) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    #[inline]
+    pub(super) fn current(&self) -> *mut T {
+        self.current.load(Ordering::Acquire)
+    }
+
+    /// Makes every reader of this slot look again at its next access.
+    pub fn bump(&self) {
+        self.version.fetch_add(1, Ordering::Release);
+    }
+}
+
+impl<T> Drop for Slot<T> {
+    fn drop(&mut self) {
+        let p = self.current.load(Ordering::Acquire);
+        // SAFETY: `current` is always from Arc::into_raw and owns one count. P1: slots go after the last lane that
+        // could look at them, so no hazard can name it.
+        drop(unsafe { Arc::from_raw(p) });
+    }
+}
+
+/// The hazards of one reader, one for each lane.
+#[derive(Debug)]
+pub(crate) struct Hazards<T>([AtomicPtr<T>; LANES]);
+
+impl<T> Hazards<T> {
+    fn new() -> Self {
+        Self(std::array::from_fn(|_| AtomicPtr::new(std::ptr::null_mut())))
+    }
+
+    #[inline]
+    pub(super) fn get(&self, lane: usize) -> Option<&AtomicPtr<T>> {
+        self.0.get(lane)
+    }
+
+    fn name(&self, p: *const T) -> bool {
+        self.0.iter().any(|h| h.load(Ordering::Acquire).cast_const() == p)
+    }
+}
+
+/// Publishes values, and frees the ones that were replaced and are looked at no more.
+pub(crate) struct Domain<T> {
+    readers: Mutex<Vec<Arc<Hazards<T>>>>,
+    retired: Mutex<Retired<T>>,
+}
+
+/// Values that were replaced, numbered in the order of their replacement.
+struct Retired<T> {
+    next: u64,
+    values: Vec<(u64, Arc<T>)>,
+}
+
+impl<T> Domain<T> {
+    pub fn new() -> Self {
+        Self { readers: Mutex::new(Vec::new()), retired: Mutex::new(Retired { next: 0, values: Vec::new() }) }
+    }
+
+    pub fn register(&self) -> Arc<Hazards<T>> {
+        let hazards = Arc::new(Hazards::new());
+        self.readers.lock().push(Arc::clone(&hazards));
+        hazards
+    }
+
+    pub fn unregister(&self, hazards: &Arc<Hazards<T>>) {
+        self.readers.lock().retain(|h| !Arc::ptr_eq(h, hazards));
+    }
+
+    /// Publishes `value` in `slot`; the old value waits for [`reclaim`](Self::reclaim).
+    pub fn publish(&self, slot: &Slot<T>, value: Arc<T>) {
+        let old = slot.current.swap(Arc::into_raw(value).cast_mut(), Ordering::AcqRel);
+        slot.bump();
+        // SAFETY: the pointer was in the slot, so it is from Arc::into_raw and the slot's count of it is now ours.
+        let old = unsafe { Arc::from_raw(old) };
+        let mut retired = self.retired.lock();
+        let number = retired.next;
+        retired.next += 1;
+        retired.values.push((number, old));
+    }
+
+    /// Takes out the retired values that no reader looks at. The caller drops them when it holds no lock, because
+    /// with the last view of a device the device's own `Drop` may run.
+    #[must_use]
+    pub fn reclaim(&self) -> Vec<Arc<T>> {
+        // Pairs with the fence in Lane::refresh: see the module documentation.
+        fence(Ordering::SeqCst);
+        let mut retired = self.retired.lock();
+        if retired.values.is_empty() {
+            return Vec::new();
+        }
+        let readers = self.readers.lock();
+        let in_use = |p: *const T| readers.iter().any(|h| h.name(p));
+        let free = retired.values.extract_if(.., |(_, v)| !in_use(Arc::as_ptr(v)));
+        free.map(|(_, v)| v).collect()
+    }
+
+    /// The number that the next value to be replaced will have.
+    pub fn mark(&self) -> u64 {
+        self.retired.lock().next
+    }
+
+    /// How many values that were replaced before `mark` are still looked at (or not reclaimed yet).
+    pub fn waiting(&self, mark: u64) -> usize {
+        self.retired.lock().values.iter().filter(|(n, _)| *n < mark).count()
+    }
+}

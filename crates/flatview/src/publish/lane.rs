@@ -1,0 +1,156 @@
+//! One reader's look at a slot.
+//!
+//! UNSAFE: this module dereferences published pointers under the protection of a hazard (P2).
+#![expect(unsafe_code, reason = "published values are read through hazard-protected raw pointers")]
+
+use std::cell::Cell;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use super::domain::Hazards;
+use super::{Ordering, Slot, fence};
+
+/// A reader's look at the value published in a slot, with a memo of one place inside that value.
+///
+/// A lane belongs to one thread at a time (`!Sync` by its cells).
+pub(crate) struct Lane<T, M> {
+    index: usize,
+    hazards: Arc<Hazards<T>>,
+    slot: Cell<Option<Arc<Slot<T>>>>,
+    /// Points into the `Arc` in `slot`, to reach the version without taking it out of its cell.
+    slot_ptr: Cell<Option<NonNull<Slot<T>>>>,
+    version: Cell<u64>,
+    view: Cell<Option<NonNull<T>>>,
+    memo: Cell<Option<NonNull<M>>>,
+    pins: Cell<u32>,
+}
+
+// SAFETY: the pointers are into values that the lane's own `Arc` and hazard keep (P1, P2), whichever thread owns
+// the lane; it is moved only when nothing borrows it, so it is not pinned.
+unsafe impl<T: Send + Sync, M: Sync> Send for Lane<T, M> {}
+
+impl<T, M> Lane<T, M> {
+    pub fn new(index: usize, hazards: Arc<Hazards<T>>) -> Self {
+        Self {
+            index,
+            hazards,
+            slot: Cell::new(None),
+            slot_ptr: Cell::new(None),
+            version: Cell::new(0),
+            view: Cell::new(None),
+            memo: Cell::new(None),
+            pins: Cell::new(0),
+        }
+    }
+
+    /// Whether the lane has a value and its slot has announced no newer one.
+    #[inline]
+    pub fn is_current(&self) -> bool {
+        // SAFETY: `slot_ptr` points into the Arc that `slot` holds; both are only changed together.
+        self.slot_ptr.get().is_some_and(|s| unsafe { s.as_ref() }.version() == self.version.get())
+    }
+
+    #[inline]
+    pub fn is_pinned(&self) -> bool {
+        self.pins.get() > 0
+    }
+
+    /// Takes the value that is published now in the slot that `slot_now` names; `false` if the lane is pinned.
+    ///
+    /// `slot_now` must not touch this lane.
+    pub fn refresh(&self, slot_now: impl Fn() -> Arc<Slot<T>>) -> bool {
+        let Some(hazard) = self.hazards.get(self.index).filter(|_| !self.is_pinned()) else {
+            return false;
+        };
+        self.memo.set(None);
+        self.view.set(None);
+        loop {
+            let slot = slot_now();
+            let version = slot.version();
+            let p = slot.current();
+            hazard.store(p, Ordering::Release);
+            // Pairs with the fence in Domain::reclaim: either we see that the value was replaced, or the writer
+            // sees our hazard.
+            fence(Ordering::SeqCst);
+            // The slot that a space looks through is changed first and the old slot's version after that: if the
+            // version we have tells of the change, the second look sees the new slot.
+            if slot.current() == p && Arc::ptr_eq(&slot, &slot_now()) {
+                self.version.set(version);
+                self.view.set(NonNull::new(p));
+                self.slot_ptr.set(Some(NonNull::from(&*slot)));
+                self.slot.set(Some(slot));
+                return true;
+            }
+        }
+    }
+
+    /// Lets go of the value, so that it can be freed. Does nothing while pinned.
+    pub fn park(&self) {
+        if self.is_pinned() {
+            return;
+        }
+        self.memo.set(None);
+        self.view.set(None);
+        self.slot_ptr.set(None);
+        self.slot.set(None);
+        if let Some(hazard) = self.hazards.get(self.index) {
+            hazard.store(std::ptr::null_mut(), Ordering::Release);
+        }
+    }
+
+    /// Holds the lane at its value while the guard lives; `None` if it has none.
+    #[inline]
+    pub fn pin(&self) -> Option<Pinned<'_, T, M>> {
+        let view = self.view.get()?;
+        self.pins.set(self.pins.get().checked_add(1)?);
+        Some(Pinned { lane: self, view })
+    }
+}
+
+impl<T, M> Drop for Lane<T, M> {
+    fn drop(&mut self) {
+        self.pins.set(0);
+        self.park();
+    }
+}
+
+/// A lane held at one value.
+pub(crate) struct Pinned<'a, T, M> {
+    lane: &'a Lane<T, M>,
+    view: NonNull<T>,
+}
+
+impl<T, M> Pinned<'_, T, M> {
+    /// The place remembered last in this value.
+    #[inline]
+    pub fn memo(&self) -> Option<&M> {
+        // SAFETY: `memo` was set by `remember` from the value that is pinned (refresh and park clear it, and they
+        // do nothing while pinned), so it lives as long as that value, which the hazard keeps (P2).
+        self.lane.memo.get().map(|m| unsafe { m.as_ref() })
+    }
+
+    /// Looks something up in the value and remembers it.
+    #[inline]
+    pub fn remember(&self, find: impl for<'v> FnOnce(&'v T) -> Option<&'v M>) -> Option<&M> {
+        let found = find(self)?;
+        self.lane.memo.set(Some(NonNull::from(found)));
+        Some(found)
+    }
+}
+
+impl<T, M> std::ops::Deref for Pinned<'_, T, M> {
+    type Target = T;
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: P2: `view` is in the hazard, was still published after the hazard was set, and the hazard does
+        // not change while the lane is pinned, so P1 keeps the value.
+        unsafe { self.view.as_ref() }
+    }
+}
+
+impl<T, M> Drop for Pinned<'_, T, M> {
+    #[inline]
+    fn drop(&mut self) {
+        self.lane.pins.set(self.lane.pins.get().saturating_sub(1));
+    }
+}

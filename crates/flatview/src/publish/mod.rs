@@ -1,0 +1,36 @@
+//! How a new view reaches the readers, and who frees the old one.
+//!
+//! What it is: [`Slot`]s that hold a published value, [`Lane`]s through which one reader looks at slots, and the
+//! [`Domain`] that frees what no lane looks at any more (hazard pointers). What it is not: anything about memory;
+//! the published type is a parameter, so that loom can check this module with small values.
+//!
+//! What must hold:
+//! - **P1** a value that a slot has published is freed only by [`Domain::reclaim`] (or when the slot itself goes,
+//!   which its owner does after the last lane), and only if no lane's hazard names it.
+//! - **P2** a lane dereferences only the pointer in its hazard, and only after it has seen that the slot still
+//!   published that pointer *after* the hazard was set; while it is pinned the hazard does not change.
+//! - **P3** reading takes no lock, clones no `Arc` and writes nothing while the slot's version is the one last
+//!   seen; a refresh takes a reference and never a lock.
+//!
+//! The order that matters: a reader sets its hazard, then looks at the slot again; a writer replaces the value in
+//! the slot, then looks at the hazards. The `SeqCst` fence between the two steps on either side makes sure that at
+//! least one of them sees the other. Everything else is acquire and release on the atomics themselves.
+
+mod domain;
+mod lane;
+
+pub(crate) use domain::{Domain, Hazards, Slot};
+pub(crate) use lane::{Lane, Pinned};
+
+#[cfg(loom)]
+pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU64, Ordering, fence};
+#[cfg(not(loom))]
+pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering, fence};
+
+/// The lanes of one reader: its own space and those that device callbacks reach through it.
+pub(crate) const LANES: usize = 8;
+
+#[cfg(all(test, loom))]
+mod loom_tests;
+#[cfg(all(test, not(loom)))]
+mod tests;

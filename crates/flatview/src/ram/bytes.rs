@@ -1,0 +1,244 @@
+//! Loads, stores and copies on guest RAM.
+//!
+//! UNSAFE: this module dereferences pointers into RAM blocks.
+//!
+//! What must hold is B1 and B2 of [`ram`](super). Host code never holds a reference to guest bytes; a value of up
+//! to eight naturally aligned bytes moves as one relaxed atomic, everything else byte by byte or by a raw copy, so
+//! that a racing guest can produce torn data but never undefined behaviour of ours to reason about.
+#![expect(unsafe_code, reason = "guest RAM is reached through raw pointers, here only")]
+
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use super::RamBlock;
+use crate::Value;
+
+/// A run of bytes of a block; keeps the block alive (B2).
+#[derive(Clone)]
+pub(crate) struct RamSpan {
+    block: Arc<RamBlock>,
+    ptr: NonNull<u8>,
+    len: u64,
+}
+
+// SAFETY: B2: the pointer is into the block that the span holds, and B1: all access to it is atomic or a raw copy
+// that tolerates concurrent writers.
+unsafe impl Send for RamSpan {}
+// SAFETY: as for Send.
+unsafe impl Sync for RamSpan {}
+
+impl std::fmt::Debug for RamSpan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RamSpan({:?}, {:#x} bytes)", self.block.name(), self.len)
+    }
+}
+
+impl RamSpan {
+    /// `len` bytes of `block` from `offset` on; `None` if they are not all inside it.
+    pub(super) fn new(block: &Arc<RamBlock>, offset: u64, len: u64) -> Option<Self> {
+        let end = offset.checked_add(len)?;
+        if end > block.mapped_len() {
+            return None;
+        }
+        // SAFETY: B1: offset <= end <= the length of the block's mapping, so the result is inside it (or one past).
+        let ptr = unsafe { block.base().add(usize::try_from(offset).ok()?) };
+        Some(Self { block: Arc::clone(block), ptr, len })
+    }
+
+    pub fn block(&self) -> &Arc<RamBlock> {
+        &self.block
+    }
+
+    /// `len` of these bytes, from `offset` on.
+    pub fn sub(&self, offset: u64, len: u64) -> Option<Self> {
+        let ptr = NonNull::new(self.at(offset, len)?)?;
+        Some(Self { block: Arc::clone(&self.block), ptr, len })
+    }
+
+    /// These bytes and those of `next`, which must follow in the same block.
+    pub fn join(&self, next: &Self) -> Option<Self> {
+        let adjacent = Arc::ptr_eq(&self.block, &next.block)
+            && (self.ptr.as_ptr() as usize as u64).checked_add(self.len)
+                == Some(next.ptr.as_ptr() as usize as u64);
+        // B2 holds for the sum: both parts are inside the one block.
+        adjacent.then(|| Self { block: Arc::clone(&self.block), ptr: self.ptr, len: self.len + next.len })
+    }
+
+    /// The pointer to `size` bytes at `offset`, if they are inside.
+    #[inline]
+    fn at(&self, offset: u64, size: u64) -> Option<*mut u8> {
+        if offset > self.len || self.len - offset < size {
+            return None;
+        }
+        // SAFETY: B2: offset <= len, and the span lies inside its block's mapping.
+        Some(unsafe { self.ptr.as_ptr().add(offset as usize) })
+    }
+
+    /// The value at `offset` in host order, or `None` if it is not wholly inside.
+    #[inline]
+    pub fn load<V: Value>(&self, offset: u64) -> Option<V> {
+        let p = self.at(offset, u64::from(V::SIZE))?;
+        // SAFETY: `at` checked that V::SIZE bytes from `p` are inside the mapping (B1, B2).
+        Some(V::narrow(unsafe { load_raw(p, V::SIZE) }))
+    }
+
+    /// Stores `v` in host order; `None` if it is not wholly inside.
+    #[inline]
+    pub fn store<V: Value>(&self, offset: u64, v: V) -> Option<()> {
+        let p = self.at(offset, u64::from(V::SIZE))?;
+        // SAFETY: as for `load`; a span is only stored to when its block is writable, which callers check.
+        unsafe { store_raw(p, V::SIZE, v.widen()) };
+        Some(())
+    }
+
+    /// Copies `out.len()` bytes from `offset`; `None` if they are not all inside.
+    #[inline]
+    pub fn read(&self, offset: u64, out: &mut [u8]) -> Option<()> {
+        let p = self.at(offset, out.len() as u64)?;
+        match out.len() {
+            n @ (1 | 2 | 4 | 8) if (p as usize).is_multiple_of(n) => {
+                // SAFETY: `at` checked that n bytes from `p` are inside the mapping (B1, B2).
+                let v = unsafe { load_raw(p, n as u32) };
+                out.copy_from_slice(v.to_ne_bytes().get(host_low(n))?);
+            }
+            // SAFETY: `at` checked the length; `out` is ours alone and cannot overlap guest RAM, of which no
+            // reference is ever made (B1).
+            _ => unsafe { copy_raw(p, out.as_mut_ptr(), out.len()) },
+        }
+        Some(())
+    }
+
+    /// Copies `bytes` to `offset`; `None` if they are not all inside.
+    #[inline]
+    pub fn write(&self, offset: u64, bytes: &[u8]) -> Option<()> {
+        let p = self.at(offset, bytes.len() as u64)?;
+        match bytes.len() {
+            n @ (1 | 2 | 4 | 8) if (p as usize).is_multiple_of(n) => {
+                let mut v = [0; 8];
+                v.get_mut(host_low(n))?.copy_from_slice(bytes);
+                // SAFETY: as for `read`.
+                unsafe { store_raw(p, n as u32, u64::from_ne_bytes(v)) };
+            }
+            // SAFETY: as for `read`.
+            _ => unsafe { copy_raw(bytes.as_ptr(), p, bytes.len()) },
+        }
+        Some(())
+    }
+}
+
+/// Where the low `n` bytes of a native `u64` stand.
+const fn host_low(n: usize) -> std::ops::Range<usize> {
+    if cfg!(target_endian = "little") { 0..n } else { 8 - n..8 }
+}
+
+/// # Safety
+/// `p` points to `size` (1, 2, 4 or 8) bytes that stay mapped; nobody has a reference to them.
+#[inline]
+unsafe fn load_raw(p: *mut u8, size: u32) -> u64 {
+    let aligned = (p as usize) & (size as usize - 1) == 0;
+    // SAFETY: the caller promises the bytes; the atomics are aligned where used and shared access is theirs to have.
+    unsafe {
+        match size {
+            1 => u64::from(AtomicU8::from_ptr(p).load(Relaxed)),
+            2 if aligned => u64::from(AtomicU16::from_ptr(p.cast()).load(Relaxed)),
+            4 if aligned => u64::from(AtomicU32::from_ptr(p.cast()).load(Relaxed)),
+            8 if aligned => AtomicU64::from_ptr(p.cast()).load(Relaxed),
+            _ => {
+                let mut v = [0; 8];
+                let low = host_low(size as usize);
+                for (i, byte) in v.iter_mut().skip(low.start).take(size as usize).enumerate() {
+                    *byte = AtomicU8::from_ptr(p.add(i)).load(Relaxed);
+                }
+                u64::from_ne_bytes(v)
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As for [`load_raw`], and the bytes are writable.
+#[inline]
+unsafe fn store_raw(p: *mut u8, size: u32, v: u64) {
+    let aligned = (p as usize) & (size as usize - 1) == 0;
+    // SAFETY: as for `load_raw`.
+    unsafe {
+        match size {
+            1 => AtomicU8::from_ptr(p).store(v as u8, Relaxed),
+            2 if aligned => AtomicU16::from_ptr(p.cast()).store(v as u16, Relaxed),
+            4 if aligned => AtomicU32::from_ptr(p.cast()).store(v as u32, Relaxed),
+            8 if aligned => AtomicU64::from_ptr(p.cast()).store(v, Relaxed),
+            _ => {
+                let bytes = v.to_ne_bytes();
+                for (i, byte) in
+                    bytes.iter().skip(host_low(size as usize).start).take(size as usize).enumerate()
+                {
+                    AtomicU8::from_ptr(p.add(i)).store(*byte, Relaxed);
+                }
+            }
+        }
+    }
+}
+
+/// The one copy between guest and host memory.
+///
+/// # Safety
+/// Both runs of `len` bytes are mapped and do not overlap; one of them is guest RAM, to which nobody has a reference.
+unsafe fn copy_raw(from: *const u8, to: *mut u8, len: usize) {
+    if cfg!(flatview_tsan) {
+        // ThreadSanitizer knows nothing of guests that race with themselves: show it atomics.
+        for i in 0..len {
+            // SAFETY: i < len; see the function's contract.
+            unsafe {
+                let byte = AtomicU8::from_ptr(from.add(i).cast_mut()).load(Relaxed);
+                AtomicU8::from_ptr(to.add(i)).store(byte, Relaxed);
+            }
+        }
+    } else {
+        // SAFETY: the function's contract.
+        unsafe { std::ptr::copy_nonoverlapping(from, to, len) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn span(len: u64) -> RamSpan {
+        let block = RamBlock::anonymous("t", len).unwrap();
+        RamSpan::new(&block, 0, len).unwrap()
+    }
+
+    #[test]
+    fn values_move_at_every_alignment_and_never_past_the_end() {
+        let s = span(64);
+        for offset in 0..56 {
+            s.store(offset, 0x0102_0304_0506_0708_u64).unwrap();
+            assert_eq!(s.load::<u64>(offset), Some(0x0102_0304_0506_0708));
+            assert_eq!(
+                s.load::<u32>(offset),
+                Some(if cfg!(target_endian = "little") { 0x0506_0708 } else { 0x0102_0304 })
+            );
+        }
+        assert_eq!(s.load::<u64>(57), None);
+        assert_eq!(s.load::<u8>(63), Some(0));
+        assert_eq!(s.load::<u8>(64), None);
+        assert_eq!(s.load::<u8>(u64::MAX), None);
+        assert_eq!(s.store(63, 1_u16), None);
+    }
+
+    #[test]
+    fn copies_of_every_length_match() {
+        let s = span(4096);
+        let data: Vec<u8> = (0..300).map(|i| i as u8).collect();
+        for len in [0, 1, 2, 3, 4, 5, 7, 8, 9, 16, 255, 300] {
+            for offset in [0, 1, 2, 3, 4, 9] {
+                s.write(offset, &data[..len]).unwrap();
+                let mut out = vec![0xee; len];
+                s.read(offset, &mut out).unwrap();
+                assert_eq!(out, data[..len]);
+            }
+        }
+        assert_eq!(s.read(4000, &mut [0; 97]), None);
+    }
+}

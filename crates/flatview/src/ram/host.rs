@@ -1,0 +1,52 @@
+//! A scoped direct pointer to the host memory behind RAM.
+//!
+//! What it is: the way out for code that must hand an address to the kernel, a library or a device model in C.
+//! What it is not: the way to access RAM; use a [`Reader`](crate::Reader), which honours the map.
+
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use super::RamBlock;
+
+/// A pointer to host memory behind RAM, and the block that keeps it mapped.
+///
+/// The pointer is good as long as this guard lives. The bytes may change at any time under a running guest: read
+/// and write them volatile or atomically, and never make a reference of them.
+#[derive(Debug, Clone)]
+pub struct HostPtr<'a> {
+    block: Arc<RamBlock>,
+    ptr: NonNull<u8>,
+    len: u64,
+    scope: PhantomData<&'a ()>,
+}
+
+impl HostPtr<'_> {
+    pub(super) fn new(block: &Arc<RamBlock>, ptr: NonNull<u8>, len: u64) -> Self {
+        Self { block: Arc::clone(block), ptr, len, scope: PhantomData }
+    }
+
+    /// The first byte.
+    #[must_use]
+    pub fn as_ptr(&self) -> *mut u8 {
+        self.ptr.as_ptr()
+    }
+
+    /// The number of bytes behind the pointer.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether there is nothing behind it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The block that keeps the bytes mapped.
+    #[must_use]
+    pub fn block(&self) -> &Arc<RamBlock> {
+        &self.block
+    }
+}

@@ -1,0 +1,20 @@
+//! Guest RAM: blocks of host memory and the only code that touches their bytes.
+//!
+//! What it is: [`RamBlock`]s with their back ends, [`RamSpan`]s (a run of bytes of a block, with the block kept
+//! alive), and the loads, stores and copies on them. What it is not: regions; a block does not know where, or
+//! whether, it is mapped.
+//!
+//! What must hold:
+//! - **B1** a block's bytes stay mapped, readable and (unless the host mapping is read-only) writable at one
+//!   address while the `RamBlock` lives, and nobody in this crate makes a `&[u8]` of them: guest RAM changes under
+//!   our feet, so every access is an atomic of up to eight bytes or a raw copy.
+//! - **B2** a `RamSpan` lies inside its block and holds the block.
+
+mod block;
+mod bytes;
+mod host;
+
+pub use block::{HostBuffer, RamBlock, RamBlockInfo, RamError, Share};
+pub use host::HostPtr;
+
+pub(crate) use bytes::RamSpan;

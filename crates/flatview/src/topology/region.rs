@@ -1,0 +1,367 @@
+//! What a region is made from, and what can be asked about it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::ram::RamBlock;
+use crate::{AccessRules, DeviceEndian, Endianness, MmioOps, RegionId};
+
+/// The types that `info mtree` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RegionType {
+    /// `i/o`: MMIO, reservations, containers.
+    Io,
+    /// `ram`
+    Ram,
+    /// `rom`
+    Rom,
+    /// `romd`: a ROM device in ROM mode.
+    Romd,
+    /// `ramd`: a RAM device.
+    Ramd,
+}
+
+impl fmt::Display for RegionType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Io => "i/o",
+            Self::Ram => "ram",
+            Self::Rom => "rom",
+            Self::Romd => "romd",
+            Self::Ramd => "ramd",
+        })
+    }
+}
+
+/// Who a region belongs to: a device or another object of the machine (QEMU: the owner, a QOM object).
+///
+/// A cheap handle; two owners are equal if they are the same one. The device's identity is what the guard against
+/// re-entry goes by.
+#[derive(Clone)]
+pub struct Owner(Arc<OwnerInner>);
+
+struct OwnerInner {
+    device: bool,
+    id: Option<String>,
+    path: String,
+}
+
+impl Owner {
+    fn new(device: bool, id: Option<String>, path: String) -> Self {
+        Self(Arc::new(OwnerInner { device, id, path }))
+    }
+
+    /// A device at a QOM path, such as `/machine/unattached/device[3]`.
+    pub fn device(path: impl Into<String>) -> Self {
+        Self::new(true, None, path.into())
+    }
+
+    /// A device that the user gave an id.
+    pub fn device_with_id(id: impl Into<String>, path: impl Into<String>) -> Self {
+        Self::new(true, Some(id.into()), path.into())
+    }
+
+    /// Some other object, such as a memory back end.
+    pub fn object(path: impl Into<String>) -> Self {
+        Self::new(false, None, path.into())
+    }
+
+    /// Whether it is a device.
+    #[must_use]
+    pub fn is_device(&self) -> bool {
+        self.0.device
+    }
+
+    /// The user's id, if it has one.
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        self.0.id.as_deref()
+    }
+
+    /// The QOM path.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.0.path
+    }
+}
+
+impl PartialEq for Owner {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Owner {}
+
+impl fmt::Debug for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Owner({})", self.id().unwrap_or(self.path()))
+    }
+}
+
+/// Device callbacks, given by value, in an `Arc`, or as a trait object.
+pub trait IntoOps {
+    /// The same, shared.
+    fn into_ops(self) -> Arc<dyn MmioOps>;
+}
+
+impl<T: MmioOps + 'static> IntoOps for T {
+    fn into_ops(self) -> Arc<dyn MmioOps> {
+        Arc::new(self)
+    }
+}
+
+/// What answers where a region is visible.
+pub(crate) enum Kind {
+    /// Nothing: only what is mapped in it.
+    Container,
+    /// Nothing: it shows a part of its target.
+    Alias,
+    Ram {
+        block: Arc<RamBlock>,
+        offset: u64,
+    },
+    RomDevice {
+        block: Arc<RamBlock>,
+        offset: u64,
+        ops: Arc<dyn MmioOps>,
+    },
+    Io {
+        ops: Arc<dyn MmioOps>,
+    },
+    /// Everything is rejected.
+    Reservation,
+    /// A type without a store.
+    Sketch(RegionType),
+}
+
+impl Kind {
+    pub fn terminates(&self) -> bool {
+        !matches!(self, Self::Container | Self::Alias)
+    }
+
+    pub fn block(&self) -> Option<(&Arc<RamBlock>, u64)> {
+        match self {
+            Self::Ram { block, offset, .. } | Self::RomDevice { block, offset, .. } => Some((block, *offset)),
+            _ => None,
+        }
+    }
+
+    pub fn ops(&self) -> Option<&dyn MmioOps> {
+        match self {
+            Self::Io { ops } | Self::RomDevice { ops, .. } => Some(&**ops),
+            _ => None,
+        }
+    }
+}
+
+/// What never changes about a region. Views hold it, so it outlives the region's removal while it is in use.
+pub(crate) struct Body {
+    pub id: RegionId,
+    pub name: Arc<str>,
+    pub kind: Kind,
+    pub rules: AccessRules,
+    /// The device's byte order on this target.
+    pub order: Endianness,
+    pub owner: Option<Owner>,
+    pub parent: Option<Owner>,
+    /// Whether the guard against re-entry is off.
+    pub reentrant: bool,
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?}", self.id, self.name)
+    }
+}
+
+impl Body {
+    /// QEMU guards plain I/O of devices only.
+    pub fn guarded_by(&self) -> Option<&Owner> {
+        let plain = matches!(self.kind, Kind::Io { .. } | Kind::Reservation);
+        self.owner.as_ref().filter(|o| plain && o.is_device() && !self.reentrant)
+    }
+}
+
+/// What a region is made from; give it to [`Transaction::add`](crate::Transaction::add).
+///
+/// Sizes are in bytes, from 0 to 2^64 ([`WHOLE`](crate::WHOLE)).
+#[must_use]
+pub struct Region {
+    pub(crate) name: Arc<str>,
+    pub(crate) size: Option<u128>,
+    pub(crate) kind: Kind,
+    pub(crate) alias: Option<(RegionId, u64)>,
+    pub(crate) window: Option<(u64, u64)>,
+    pub(crate) owner: Option<Owner>,
+    pub(crate) parent: Option<Owner>,
+    pub(crate) enabled: bool,
+    pub(crate) readonly: bool,
+    pub(crate) nonvolatile: bool,
+    pub(crate) reentrant: bool,
+}
+
+impl fmt::Debug for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Region").field("name", &self.name).field("size", &self.size).finish_non_exhaustive()
+    }
+}
+
+impl Region {
+    fn new(name: impl Into<String>, size: Option<u128>, kind: Kind) -> Self {
+        Self {
+            name: name.into().into(),
+            size,
+            kind,
+            alias: None,
+            window: None,
+            owner: None,
+            parent: None,
+            enabled: true,
+            readonly: false,
+            nonvolatile: false,
+            reentrant: false,
+        }
+    }
+
+    /// A region that shows only what is mapped in it (QEMU: `memory_region_init`).
+    pub fn container(name: impl Into<String>, size: u128) -> Self {
+        Self::new(name, Some(size), Kind::Container)
+    }
+
+    /// A region of device callbacks (QEMU: `memory_region_init_io`).
+    pub fn io(name: impl Into<String>, size: u128, ops: impl IntoOps) -> Self {
+        Self::new(name, Some(size), Kind::Io { ops: ops.into_ops() })
+    }
+
+    /// A region that takes its place and rejects every access (QEMU: `memory_region_init_io` without ops).
+    pub fn reservation(name: impl Into<String>, size: u128) -> Self {
+        Self::new(name, Some(size), Kind::Reservation)
+    }
+
+    /// RAM (QEMU: `memory_region_init_ram` and its kin): the whole block, unless [`window`](Self::window) or
+    /// [`size`](Self::size) says otherwise.
+    pub fn ram(name: impl Into<String>, block: impl Into<Arc<RamBlock>>) -> Self {
+        Self::new(name, None, Kind::Ram { block: block.into(), offset: 0 })
+    }
+
+    /// ROM (QEMU: `memory_region_init_rom`): as RAM, but writes from the bus are decode errors and a CPU's stores
+    /// are dropped. Loaders write it with [`poke`](crate::Reader::poke) or through the block.
+    pub fn rom(name: impl Into<String>, block: impl Into<Arc<RamBlock>>) -> Self {
+        let mut region = Self::new(name, None, Kind::Ram { block: block.into(), offset: 0 });
+        region.readonly = true;
+        region
+    }
+
+    /// A ROM device (QEMU: `memory_region_init_rom_device`): reads come from the block at RAM speed, writes go to
+    /// the callbacks; with its ROM mode off ([`set_romd`](crate::Transaction::set_romd)) reads do too.
+    pub fn rom_device(name: impl Into<String>, block: impl Into<Arc<RamBlock>>, ops: impl IntoOps) -> Self {
+        Self::new(name, None, Kind::RomDevice { block: block.into(), offset: 0, ops: ops.into_ops() })
+    }
+
+    /// A window on another region (QEMU: `memory_region_init_alias`): `size` bytes of `target` from `offset` on.
+    /// What lies beyond the target's end is a hole.
+    pub fn alias(name: impl Into<String>, target: RegionId, offset: u64, size: u128) -> Self {
+        let mut region = Self::new(name, Some(size), Kind::Alias);
+        region.alias = Some((target, offset));
+        region
+    }
+
+    /// A region that has a type for `info mtree` and no store, as read from a capture: every access is rejected.
+    pub fn sketch(name: impl Into<String>, size: u128, kind: RegionType) -> Self {
+        Self::new(name, Some(size), Kind::Sketch(kind))
+    }
+
+    /// For RAM kinds: only `size` bytes of the block, from `offset` on.
+    pub fn window(mut self, offset: u64, size: u64) -> Self {
+        self.window = Some((offset, size));
+        self
+    }
+
+    /// The size in bytes; for RAM kinds at most what the block has.
+    pub fn size(mut self, size: u128) -> Self {
+        self.size = Some(size);
+        self
+    }
+
+    /// Who it belongs to.
+    pub fn owner(mut self, owner: &Owner) -> Self {
+        self.owner = Some(owner.clone());
+        self
+    }
+
+    /// Its QOM parent, where that is not the owner.
+    pub fn parent(mut self, parent: &Owner) -> Self {
+        self.parent = Some(parent.clone());
+        self
+    }
+
+    /// Whether it is visible at first (default: yes).
+    pub fn enabled(mut self, enabled: bool) -> Self {
+        self.enabled = enabled;
+        self
+    }
+
+    /// Whether it and everything seen through it is read-only at first (default: no; ROM: yes).
+    pub fn readonly(mut self, readonly: bool) -> Self {
+        self.readonly = readonly;
+        self
+    }
+
+    /// Whether it is marked as surviving a power cycle at first (default: no).
+    pub fn nonvolatile(mut self, nonvolatile: bool) -> Self {
+        self.nonvolatile = nonvolatile;
+        self
+    }
+
+    /// Switches the guard against re-entry off (QEMU: `disable_reentrancy_guard`).
+    pub fn allow_reentry(mut self) -> Self {
+        self.reentrant = true;
+        self
+    }
+}
+
+/// A region's attributes at one moment.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct RegionInfo {
+    /// Its id.
+    pub id: RegionId,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Offset in its container, in bytes.
+    pub addr: u64,
+    /// Size in bytes, up to 2^64.
+    pub size: u128,
+    /// Priority among its siblings; the highest wins.
+    pub priority: i32,
+    /// Goes up with every mapping: of siblings with equal priority the later wins.
+    pub sequence: u64,
+    /// Whether it is visible.
+    pub enabled: bool,
+    /// Whether it and what is seen through it is read-only.
+    pub readonly: bool,
+    /// Whether it is marked as surviving a power cycle.
+    pub nonvolatile: bool,
+    /// For a ROM device: whether reads come from its memory.
+    pub romd: bool,
+    /// Where it is mapped.
+    pub container: Option<RegionId>,
+    /// For an alias: its target and offset in bytes.
+    pub alias: Option<(RegionId, u64)>,
+    /// Whether it answers itself (everything but containers and aliases).
+    pub terminates: bool,
+    /// Its own type; an alias prints that of its final target.
+    pub kind: RegionType,
+    /// Who it belongs to.
+    pub owner: Option<Owner>,
+    /// Its QOM parent, where that is not the owner.
+    pub parent: Option<Owner>,
+    /// For RAM kinds: the block, and the offset of the region's first byte in it.
+    pub ram: Option<(Arc<RamBlock>, u64)>,
+    /// How it wants to be accessed.
+    pub rules: AccessRules,
+}
+
+/// The rules of regions without callbacks.
+pub(crate) const NO_RULES: AccessRules = AccessRules::new().endian(DeviceEndian::Native);

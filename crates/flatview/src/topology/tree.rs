@@ -1,0 +1,382 @@
+//! The tree itself: records, the one way to change them, and undo.
+
+use std::sync::Arc;
+
+use super::children::Children;
+use super::{Arena, Attrs, Body, Kind, NONE, RegionInfo, RegionType};
+use crate::span::Span;
+use crate::{MemoryError, RegionId};
+
+/// One region.
+pub(crate) struct Record {
+    pub attrs: Attrs,
+    pub body: Arc<Body>,
+    pub children: Option<Box<Children>>,
+    /// The aliases that have it as target.
+    pub aliases: Vec<u32>,
+    /// How many address spaces have it as their root.
+    pub spaces: u32,
+}
+
+enum Undo {
+    Set { index: u32, old: Attrs },
+    Added { index: u32 },
+    Removed { index: u32, record: Box<Record> },
+    Spaces { index: u32, by: i32 },
+}
+
+/// How far the logs went when a transaction began.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Savepoint {
+    undo: usize,
+    touched: usize,
+    rechecks: usize,
+    moved: usize,
+    sequence: u64,
+}
+
+/// All regions of a memory, mapped or not.
+pub(crate) struct Topology {
+    arena: Arena<Record>,
+    tag: u32,
+    sequence: u64,
+    undo: Vec<Undo>,
+    /// Places whose content changed: a region and a span of its own offsets.
+    touched: Vec<(u32, Span)>,
+    /// Regions of which it may have changed where a view's effective root lies.
+    rechecks: Vec<u32>,
+    /// Regions whose address changed: a view rooted at one moves as a whole.
+    moved: Vec<u32>,
+}
+
+/// What a transaction changed.
+#[derive(Clone, Copy)]
+pub(crate) struct Changes<'a> {
+    /// Places whose content changed: a region and a span of its own offsets.
+    pub touched: &'a [(u32, Span)],
+    /// Regions of which it may have changed where a view's effective root lies.
+    pub rechecks: &'a [u32],
+    /// Regions whose address changed.
+    pub moved: &'a [u32],
+}
+
+impl Topology {
+    pub fn new(tag: u32) -> Self {
+        Self {
+            arena: Arena::new(),
+            tag,
+            sequence: 0,
+            undo: Vec::new(),
+            touched: Vec::new(),
+            rechecks: Vec::new(),
+            moved: Vec::new(),
+        }
+    }
+
+    // Looking.
+
+    #[inline]
+    pub fn get(&self, index: u32) -> Option<&Record> {
+        self.arena.get(index)
+    }
+
+    /// The index of a live region of this memory.
+    pub fn resolve(&self, id: RegionId) -> Result<u32, MemoryError> {
+        if id.memory != self.tag {
+            return Err(MemoryError::ForeignRegion { id });
+        }
+        let live = self.arena.generation(id.index) == Some(id.generation) && self.get(id.index).is_some();
+        live.then_some(id.index).ok_or(MemoryError::StaleRegion { id })
+    }
+
+    /// The record of a live region of this memory.
+    pub fn record(&self, id: RegionId) -> Result<&Record, MemoryError> {
+        let index = self.resolve(id)?;
+        self.get(index).ok_or(MemoryError::StaleRegion { id })
+    }
+
+    pub fn id_of(&self, index: u32) -> Option<RegionId> {
+        self.get(index).map(|r| r.body.id)
+    }
+
+    pub fn name_of(&self, index: u32) -> Arc<str> {
+        self.get(index).map_or_else(|| "?".into(), |r| Arc::clone(&r.body.name))
+    }
+
+    pub fn records(&self) -> impl Iterator<Item = (u32, &Record)> {
+        self.arena.iter()
+    }
+
+    /// The children of a region, the winners first: by priority, later-added first among equals.
+    pub fn children(&self, index: u32) -> Vec<u32> {
+        let mut all: Vec<u32> =
+            self.get(index).and_then(|r| r.children.as_deref()).map_or_else(Vec::new, |c| c.all().collect());
+        self.sort_winners_first(&mut all);
+        all
+    }
+
+    fn sort_winners_first(&self, indexes: &mut [u32]) {
+        indexes.sort_by_cached_key(|i| {
+            self.get(*i).map(|r| std::cmp::Reverse((r.attrs.priority, r.attrs.sequence)))
+        });
+    }
+
+    /// Adds to `out` the visible children of `record` that overlap `window` (in its offsets), losers first.
+    pub fn overlapping_losers_first(&self, record: &Record, window: Span, out: &mut Vec<u32>) {
+        let Some(children) = record.children.as_deref() else {
+            return;
+        };
+        let from = out.len();
+        children.overlapping(window, out);
+        if let Some(new) = out.get_mut(from..).filter(|n| n.len() > 1) {
+            new.sort_by_cached_key(|i| self.get(*i).map(|r| (r.attrs.priority, r.attrs.sequence)));
+        }
+    }
+
+    pub fn info(&self, index: u32) -> Option<RegionInfo> {
+        let record = self.get(index)?;
+        let (attrs, body) = (&record.attrs, &record.body);
+        Some(RegionInfo {
+            id: body.id,
+            name: Arc::clone(&body.name),
+            addr: attrs.addr,
+            size: attrs.size,
+            priority: attrs.priority,
+            sequence: attrs.sequence,
+            enabled: attrs.enabled,
+            readonly: attrs.readonly,
+            nonvolatile: attrs.nonvolatile,
+            romd: matches!(body.kind, Kind::RomDevice { .. }) && attrs.romd,
+            container: self.id_of(attrs.container),
+            alias: self.id_of(attrs.target).map(|t| (t, attrs.alias_offset)),
+            terminates: body.kind.terminates(),
+            kind: record.kind(),
+            owner: body.owner.clone(),
+            parent: body.parent.clone(),
+            ram: body.kind.block().map(|(b, o)| (Arc::clone(b), o)),
+            rules: body.rules,
+        })
+    }
+
+    /// Whether it stands in a container, or an alias chain that shows it does (QEMU: `memory_region_is_mapped`).
+    pub fn is_mapped(&self, index: u32) -> bool {
+        let mut work = vec![index];
+        // Ends: T3.
+        while let Some(record) = work.pop().and_then(|i| self.get(i)) {
+            if record.attrs.container != NONE {
+                return true;
+            }
+            work.extend(&record.aliases);
+        }
+        false
+    }
+
+    // Changing.
+
+    pub fn next_id(&self) -> Result<RegionId, MemoryError> {
+        let (index, generation) = self.arena.next().ok_or(MemoryError::Full)?;
+        Ok(RegionId { index, generation, memory: self.tag })
+    }
+
+    pub fn next_sequence(&mut self) -> u64 {
+        self.sequence += 1;
+        self.sequence
+    }
+
+    /// Adds a region under the id that [`next_id`](Self::next_id) gave. It is not mapped and shows in no view, so
+    /// nothing is touched.
+    pub fn add(&mut self, attrs: Attrs, body: Body) {
+        let index = body.id.index;
+        self.arena.insert(Record {
+            attrs,
+            body: Arc::new(body),
+            children: None,
+            aliases: Vec::new(),
+            spaces: 0,
+        });
+        self.link_alias(attrs.target, index);
+        self.undo.push(Undo::Added { index });
+    }
+
+    /// Removes a region that nothing refers to.
+    pub fn remove(&mut self, index: u32) {
+        if let Some(record) = self.arena.remove(index) {
+            self.unlink_alias(record.attrs.target, index);
+            self.undo.push(Undo::Removed { index, record: Box::new(record) });
+        }
+    }
+
+    /// Counts the address spaces that have a region as root.
+    pub fn count_space(&mut self, index: u32, by: i32) {
+        if let Some(record) = self.arena.get_mut(index) {
+            record.spaces = record.spaces.saturating_add_signed(by);
+            self.undo.push(Undo::Spaces { index, by });
+        }
+    }
+
+    /// The one way to change attributes (T1).
+    pub fn set(&mut self, index: u32, new: Attrs) {
+        let Some(old) = self.put(index, new) else {
+            return;
+        };
+        self.undo.push(Undo::Set { index, old });
+        if !old.same_place(&new) {
+            self.touch_child(old.container, &old);
+            self.touch_child(new.container, &new);
+            if old.addr != new.addr {
+                self.moved.push(index);
+            }
+        }
+        if !old.same_content(&new) {
+            self.touch_content(index, &old, &new);
+        }
+        self.recheck(index);
+        for container in [old.container, new.container] {
+            if container != NONE {
+                self.rechecks.push(container);
+            }
+        }
+    }
+
+    /// What other regions show of this one changed.
+    fn touch_content(&mut self, index: u32, old: &Attrs, new: &Attrs) {
+        let only_size = Attrs { size: old.size, ..*new }.same_content(old);
+        let (small, large) = (old.size.min(new.size), old.size.max(new.size));
+        let from = if only_size { small } else { 0 };
+        // Offsets of a region stop at 2^64 - 1.
+        if let Some(span) =
+            u64::try_from(from).ok().and_then(|from| Span::sized(from, large - u128::from(from)))
+        {
+            self.touched.push((index, span));
+        }
+    }
+
+    fn touch_child(&mut self, container: u32, child: &Attrs) {
+        if let Some(span) = child.extent().filter(|_| container != NONE) {
+            self.touched.push((container, span));
+        }
+    }
+
+    fn recheck(&mut self, index: u32) {
+        self.rechecks.push(index);
+        if let Some(record) = self.arena.get(index) {
+            self.rechecks.extend(&record.aliases);
+        }
+    }
+
+    /// Writes attributes and keeps the indexes (T1); gives the old ones if they differ.
+    fn put(&mut self, index: u32, new: Attrs) -> Option<Attrs> {
+        let record = self.arena.get_mut(index)?;
+        let old = std::mem::replace(&mut record.attrs, new);
+        if old == new {
+            return None;
+        }
+        let indexed = |a: &Attrs| (a.container, a.addr, a.size, a.enabled);
+        if indexed(&old) != indexed(&new) {
+            if let Some(container) = self.arena.get_mut(old.container) {
+                if let Some(children) = &mut container.children {
+                    children.remove(index, &old);
+                }
+                container.children.take_if(|c| c.is_empty());
+            }
+            if let Some(container) = self.arena.get_mut(new.container) {
+                container.children.get_or_insert_default().insert(index, &new);
+            }
+        }
+        if old.target != new.target {
+            self.unlink_alias(old.target, index);
+            self.link_alias(new.target, index);
+        }
+        Some(old)
+    }
+
+    fn link_alias(&mut self, target: u32, alias: u32) {
+        if let Some(record) = self.arena.get_mut(target) {
+            record.aliases.push(alias);
+        }
+    }
+
+    fn unlink_alias(&mut self, target: u32, alias: u32) {
+        if let Some(record) = self.arena.get_mut(target)
+            && let Some(at) = record.aliases.iter().position(|a| *a == alias)
+        {
+            record.aliases.swap_remove(at);
+        }
+    }
+
+    // Transactions.
+
+    pub fn savepoint(&self) -> Savepoint {
+        Savepoint {
+            undo: self.undo.len(),
+            touched: self.touched.len(),
+            rechecks: self.rechecks.len(),
+            moved: self.moved.len(),
+            sequence: self.sequence,
+        }
+    }
+
+    /// Undoes everything since `to` (T2). What was added meanwhile is handed back, to be dropped without locks.
+    pub fn rollback(&mut self, to: Savepoint) -> Vec<Arc<Body>> {
+        let mut dropped = Vec::new();
+        while self.undo.len() > to.undo {
+            match self.undo.pop() {
+                Some(Undo::Set { index, old }) => {
+                    self.put(index, old);
+                }
+                Some(Undo::Added { index }) => {
+                    if let Some(record) = self.arena.remove(index) {
+                        self.unlink_alias(record.attrs.target, index);
+                        dropped.push(record.body);
+                    }
+                }
+                Some(Undo::Removed { index, record }) => {
+                    let target = record.attrs.target;
+                    self.arena.undo_remove(index, record.body.id.generation, *record);
+                    self.link_alias(target, index);
+                }
+                Some(Undo::Spaces { index, by }) => {
+                    if let Some(record) = self.arena.get_mut(index) {
+                        record.spaces = record.spaces.saturating_add_signed(-by);
+                    }
+                }
+                None => break,
+            }
+        }
+        self.touched.truncate(to.touched);
+        self.rechecks.truncate(to.rechecks);
+        self.moved.truncate(to.moved);
+        self.sequence = to.sequence;
+        dropped
+    }
+
+    /// What the transaction changed so far.
+    pub fn changes(&self) -> Changes<'_> {
+        Changes { touched: &self.touched, rechecks: &self.rechecks, moved: &self.moved }
+    }
+
+    /// The transaction is over: forgets how to undo it. What was removed is handed back, to be dropped without
+    /// locks.
+    pub fn accept(&mut self) -> Vec<Arc<Body>> {
+        self.touched.clear();
+        self.rechecks.clear();
+        self.moved.clear();
+        let removed = |u| if let Undo::Removed { record, .. } = u { Some(record.body) } else { None };
+        self.undo.drain(..).filter_map(removed).collect()
+    }
+}
+
+impl Record {
+    /// What `info mtree` calls it.
+    pub fn kind(&self) -> RegionType {
+        match self.body.kind {
+            Kind::Ram { .. } if self.attrs.readonly => RegionType::Rom,
+            Kind::Ram { .. } => RegionType::Ram,
+            Kind::RomDevice { .. } if self.attrs.romd => RegionType::Romd,
+            Kind::Sketch(kind) => kind,
+            Kind::RomDevice { .. } | Kind::Io { .. } | Kind::Reservation | Kind::Container | Kind::Alias => {
+                RegionType::Io
+            }
+        }
+    }
+}

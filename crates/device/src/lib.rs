@@ -14,20 +14,28 @@
 //! | What do `info qtree` and `info qom-tree` print? | [`tree`] |
 //! | What stands where a device is not modelled yet? | [`unmodelled`] |
 //! | How do ISA ports of mixed widths answer? | [`portio`] |
+//! | How does a device change the map? | [`map`] |
 //! | Where do `-d guest_errors,unimp` lines go? | [`log`] |
 
+pub mod bank;
 pub mod cell;
 pub mod chardev;
 pub mod clock;
 pub mod irq;
 pub mod log;
+pub mod map;
+pub mod portio;
 pub mod reset;
 pub mod tree;
+pub mod unmodelled;
 
+pub use bank::{Bank, Register, Registers};
 pub use cell::{DeviceCell, Effects};
 pub use chardev::{CharBackend, CharError, CharEvent, CharSink, CharSpec};
 pub use clock::{Clock, ClockError, Timer};
 pub use irq::{IrqLine, IrqObserver, OrGate};
 pub use log::{Log, LogError, LogMask};
+pub use map::MapHandle;
 pub use reset::Reset;
 pub use tree::{QomNode, QtreeBus, QtreeDevice};
+pub use unmodelled::Unmodelled;

@@ -16,6 +16,7 @@ pub struct Unmodelled {
     name: String,
     /// Hexadecimal digits of the last offset.
     digits: usize,
+    rules: AccessRules,
     log: Log,
 }
 
@@ -24,7 +25,14 @@ impl Unmodelled {
     pub fn new(name: impl Into<String>, size: u128, log: &Log) -> Unmodelled {
         let last = u64::try_from(size.saturating_sub(1)).unwrap_or(u64::MAX);
         let digits = (64 - last.leading_zeros()).div_ceil(4).max(1) as usize;
-        Unmodelled { name: name.into(), digits, log: log.clone() }
+        let rules = AccessRules::new().endian(DeviceEndian::Little).valid(1, 8).implemented(1, 8);
+        Unmodelled { name: name.into(), digits, rules, log: log.clone() }
+    }
+
+    /// With the access rules of the device that is to come; other accesses are refused.
+    pub fn with_rules(mut self, rules: AccessRules) -> Unmodelled {
+        self.rules = rules;
+        self
     }
 
     /// A region of this name and size whose accesses are logged.
@@ -47,7 +55,7 @@ impl Unmodelled {
 
 impl MmioOps for Unmodelled {
     fn rules(&self) -> AccessRules {
-        AccessRules::new().endian(DeviceEndian::Little).valid(1, 8).implemented(1, 8)
+        self.rules
     }
 
     fn read(&self, access: &Access<'_>) -> Result<u64, MemTxError> {

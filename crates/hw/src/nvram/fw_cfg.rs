@@ -25,6 +25,8 @@ pub mod key {
     pub const NB_CPUS: u16 = 0x05;
     /// The machine's number.
     pub const MACHINE_ID: u16 = 0x06;
+    /// Greatest number of CPUs, 2 bytes.
+    pub const MAX_CPUS: u16 = 0x0f;
     /// Device letter to boot from.
     pub const BOOT_DEVICE: u16 = 0x0c;
     /// The directory of named files.
@@ -82,7 +84,7 @@ impl FwCfg {
     }
 
     fn select(&self, key: u16) {
-        let known = key & 0x3fff < KEYS;
+        let (key, known) = (key & !0x4000, key & 0x3fff < KEYS);
         self.cell
             .with(|state, _| *state = State { selected: if known { key } else { INVALID }, position: 0 });
     }

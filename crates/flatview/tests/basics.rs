@@ -179,3 +179,17 @@ fn device_code_does_not_run_inside_an_update() {
     assert_eq!(inside.unwrap_err().reason(), Reason::InsideUpdate);
     assert_eq!(reader.load::<Le, u32>(0), Ok(1));
 }
+
+#[test]
+fn a_direct_pointer_reaches_the_bytes_behind_ram() {
+    let memory = Memory::new(Endianness::Little);
+    let block = RamBlock::anonymous("a", 0x2000).unwrap();
+    let a = memory.add(Region::ram("a", block.clone()).window(0x1000, 0x1000)).unwrap();
+    memory.map(memory.system(), 0x8000, a).unwrap();
+    let reader = memory.memory_space().reader();
+    reader.store::<Le, u32>(0x8010, 0x1234_5678).unwrap();
+    let ptr = reader.host_ptr(0x8010, u64::MAX).unwrap();
+    assert_eq!(ptr.len(), 0xff0);
+    assert_eq!(ptr.as_ptr() as usize, block.host().as_ptr() as usize + 0x1010);
+    assert!(reader.host_ptr(0x9000, 1).is_none());
+}

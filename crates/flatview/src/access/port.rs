@@ -9,7 +9,7 @@ use crate::memory::{InvalidAccess, SpaceInner};
 use crate::order::{put_value, reorder, value_of};
 use crate::topology::Kind;
 use crate::view::FlatRange;
-use crate::{AddressSpace, ByteOrder, Endianness, MemTxError, Reason, Value};
+use crate::{AddressSpace, ByteOrder, Endianness, HostPtr, MemTxError, Reason, Value};
 
 /// Memory as one initiator sees it: a space, through a [`Reader`], with attributes.
 ///
@@ -99,7 +99,7 @@ impl<'a> Port<'a> {
     }
 
     fn load_slow<O: ByteOrder, V: Value>(&self, view: &PinnedView<'_>, addr: u64) -> Result<V, MemTxError> {
-        let Some(range) = view.remember(|v| v.lookup(addr)) else {
+        let Some(range) = self.range_at(view, addr) else {
             return Err(self.unassigned(addr, V::SIZE, false));
         };
         if let Some(v) = load_ram::<V>(range, addr) {
@@ -129,7 +129,7 @@ impl<'a> Port<'a> {
         addr: u64,
         value: V,
     ) -> Result<(), MemTxError> {
-        let Some(range) = view.remember(|v| v.lookup(addr)) else {
+        let Some(range) = self.range_at(view, addr) else {
             return Err(self.unassigned(addr, V::SIZE, true));
         };
         if store_ram(range, addr, from_memory::<O, V>(value)).is_some() {
@@ -320,6 +320,17 @@ impl<'a> Port<'a> {
             result = join(result, self.cpu_store::<O, u8>(addr.wrapping_add(i), *byte));
         }
         result
+    }
+
+    /// The host memory behind an address and as many of the `len` bytes after it as are one run of RAM or ROM; `None`
+    /// if the address is not memory (QEMU: `memory_region_get_ram_ptr`, the monitor's `gpa2hva`).
+    ///
+    /// The guard keeps the memory, not the mapping: it does not notice when the map changes.
+    #[must_use]
+    pub fn host_ptr(&self, addr: u64, len: u64) -> Option<HostPtr> {
+        let view = self.reader.pin(self.space).ok()?;
+        let range = self.range_at(&view, addr)?;
+        range.ram.as_ref()?.host(addr - range.start, range.room(addr).min(len))
     }
 
     // Debug.

@@ -162,6 +162,12 @@ impl Reader {
         self.port(MemTxAttrs::UNSPECIFIED).cpu_store::<O, V>(addr, value)
     }
 
+    /// See [`Port::host_ptr`].
+    #[must_use]
+    pub fn host_ptr(&self, addr: u64, len: u64) -> Option<crate::HostPtr> {
+        self.port(MemTxAttrs::UNSPECIFIED).host_ptr(addr, len)
+    }
+
     /// See [`Port::peek`].
     ///
     /// # Errors

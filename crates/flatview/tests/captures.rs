@@ -1,5 +1,7 @@
 //! What QEMU 7.2 printed for 147 machines, read, derived, changed and printed back.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failed test is what a panic is for")]
+
 use std::path::{Path, PathBuf};
 
 use flatview::mtree::{Answers, Document, Imported, Options, import, write};
@@ -134,6 +136,11 @@ fn the_only_tie_that_the_one_printed_first_does_not_win_is_on_the_40p() {
     }
 }
 
+/// Set `FLATVIEW_SEED` to try another run, or to repeat one that failed.
+fn seed() -> u64 {
+    std::env::var("FLATVIEW_SEED").ok().map_or(7, |s| s.parse().unwrap())
+}
+
 /// A small generator, so that a failure can be repeated from its seed.
 struct Random(u64);
 
@@ -265,7 +272,7 @@ fn assert_agrees_with_the_one_address_rule(memory: &Memory, probes: &[u64], what
 
 #[test]
 fn ten_random_changes_of_each_board_agree_with_the_one_address_rule() {
-    let seed = std::env::var("FLATVIEW_SEED").ok().map_or(7, |s| s.parse::<u64>().unwrap());
+    let seed = seed();
     let mut refused = 0;
     for (number, board) in boards().iter().enumerate() {
         let imported = derived(board);
@@ -300,7 +307,8 @@ fn ten_random_changes_of_each_board_agree_with_the_one_address_rule() {
 
 #[test]
 fn damaged_captures_never_panic_and_errors_name_the_line() {
-    let mut random = Random(11);
+    let seed = seed();
+    let mut random = Random(seed);
     let boards = boards();
     let alphabet: &[u8] = b"\n\r\t \0@#-0f(),:z[]{}\"\xff\xc3";
     let mut failed = 0;
@@ -330,19 +338,22 @@ fn damaged_captures_never_panic_and_errors_name_the_line() {
         let lines = text.split(|b| *b == b'\n').count();
         match Document::parse("damaged", &text) {
             Ok(document) => {
-                assert!(document.to_string().as_bytes() == text, "round {round}: printed back differently");
+                assert!(
+                    document.to_string().as_bytes() == text,
+                    "FLATVIEW_SEED={seed} round {round}: printed back differently"
+                );
                 // Whatever can be read is imported or refused by name and line.
                 if let Err(error) = import(&document, None) {
                     let message = error.to_string();
                     assert!(
                         message.contains("damaged:") || message.contains('\''),
-                        "round {round}: {message}"
+                        "FLATVIEW_SEED={seed} round {round}: {message}"
                     );
                 }
             }
             Err(error) => {
                 failed += 1;
-                assert!((1..=lines).contains(&error.line), "round {round}: {error}");
+                assert!((1..=lines).contains(&error.line), "FLATVIEW_SEED={seed} round {round}: {error}");
                 assert!(error.to_string().starts_with(&format!("damaged:{}: ", error.line)), "{error}");
             }
         }

@@ -1,5 +1,7 @@
 //! From texts of `info mtree` to memories: identity, ties, answers, and texts that cannot be.
 
+#![expect(clippy::unwrap_used, reason = "a failed test is what a panic is for")]
+
 use std::path::{Path, PathBuf};
 
 use flatview::mtree::{
@@ -237,6 +239,17 @@ fn owners_and_disabled_regions_survive_in_every_form() {
 }
 
 #[test]
+fn answers_of_another_machine_leave_spaces_unanswered() {
+    let tree = read_tree(&file("mips-mipssim.tree")).unwrap();
+    let answers = read_answers(&file("ppc-mac99.flat"), &tree).unwrap();
+    let none = Answers::default();
+    let with = |answers| import(&tree, answers).unwrap().unanswered;
+    assert_eq!(with(Some(&none)), ["I/O", "cpu-memory-0", "memory"]);
+    assert_eq!(with(Some(&answers)), Vec::<String>::new(), "both have spaces of these names");
+    assert_eq!(with(None), Vec::<String>::new());
+}
+
+#[test]
 fn qemus_dispatch_section_is_kept_as_it_stands() {
     let path = file("ppc-40p-bare.flat-d");
     let document = read_document(&path).unwrap();
@@ -300,6 +313,12 @@ memory-region: root
     0000000000000010-00000000ffffffff (prio 0, i/o): alias again @root 0000000000000000-00000000ffffffef
 
 ";
+    let nested: Vec<String> = (1..1500).map(|depth| line(depth, 0, 0xffff, "prio 0, i/o: nested")).collect();
+    let error = refused(&space(&nested)).to_string();
+    assert!(
+        error.starts_with("board.txt:1: 's': The map under 'nested' nests deeper than 1024 levels"),
+        "{error}"
+    );
     let error = refused(deep).to_string();
     assert!(error.starts_with("board.txt:1: 's': "), "{error}");
 }
@@ -340,6 +359,26 @@ fn a_large_text_takes_time_in_proportion() {
     let imported = imported(&text);
     assert_eq!(write(&imported.memory, TREE).unwrap().to_string(), text);
     assert_eq!(imported.memory.spaces().len(), 2_001);
+    let named_alike = |n: u64| {
+        let rest = "prio 0, ram: alias a @x 0000000000000000-000000000000000f";
+        let mut text = space(
+            &std::iter::once(line(1, 0, u64::MAX, "prio 0, i/o: root"))
+                .chain((0..n).map(|i| line(2, i << 4, (i << 4) | 15, rest)))
+                .collect::<Vec<_>>(),
+        );
+        for _ in 0..n {
+            text.push_str(&format!("memory-region: x\n{}\n", line(1, 0, 15, "prio 0, ram: x")));
+        }
+        text
+    };
+    let text = named_alike(2_000);
+    assert_eq!(write(&self::imported(&text).memory, TREE).unwrap().to_string(), text);
+    // Hidden regions as far as the eye can see: each second line breaks the order.
+    let mut lines = vec![line(1, 0, u64::MAX, "prio 0, i/o: root")];
+    for n in 0..5_000u64 {
+        lines.push(line(3, 0x10000 - n, 0x20000, "prio 0, i/o: device"));
+    }
+    self::imported(&space(&lines));
     // Quadratic work would take minutes.
     assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());
 }

@@ -1,5 +1,7 @@
 //! `info mtree` of live maps, to the byte.
 
+#![expect(clippy::unwrap_used, reason = "a failed test is what a panic is for")]
+
 use flatview::mtree::{Document, Options, write};
 use flatview::{Endianness, Memory, MemoryError, Owner, Region, RegionType, WHOLE};
 

@@ -23,6 +23,9 @@ pub struct Imported {
     pub memory: Memory,
     /// Its regions, in the order in which the text first shows them.
     pub regions: Vec<RegionId>,
+    /// Address spaces of the text that the answers given do not mention: for these it was guessed. If there are
+    /// any, the answers are likely another machine's.
+    pub unanswered: Vec<String>,
     /// Which region each line of the text is.
     lines: HashMap<usize, RegionId>,
 }
@@ -63,6 +66,7 @@ pub(super) fn import_with(
         builder.place(t, &ties)?;
         builder.keep_unreferenced(t)
     })?;
+    let mut unanswered = Vec::new();
     for &(block, root) in &plan.roots {
         let Some(block) = tree.blocks.get(block) else { continue };
         let Body::Spaces { names, .. } = &block.body else { continue };
@@ -73,6 +77,9 @@ pub(super) fn import_with(
                 name: name.clone(),
                 error,
             };
+            if answers.is_some_and(|a| !a.spaces.contains_key(&space_key(&plan, name, root))) {
+                unanswered.push(name.clone());
+            }
             let root = builder.id(plan.region_of(root))?;
             memory.address_space(name, root).map_err(refused)?;
         }
@@ -84,7 +91,12 @@ pub(super) fn import_with(
         }
     }
     let regions = plan.regions().filter_map(|(id, _)| builder.ids.get(id).copied().flatten()).collect();
-    Ok(Imported { memory, regions, lines })
+    Ok(Imported { memory, regions, unanswered, lines })
+}
+
+/// What answers about the space `name` with the root `root` are filed under.
+fn space_key(plan: &Plan<'_>, name: &str, root: NodeId) -> SpaceKey {
+    SpaceKey { name: name.to_owned(), root: plan.node(root).map_or(HIDDEN, Node::name).to_owned() }
 }
 
 /// The i/o regions that answer themselves.
@@ -96,13 +108,8 @@ fn answering(plan: &Plan<'_>, answers: Option<&Answers>) -> HashSet<NodeId> {
         let Some(Body::Spaces { names, .. }) = plan.document.blocks.get(block).map(|b| &b.body) else {
             continue;
         };
-        let known: Vec<_> = names
-            .iter()
-            .filter_map(|name| {
-                let root = plan.node(root)?.name().to_owned();
-                answers?.spaces.get(&SpaceKey { name: name.clone(), root })
-            })
-            .collect();
+        let known: Vec<_> =
+            names.iter().filter_map(|name| answers?.spaces.get(&space_key(plan, name, root))).collect();
         if known.is_empty() {
             continue;
         }

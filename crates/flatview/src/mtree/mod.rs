@@ -1,7 +1,7 @@
 //! `info mtree`, written and read.
 //!
 //! * [`Document`] is the text as data: [`Document::parse`] reads it, `Display` prints it back to the byte.
-//! * [`write`] makes the text of a live [`Memory`](crate::Memory), as QEMU 7.2 prints it.
+//! * [`write()`] makes the text of a live [`Memory`](crate::Memory), as QEMU 7.2 prints it.
 //! * [`import`] makes a [`Memory`](crate::Memory) of the text of any QEMU.
 //! * [`Answers`] are what the text leaves open, learned from `info mtree -f` of the same machine.
 //! * [`read_tree`], [`read_answers`] and [`answer_at`] are what a command line asks.

@@ -9,7 +9,7 @@ use crate::memory::{InvalidAccess, SpaceInner};
 use crate::order::{put_value, reorder, value_of};
 use crate::topology::Kind;
 use crate::view::FlatRange;
-use crate::{AddressSpace, ByteOrder, Endianness, MemTxError, Reason, Value};
+use crate::{AddressSpace, ByteOrder, Endianness, HostPtr, MemTxError, Reason, Value};
 
 /// Memory as one initiator sees it: a space, through a [`Reader`], with attributes.
 ///
@@ -29,7 +29,8 @@ impl fmt::Debug for Port<'_> {
 }
 
 /// A native value of `V::SIZE` bytes as it stands in memory, read in order `O`.
-fn from_memory<O: ByteOrder, V: Value>(v: V) -> V {
+#[inline]
+pub(super) fn from_memory<O: ByteOrder, V: Value>(v: V) -> V {
     let native = if cfg!(target_endian = "little") { Endianness::Little } else { Endianness::Big };
     V::narrow(reorder(v.widen(), V::SIZE, native, O::ORDER))
 }
@@ -99,7 +100,7 @@ impl<'a> Port<'a> {
     }
 
     fn load_slow<O: ByteOrder, V: Value>(&self, view: &PinnedView<'_>, addr: u64) -> Result<V, MemTxError> {
-        let Some(range) = view.remember(|v| v.lookup(addr)) else {
+        let Some(range) = self.range_at(view, addr) else {
             return Err(self.unassigned(addr, V::SIZE, false));
         };
         if let Some(v) = load_ram::<V>(range, addr) {
@@ -129,7 +130,7 @@ impl<'a> Port<'a> {
         addr: u64,
         value: V,
     ) -> Result<(), MemTxError> {
-        let Some(range) = view.remember(|v| v.lookup(addr)) else {
+        let Some(range) = self.range_at(view, addr) else {
             return Err(self.unassigned(addr, V::SIZE, true));
         };
         if store_ram(range, addr, from_memory::<O, V>(value)).is_some() {
@@ -322,6 +323,17 @@ impl<'a> Port<'a> {
         result
     }
 
+    /// The host memory behind an address and as many of the `len` bytes after it as are one run of RAM or ROM; `None`
+    /// if the address is not memory (QEMU: `memory_region_get_ram_ptr`, the monitor's `gpa2hva`).
+    ///
+    /// The guard keeps the memory, not the mapping: it does not notice when the map changes.
+    #[must_use]
+    pub fn host_ptr(&self, addr: u64, len: u64) -> Option<HostPtr> {
+        let view = self.reader.pin(self.space).ok()?;
+        let range = self.range_at(&view, addr)?;
+        range.ram.as_ref()?.host(addr - range.start, range.room(addr).min(len))
+    }
+
     // Debug.
 
     /// Reads without side effects: RAM and ROM, and of devices what they can tell by
@@ -398,13 +410,13 @@ impl<'a> Port<'a> {
 
 /// The value at `addr` if it lies wholly in the memory of `range`.
 #[inline]
-fn load_ram<V: Value>(range: &FlatRange, addr: u64) -> Option<V> {
+pub(super) fn load_ram<V: Value>(range: &FlatRange, addr: u64) -> Option<V> {
     range.readable_ram()?.load::<V>(addr.checked_sub(range.start)?)
 }
 
 /// Stores a value if it lies wholly in the writable memory of `range`.
 #[inline]
-fn store_ram<V: Value>(range: &FlatRange, addr: u64, native: V) -> Option<()> {
+pub(super) fn store_ram<V: Value>(range: &FlatRange, addr: u64, native: V) -> Option<()> {
     let at = addr.checked_sub(range.start)?;
     range.writable_ram()?.store(at, native)
 }

@@ -377,7 +377,7 @@ impl RamBlock {
 
     /// A pointer to the whole block, good as long as the guard lives.
     #[must_use]
-    pub fn host(self: &Arc<Self>) -> HostPtr<'static> {
+    pub fn host(self: &Arc<Self>) -> HostPtr {
         HostPtr::new(self, self.base, self.size)
     }
 

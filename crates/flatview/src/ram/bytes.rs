@@ -11,7 +11,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
 
-use super::RamBlock;
+use super::{HostPtr, RamBlock};
 use crate::Value;
 
 /// A run of bytes of a block; keeps the block alive (B2).
@@ -54,6 +54,11 @@ impl RamSpan {
     pub fn sub(&self, offset: u64, len: u64) -> Option<Self> {
         let ptr = NonNull::new(self.at(offset, len)?)?;
         Some(Self { block: Arc::clone(&self.block), ptr, len })
+    }
+
+    /// A guarded pointer to `len` of these bytes, from `offset` on.
+    pub fn host(&self, offset: u64, len: u64) -> Option<HostPtr> {
+        Some(HostPtr::new(&self.block, NonNull::new(self.at(offset, len)?)?, len))
     }
 
     /// These bytes and those of `next`, which must follow in the same block.

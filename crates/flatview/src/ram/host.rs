@@ -3,7 +3,6 @@
 //! What it is: the way out for code that must hand an address to the kernel, a library or a device model in C.
 //! What it is not: the way to access RAM; use a [`Reader`](crate::Reader), which honours the map.
 
-use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -14,16 +13,15 @@ use super::RamBlock;
 /// The pointer is good as long as this guard lives. The bytes may change at any time under a running guest: read
 /// and write them volatile or atomically, and never make a reference of them.
 #[derive(Debug, Clone)]
-pub struct HostPtr<'a> {
+pub struct HostPtr {
     block: Arc<RamBlock>,
     ptr: NonNull<u8>,
     len: u64,
-    scope: PhantomData<&'a ()>,
 }
 
-impl HostPtr<'_> {
+impl HostPtr {
     pub(super) fn new(block: &Arc<RamBlock>, ptr: NonNull<u8>, len: u64) -> Self {
-        Self { block: Arc::clone(block), ptr, len, scope: PhantomData }
+        Self { block: Arc::clone(block), ptr, len }
     }
 
     /// The first byte.

@@ -29,8 +29,10 @@ pub(crate) enum Next {
 /// One step of the walk to the effective root.
 ///
 /// An alias of a whole region from its start, and a container with one child that begins where it begins and fits,
-/// show what their target shows: views are shared by going there. A region that adds read-only or non-volatile to
-/// what is seen through it stays (QEMU goes on and loses them: a deviation of ours).
+/// show what their target shows: views are shared by going there. Not where the two views would differ, though (QEMU
+/// goes there all the same: a deviation of ours): a region that adds read-only or non-volatile to what is seen
+/// through it stays, and so does one that stands at another address than its target, because a view is rendered
+/// at its root's own address.
 pub(crate) fn next_root(topology: &Topology, index: u32) -> Next {
     let Some(record) = topology.get(index) else {
         return Next::Nothing;
@@ -42,7 +44,9 @@ pub(crate) fn next_root(topology: &Topology, index: u32) -> Next {
     if record.body.kind.terminates() || attrs.readonly || attrs.nonvolatile {
         return Next::Here;
     }
-    let fits = |other: u32| topology.get(other).is_some_and(|o| attrs.size >= o.attrs.size);
+    let fits = |other: u32| {
+        topology.get(other).is_some_and(|o| attrs.size >= o.attrs.size && attrs.addr == o.attrs.addr)
+    };
     if attrs.target != NONE {
         let whole = attrs.alias_offset == 0 && fits(attrs.target);
         return topology.id_of(attrs.target).filter(|_| whole).map_or(Next::Here, Next::To);
@@ -53,9 +57,8 @@ pub(crate) fn next_root(topology: &Topology, index: u32) -> Next {
             let enabled = |i: &u32| topology.get(*i).is_some_and(|r| r.attrs.enabled);
             let only = record.children.as_deref().and_then(|c| c.all().find(enabled));
             let at_start = |i: &u32| topology.get(*i).is_some_and(|r| r.attrs.addr == 0);
-            only.filter(|i| at_start(i) && fits(*i))
-                .and_then(|i| topology.id_of(i))
-                .map_or(Next::Here, Next::To)
+            let next = only.filter(|i| at_start(i) && fits(*i)).and_then(|i| topology.id_of(i));
+            next.map_or(Next::Here, Next::To)
         }
         _ => Next::Here,
     }

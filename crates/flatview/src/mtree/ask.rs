@@ -90,11 +90,7 @@ pub fn answer_at(memory: &Memory, space: Option<&str>, address: u64) -> Result<V
     };
     let mut found = Vec::new();
     for space in spaces.iter().filter(|s| s.name() == wanted) {
-        // Spaces share views: where the view's root stands at another address than the space's, QEMU shows it there.
-        let answer = match space.view()?.root() {
-            Some(root) => who_answers(memory, root, address)?,
-            None => None,
-        };
+        let answer = who_answers(memory, space.root()?, address)?;
         let answer = match answer {
             Some(answer) => {
                 let info = memory.region(answer.region)?;

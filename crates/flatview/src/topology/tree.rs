@@ -257,6 +257,14 @@ impl Topology {
             u64::try_from(from).ok().and_then(|from| Span::sized(from, large - u128::from(from)))
         {
             self.touched.push((index, span));
+            // It may be moved or unmapped in the same transaction, with its new size: where the rest of it stood
+            // is known only now.
+            if old.size != new.size
+                && old.container != NONE
+                && let Some(span) = span.moved_into(i128::from(old.addr), crate::WHOLE)
+            {
+                self.touched.push((old.container, span));
+            }
         }
     }
 

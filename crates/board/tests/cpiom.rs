@@ -1,5 +1,7 @@
 //! The `cpiom` board: its map, and the SDRAM controller sentence by sentence.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
 use std::sync::Arc;
 
 use flatview::mtree::{Options, write};

@@ -60,6 +60,8 @@ struct State {
     /// Characters have waited longer than four character times.
     rx_quiet: bool,
     received: VecDeque<u8>,
+    /// The receiver buffer of a UART without FIFO, which keeps what was read.
+    buffer: u8,
     /// What the back end has not taken yet.
     sending: VecDeque<u8>,
 }
@@ -77,6 +79,7 @@ impl State {
             tx_pending: false,
             rx_quiet: false,
             received: VecDeque::new(),
+            buffer: 0,
             sending: VecDeque::new(),
         }
     }
@@ -207,9 +210,13 @@ impl Serial16550 {
     fn take(&self, bytes: &[u8]) {
         let time = self.with(|state, _| {
             for byte in bytes {
-                if state.received.len() >= state.capacity() {
-                    state.overrun = true;
-                } else {
+                state.overrun |= state.received.len() >= state.capacity();
+                if !state.has_fifo() {
+                    // Without FIFO it is the older character that is lost.
+                    state.received.clear();
+                    state.buffer = *byte;
+                }
+                if state.received.len() < state.capacity() {
                     state.received.push_back(*byte);
                 }
             }
@@ -231,7 +238,8 @@ impl Serial16550 {
             (1, true) => (state.divisor >> 8) as u8,
             (0, false) => {
                 state.rx_quiet = false;
-                let byte = state.received.pop_front().unwrap_or(0);
+                let empty = if state.has_fifo() { 0 } else { state.buffer };
+                let byte = state.received.pop_front().unwrap_or(empty);
                 time = (state.has_fifo() && !state.received.is_empty()).then(|| state.quiet_time());
                 byte
             }

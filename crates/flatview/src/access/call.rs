@@ -117,7 +117,8 @@ impl<'a> Access<'a> {
     /// Memory as seen in a space, for a device that accesses memory while it is accessed: DMA, bridges, forwarding.
     ///
     /// The view the device is accessed in stays as it is; what it accesses through the port is the newest map. The
-    /// accesses are part of this chain: a device that is already in it is not entered again.
+    /// accesses are part of this chain: a device that is already in it is not entered again. A space of another
+    /// [`Memory`](crate::Memory) is refused with every access: make a reader of that memory's own.
     #[must_use]
     pub fn port<'b>(&'b self, space: &'b AddressSpace) -> Port<'b> {
         Port::nested(self.reader, space, self.attrs, self)

@@ -57,6 +57,10 @@ impl Reader {
 
     #[cold]
     fn pin_slow(&self, space: &SpaceInner) -> Result<PinnedView<'_>, MemTxError> {
+        // Its writer does not know this reader's hazards, and would free views under it.
+        if space.id.memory != self.memory.tag {
+            return Err(MemTxError::refused(Reason::ForeignSpace));
+        }
         let slot_now = || space.slot.load_full();
         // The first lane is for the reader's own space, so that its accesses find it at once.
         let from = usize::from(space.id != self.space.id);

@@ -258,6 +258,10 @@ impl Memory {
         RegionId { index: u32::MAX, generation: 0, memory: self.0.tag }
     }
 
+    fn no_space(&self) -> SpaceId {
+        SpaceId { memory: self.0.tag, number: u64::MAX }
+    }
+
     /// The space `memory` (QEMU: `address_space_memory`). On a bare memory a removed space.
     #[must_use]
     pub fn memory_space(&self) -> AddressSpace {
@@ -274,7 +278,7 @@ impl Memory {
         let known = self.0.defaults.as_ref().and_then(|d| self.space(which(d)).ok());
         known.unwrap_or_else(|| {
             let slot = Arc::new(crate::publish::Slot::new(Arc::new(FlatView::empty(None))));
-            let inner = Arc::new(super::SpaceInner::new(SpaceId(u64::MAX), "removed".into(), slot));
+            let inner = Arc::new(super::SpaceInner::new(self.no_space(), "removed".into(), slot));
             AddressSpace { memory: self.clone(), inner }
         })
     }
@@ -375,7 +379,8 @@ impl Memory {
     /// Removes an address space; its readers see nothing mapped from then on (QEMU: `address_space_destroy`).
     ///
     /// # Errors
-    /// [`MemoryError::StaleSpace`] if it was removed already, or this is inside an [`update`](Self::update).
+    /// [`MemoryError::StaleSpace`] if it was removed already, [`MemoryError::ForeignSpace`] if it is another memory's,
+    /// or [`MemoryError::SpaceInsideUpdate`].
     pub fn remove_space(&self, space: SpaceId) -> Result<(), MemoryError> {
         self.write_state(|s| Ok(((), s.remove_space(space, &self.0.domain)?)))
     }

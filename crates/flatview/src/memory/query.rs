@@ -53,7 +53,7 @@ impl Memory {
     /// The space of that number.
     ///
     /// # Errors
-    /// [`MemoryError::StaleSpace`] if it was removed.
+    /// [`MemoryError::StaleSpace`] if it was removed, [`MemoryError::ForeignSpace`] if it is another memory's.
     pub fn space(&self, id: SpaceId) -> Result<AddressSpace, MemoryError> {
         let inner = self.read_state(|s| s.space(id).map(|s| Arc::clone(&s.inner)))?;
         Ok(AddressSpace { memory: self.clone(), inner })

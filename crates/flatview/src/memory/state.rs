@@ -84,6 +84,9 @@ impl State {
     }
 
     pub fn space(&self, id: SpaceId) -> Result<&SpaceState, MemoryError> {
+        if id.memory != self.topology.tag() {
+            return Err(MemoryError::ForeignSpace);
+        }
         self.spaces.iter().find(|s| s.inner.id == id).ok_or(MemoryError::StaleSpace)
     }
 
@@ -252,7 +255,7 @@ impl State {
         let walk = self.walk(root)?;
         let mut prepared = Prepared::default();
         self.render_fresh(walk.effective, &mut prepared, &mut Budget::new(self.limits))?;
-        let id = SpaceId(self.next_space);
+        let id = SpaceId { memory: self.topology.tag(), number: self.next_space };
         self.next_space += 1;
         let nothing = self.views.get_mut(&None).map(|v| {
             v.spaces += 1;

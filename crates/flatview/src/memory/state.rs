@@ -179,10 +179,25 @@ impl State {
 
     /// Publishes what was prepared. Cannot fail.
     pub fn publish(&mut self, prepared: Prepared, domain: &Domain<FlatView>) -> Garbage {
+        let moving: BTreeSet<SpaceId> = prepared.moved.iter().map(|(id, _)| *id).collect();
+        let moves = |s: &SpaceState| moving.contains(&s.inner.id);
+        let left: BTreeSet<RegionId> =
+            self.spaces.iter().filter(|s| moves(s)).filter_map(|s| s.effective).collect();
+        let mut abandoned = Vec::new();
         for (id, view) in prepared.updated {
-            if let Some(state) = self.views.get_mut(&Some(id)) {
-                domain.publish(&state.slot, Arc::clone(&view));
-                state.view = view;
+            let Some(state) = self.views.get_mut(&Some(id)) else { continue };
+            state.view = Arc::clone(&view);
+            if left.contains(&id) {
+                // A space that leaves this view for another must not see it change first: that would be a map
+                // which never was. So the new view gets a slot of its own, to which those who stay go over.
+                let old = std::mem::replace(&mut state.slot, Arc::new(Slot::new(view)));
+                for space in self.spaces.iter().filter(|s| s.effective == Some(id) && !moves(s)) {
+                    space.inner.slot.store(Arc::clone(&state.slot));
+                }
+                old.bump();
+                abandoned.push(old);
+            } else {
+                domain.publish(&state.slot, view);
             }
         }
         for (id, view) in prepared.fresh {
@@ -191,6 +206,9 @@ impl State {
         }
         for (space, walk) in prepared.moved {
             self.look_elsewhere(space, walk, domain);
+        }
+        for slot in abandoned {
+            self.empty(&slot, domain);
         }
         Garbage { views: domain.reclaim(), bodies: self.topology.accept() }
     }
@@ -235,12 +253,19 @@ impl State {
             return;
         };
         view.spaces = view.spaces.saturating_sub(1);
-        if view.spaces == 0 && left.is_some() {
-            // The slot may outlive this in lanes that have not looked again yet; the view must not be freed there.
-            let nothing = self.views.get(&None).map(|v| Arc::clone(&v.view));
-            if let Some((gone, nothing)) = self.views.remove(&left).zip(nothing) {
-                domain.publish(&gone.slot, nothing);
-            }
+        if view.spaces == 0
+            && left.is_some()
+            && let Some(gone) = self.views.remove(&left)
+        {
+            self.empty(&gone.slot, domain);
+        }
+    }
+
+    /// Takes the view out of a slot that no space looks through any more. The slot may outlive this in lanes that
+    /// have not looked again yet; the view must not be freed there.
+    fn empty(&self, slot: &Slot<FlatView>, domain: &Domain<FlatView>) {
+        if let Some(nothing) = self.views.get(&None) {
+            domain.publish(slot, Arc::clone(&nothing.view));
         }
     }
 

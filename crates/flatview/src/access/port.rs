@@ -158,16 +158,18 @@ impl<'a> Port<'a> {
 
     /// Reads any number of bytes, in as many pieces as those who answer need (QEMU: `address_space_read`).
     ///
-    /// All pieces are tried; what fails reads as 0, so that after an error `out` still has what could be read.
+    /// All pieces are tried; what fails reads as 0, so that after an error `out` still has what could be read. All
+    /// see the same map, the one at the beginning of the access.
     ///
     /// # Errors
     /// [`MemTxError`] of the first piece that failed, with the result bits of all.
     pub fn read(&self, addr: u64, out: &mut [u8]) -> Result<(), MemTxError> {
+        // One view for all pieces, whatever the map or the devices do meanwhile.
+        let view = self.reader.pin(self.space)?;
         let mut result = Ok(());
         let mut addr = addr;
         let mut rest = out;
         while !rest.is_empty() {
-            let view = self.reader.pin(self.space)?;
             let range = self.range_at(&view, addr);
             let (piece, memory) = self.bus_piece(range, addr, rest.len(), |r| r.readable_ram().is_some());
             let (now, later) = std::mem::take(&mut rest).split_at_mut(piece);
@@ -198,16 +200,16 @@ impl<'a> Port<'a> {
     }
 
     /// Writes any number of bytes, in as many pieces as those who answer need (QEMU: `address_space_write`). All
-    /// pieces are tried.
+    /// pieces are tried, and all see the same map.
     ///
     /// # Errors
     /// As [`read`](Self::read); ROM is a decode error.
     pub fn write(&self, addr: u64, bytes: &[u8]) -> Result<(), MemTxError> {
+        let view = self.reader.pin(self.space)?;
         let mut result = Ok(());
         let mut addr = addr;
         let mut rest = bytes;
         while !rest.is_empty() {
-            let view = self.reader.pin(self.space)?;
             let range = self.range_at(&view, addr);
             let (piece, memory) = self.bus_piece(range, addr, rest.len(), |r| r.writable_ram().is_some());
             let (now, later) = rest.split_at(piece);

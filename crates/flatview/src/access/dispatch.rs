@@ -43,16 +43,13 @@ impl Access<'_> {
     /// Refuses the access and tells the log.
     #[cold]
     pub(super) fn refused(&self, reason: Reason) -> MemTxError {
-        if let Some(log) = &*self.reader.memory.log.load() {
-            let region = Some(&*self.body.name);
-            log.invalid(&InvalidAccess {
-                write: self.write,
-                addr: self.offset,
-                size: self.size,
-                region,
-                reason,
-            });
-        }
+        self.reader.memory.tell(&InvalidAccess {
+            write: self.write,
+            addr: self.offset,
+            size: self.size,
+            region: Some(&self.body.name),
+            reason,
+        });
         MemTxError::refused(reason)
     }
 

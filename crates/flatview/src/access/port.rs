@@ -76,9 +76,7 @@ impl<'a> Port<'a> {
     #[cold]
     fn unassigned(&self, addr: u64, size: u32, write: bool) -> MemTxError {
         let reason = Reason::Rejected;
-        if let Some(log) = &*self.reader.memory.log.load() {
-            log.invalid(&InvalidAccess { write, addr, size, region: None, reason });
-        }
+        self.reader.memory.tell(&InvalidAccess { write, addr, size, region: None, reason });
         MemTxError::refused(reason).at(addr, size, None)
     }
 
@@ -174,13 +172,13 @@ impl<'a> Port<'a> {
             let (piece, memory) = self.bus_piece(range, addr, rest.len(), |r| r.readable_ram().is_some());
             let (now, later) = std::mem::take(&mut rest).split_at_mut(piece);
             let done = match range {
+                _ if self.attrs.memory && !range.is_some_and(FlatRange::is_ram) => {
+                    now.fill(0);
+                    Err(self.not_ram(range, addr, piece, false))
+                }
                 Some(range) if memory => {
                     let copied = range.readable_ram().and_then(|ram| ram.read(addr - range.start, now));
                     copied.ok_or(MemTxError::decode().at(addr, piece as u32, Some(range.region())))
-                }
-                _ if self.attrs.memory => {
-                    now.fill(0);
-                    Err(self.not_ram(range, addr, piece))
                 }
                 Some(range) => {
                     let (value, result) = self.call_read(range, addr, piece as u32);
@@ -214,11 +212,13 @@ impl<'a> Port<'a> {
             let (piece, memory) = self.bus_piece(range, addr, rest.len(), |r| r.writable_ram().is_some());
             let (now, later) = rest.split_at(piece);
             let done = match range {
+                _ if self.attrs.memory && !range.is_some_and(FlatRange::is_ram) => {
+                    Err(self.not_ram(range, addr, piece, true))
+                }
                 Some(range) if memory => {
                     let copied = range.writable_ram().and_then(|ram| ram.write(addr - range.start, now));
                     copied.ok_or(MemTxError::decode().at(addr, piece as u32, Some(range.region())))
                 }
-                _ if self.attrs.memory => Err(self.not_ram(range, addr, piece)),
                 Some(range) => self.call_write(range, addr, piece as u32, value_of(now, range.body.order)),
                 None => Err(self.unassigned(addr, piece as u32, true)),
             };
@@ -258,8 +258,16 @@ impl<'a> Port<'a> {
     }
 
     #[cold]
-    fn not_ram(&self, range: Option<&FlatRange>, addr: u64, size: usize) -> MemTxError {
-        MemTxError::refused(Reason::NotRam).at(addr, size as u32, range.map(FlatRange::region))
+    fn not_ram(&self, range: Option<&FlatRange>, addr: u64, size: usize, write: bool) -> MemTxError {
+        let (reason, size) = (Reason::NotRam, size as u32);
+        self.reader.memory.tell(&InvalidAccess {
+            write,
+            addr: range.map_or(addr, |r| r.offset_of(addr)),
+            size,
+            region: range.map(FlatRange::name),
+            reason,
+        });
+        MemTxError::refused(reason).at(addr, size, range.map(FlatRange::region))
     }
 
     // CPU.

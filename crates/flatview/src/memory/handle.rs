@@ -52,6 +52,13 @@ impl fmt::Display for InvalidAccess<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = if self.write { "write" } else { "read" };
         let region = self.region.unwrap_or("(null)");
+        if self.reason == Reason::NotRam {
+            let (addr, size) = (self.addr, self.size);
+            return write!(
+                f,
+                "Invalid access to non-RAM device at addr 0x{addr:X}, size {size}, region '{region}'"
+            );
+        }
         write!(
             f,
             "Invalid {what} at addr 0x{:X}, size {}, region '{region}', reason: {}",
@@ -80,6 +87,16 @@ pub(crate) struct Inner {
     pub log: ArcSwapOption<Box<dyn AccessLog>>,
     pub reentries: AtomicU64,
     defaults: Option<Defaults>,
+}
+
+impl Inner {
+    /// Tells the log of a refused access.
+    #[cold]
+    pub fn tell(&self, access: &InvalidAccess<'_>) {
+        if let Some(log) = &*self.log.load() {
+            log.invalid(access);
+        }
+    }
 }
 
 #[derive(Clone, Copy)]

@@ -14,11 +14,17 @@ thread_local! {
 
 /// Whether this thread is in a device callback.
 pub(crate) fn in_callback() -> bool {
-    CALLBACKS.get() > 0
+    nesting() > 0
+}
+
+/// How many callbacks this thread is in.
+#[inline]
+pub(super) fn nesting() -> u32 {
+    CALLBACKS.get()
 }
 
 /// Counts a callback while it runs, also when it panics.
-pub(super) struct InCallback;
+pub(crate) struct InCallback;
 
 impl InCallback {
     #[inline]
@@ -57,7 +63,8 @@ impl fmt::Debug for Access<'_> {
 }
 
 impl<'a> Access<'a> {
-    /// How deep accesses may nest through callbacks that access memory.
+    /// How deep accesses may nest through callbacks that access memory, whether through [`port`](Self::port) or
+    /// through readers of their own.
     pub const MAX_DEPTH: u32 = 32;
 
     /// Offset in the region, in bytes.
@@ -124,12 +131,9 @@ impl<'a> Access<'a> {
         Port::nested(self.reader, space, self.attrs, self)
     }
 
-    /// Refuses an access that goes too deep or enters a device again. Regions without a device as owner, and those
-    /// that opted out, are not guarded.
+    /// Refuses an access that enters a device again. Regions without a device as owner, and those that opted out, are
+    /// not guarded.
     pub(super) fn admitted(&self) -> Result<(), MemTxError> {
-        if self.depth >= Self::MAX_DEPTH {
-            return Err(MemTxError::refused(Reason::TooDeep));
-        }
         let Some(owner) = self.body.guarded_by() else {
             return Ok(());
         };

@@ -5,7 +5,7 @@
 //! device's byte order here: the bytes in ascending address order, read in that order.
 
 use super::Access;
-use super::call::InCallback;
+use super::call::{InCallback, nesting};
 use crate::error::join;
 use crate::memory::{InvalidAccess, writing};
 use crate::order::low_mask;
@@ -17,6 +17,8 @@ impl Access<'_> {
         let reason = match self.body.kind.ops() {
             None => Reason::Rejected,
             Some(_) if writing() => Reason::InsideUpdate,
+            // Also where a callback accesses memory through a reader of its own, or from `accepts`.
+            Some(_) if nesting() >= Self::MAX_DEPTH => Reason::TooDeep,
             Some(ops) => {
                 let rules = &self.body.rules;
                 let accepts = {
@@ -55,11 +57,11 @@ impl Access<'_> {
 
     #[cold]
     fn tell_blocked(&self, error: MemTxError) {
-        if error.reason() == Reason::Reentry {
-            self.reader.memory.reentries.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            if let Some(log) = &*self.reader.memory.log.load() {
-                log.reentry(&self.body.name, self.offset);
-            }
+        debug_assert_eq!(error.reason(), Reason::Reentry);
+        self.reader.memory.reentries.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        if let Some(log) = &*self.reader.memory.log.load() {
+            let _running = InCallback::enter();
+            log.reentry(&self.body.name, self.offset);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::reader::PinnedView;
-use super::{Access, MemTxAttrs, Reader};
+use super::{Access, InCallback, MemTxAttrs, Reader};
 use crate::error::join;
 use crate::memory::{InvalidAccess, SpaceInner};
 use crate::order::{put_value, reorder, value_of};
@@ -369,7 +369,10 @@ impl<'a> Port<'a> {
                 // A ROM device that answers through callbacks says what it would answer, or else what it stores.
                 let size = u32::try_from(piece).ok().filter(|n| matches!(n, 1 | 2 | 4 | 8));
                 let ops = range.body.kind.ops();
-                let peeked = ops.zip(size).and_then(|(ops, n)| ops.peek(range.offset_of(addr), n));
+                let peeked = ops.zip(size).and_then(|(ops, n)| {
+                    let _running = InCallback::enter();
+                    ops.peek(range.offset_of(addr), n)
+                });
                 match peeked {
                     Some(value) => {
                         put_value(value, range.body.order, now);

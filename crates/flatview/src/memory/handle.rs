@@ -67,7 +67,8 @@ impl fmt::Display for InvalidAccess<'_> {
     }
 }
 
-/// Where refused accesses are told. Called on the accessing thread, with no lock held.
+/// Where refused accesses are told. Called on the accessing thread, with no lock held, and as part of the access: as
+/// in a device callback, [`Memory::synchronize`] is refused there.
 pub trait AccessLog: Send + Sync {
     /// An access was refused.
     fn invalid(&self, access: &InvalidAccess<'_>);
@@ -94,6 +95,7 @@ impl Inner {
     #[cold]
     pub fn tell(&self, access: &InvalidAccess<'_>) {
         if let Some(log) = &*self.log.load() {
+            let _running = crate::access::InCallback::enter();
             log.invalid(access);
         }
     }
@@ -417,7 +419,7 @@ impl Memory {
     /// what they used. A reader that is idle and not [parked](crate::Reader::park) is waited for.
     ///
     /// # Errors
-    /// [`MemoryError::WouldWaitForItself`] inside a device callback or an [`update`](Self::update).
+    /// [`MemoryError::WouldWaitForItself`] inside a device callback, an [`AccessLog`] or an [`update`](Self::update).
     pub fn synchronize(&self) -> Result<(), MemoryError> {
         if writing() || crate::access::in_callback() {
             return Err(MemoryError::WouldWaitForItself);

@@ -64,7 +64,8 @@ impl fmt::Debug for Access<'_> {
 
 impl<'a> Access<'a> {
     /// How deep accesses may nest through callbacks that access memory, whether through [`port`](Self::port) or
-    /// through readers of their own.
+    /// through readers of their own. One chain also looks at no more than eight maps at once: a ninth space (or the
+    /// same one after eight changes) is refused as too deep.
     pub const MAX_DEPTH: u32 = 32;
 
     /// Offset in the region, in bytes.
@@ -122,6 +123,7 @@ impl<'a> Access<'a> {
     }
 
     /// Memory as seen in a space, for a device that accesses memory while it is accessed: DMA, bridges, forwarding.
+    /// A device holds its space by a [`WeakSpace`](crate::WeakSpace), or it and the memory keep each other for ever.
     ///
     /// The view the device is accessed in stays as it is; what it accesses through the port is the newest map. The
     /// accesses are part of this chain: a device that is already in it is not entered again. A space of another

@@ -143,11 +143,8 @@ impl Access<'_> {
             let inside = (offset - word_at) as u32;
             let piece = (word - inside).min(left);
             // Where the piece stands in the whole value, and in the word, counted in bytes from the low end.
-            let (in_value, in_word) = if little {
-                (at, inside)
-            } else {
-                (left - piece, word - inside - piece)
-            };
+            let (in_value, in_word) =
+                if little { (at, inside) } else { (left - piece, word - inside - piece) };
             let wide = (word != piece).then(|| low_mask(piece) << (8 * in_word));
             f(&self.piece(word_at, word), (in_value as i32 - in_word as i32) * 8, wide);
             at += piece;

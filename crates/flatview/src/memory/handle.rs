@@ -219,22 +219,28 @@ struct Open<'a> {
 }
 
 impl Open<'_> {
-    fn close(&mut self, keep: bool) -> Garbage {
+    fn close(&mut self, keep: bool) -> Garbage<'static> {
         self.done = true;
         UPDATES.set(UPDATES.get().saturating_sub(1));
         let mut state = self.state.borrow_mut();
         state.depth = state.depth.saturating_sub(1);
         let bodies = if keep { Vec::new() } else { state.topology.rollback(self.savepoint) };
-        Garbage { bodies, ..Garbage::default() }
+        Garbage { bodies, views: None }
     }
 }
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
         if !self.done {
-            drop(self.close(false));
+            discard(self.close(false));
         }
     }
+}
+
+/// Frees what a change let go of. The caller's own code may run; it must not wait for itself.
+fn discard<T>(garbage: T) {
+    let _running = crate::access::InCallback::enter();
+    drop(garbage);
 }
 
 impl Memory {
@@ -340,7 +346,7 @@ impl Memory {
         }
         // M2: what is freed may run code of the caller's.
         drop(guard);
-        drop(garbage);
+        discard(garbage);
         match failed {
             Some(e) => Err(e.into()),
             None => result,
@@ -355,9 +361,9 @@ impl Memory {
     }
 
     /// Runs `f` on the state and drops what it lets go of without the lock.
-    pub(super) fn write_state<R>(
-        &self,
-        f: impl FnOnce(&mut State) -> Result<(R, Garbage), MemoryError>,
+    pub(super) fn write_state<'s, R>(
+        &'s self,
+        f: impl FnOnce(&mut State) -> Result<(R, Garbage<'s>), MemoryError>,
     ) -> Result<R, MemoryError> {
         let guard = self.0.writer.lock();
         let result = {
@@ -365,7 +371,10 @@ impl Memory {
             if state.depth > 0 { Err(MemoryError::SpaceInsideUpdate) } else { f(&mut state) }
         };
         drop(guard);
-        result.map(|(value, _garbage)| value)
+        result.map(|(value, garbage)| {
+            discard(garbage);
+            value
+        })
     }
 
     /// Adds a region: an [`update`](Self::update) of one step.
@@ -415,11 +424,12 @@ impl Memory {
         self.0.reentries.load(Ordering::Relaxed)
     }
 
-    /// Waits until no running [`Reader`](crate::Reader) uses a view that was replaced before the call, and frees
-    /// what they used. A reader that is idle and not [parked](crate::Reader::park) is waited for.
+    /// Waits until no running [`Reader`](crate::Reader) uses a view that was replaced before the call and all that
+    /// those views alone used is freed, whichever thread frees it. A reader that is idle and not [parked](crate::Reader::park) is waited for.
     ///
     /// # Errors
-    /// [`MemoryError::WouldWaitForItself`] inside a device callback, an [`AccessLog`] or an [`update`](Self::update).
+    /// [`MemoryError::WouldWaitForItself`] inside a device callback or destructor, an [`AccessLog`] or an
+    /// [`update`](Self::update).
     pub fn synchronize(&self) -> Result<(), MemoryError> {
         if writing() || crate::access::in_callback() {
             return Err(MemoryError::WouldWaitForItself);
@@ -428,7 +438,7 @@ impl Memory {
         self.read_state(State::bump_all);
         let mut pause = std::time::Duration::from_micros(1);
         loop {
-            drop(self.0.domain.reclaim());
+            discard(self.0.domain.reclaim());
             if self.0.domain.waiting(mark) == 0 {
                 return Ok(());
             }

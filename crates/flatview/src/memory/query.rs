@@ -147,7 +147,7 @@ impl Memory {
         blocks.values().map(|b| b.info()).collect()
     }
 
-    /// How many replaced views are kept alive by readers that have not moved on.
+    /// How many replaced views are kept alive by readers that have not moved on, or are being freed just now.
     #[must_use]
     pub fn views_in_use(&self) -> usize {
         self.0.domain.waiting(u64::MAX)

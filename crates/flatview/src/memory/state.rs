@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Limits, SpaceInner};
 use crate::commit::{Next, next_root, touched_windows, updated_view};
-use crate::publish::{Domain, Slot};
+use crate::publish::{Domain, Reclaimed, Slot};
 use crate::render::Budget;
 use crate::span::{Span, SpanSet};
 use crate::topology::{Body, Topology};
@@ -61,11 +61,11 @@ struct Walk {
 }
 
 /// What a commit or rollback lets go of. Dropped when no lock is held: with it devices' own `Drop`s may run.
-#[derive(Default)]
 #[expect(dead_code, reason = "held only to be dropped later")]
-pub(super) struct Garbage {
-    pub views: Vec<Arc<FlatView>>,
+pub(super) struct Garbage<'d> {
+    /// Dropped first, so that what a view showed goes with the view, for which `synchronize` waits.
     pub bodies: Vec<Arc<Body>>,
+    pub views: Option<Reclaimed<'d, FlatView>>,
 }
 
 impl State {
@@ -178,7 +178,7 @@ impl State {
     }
 
     /// Publishes what was prepared. Cannot fail.
-    pub fn publish(&mut self, prepared: Prepared, domain: &Domain<FlatView>) -> Garbage {
+    pub fn publish<'d>(&mut self, prepared: Prepared, domain: &'d Domain<FlatView>) -> Garbage<'d> {
         let moving: BTreeSet<SpaceId> = prepared.moved.iter().map(|(id, _)| *id).collect();
         let moves = |s: &SpaceState| moving.contains(&s.inner.id);
         let left: BTreeSet<RegionId> =
@@ -210,7 +210,7 @@ impl State {
         for slot in abandoned {
             self.empty(&slot, domain);
         }
-        Garbage { views: domain.reclaim(), bodies: self.topology.accept() }
+        Garbage { bodies: self.topology.accept(), views: Some(domain.reclaim()) }
     }
 
     /// Lets a space look at the view of another effective root.
@@ -270,12 +270,12 @@ impl State {
     }
 
     /// Adds a space with `root`; its view is rendered first, so an error adds nothing.
-    pub fn add_space(
+    pub fn add_space<'d>(
         &mut self,
         name: Arc<str>,
         root: RegionId,
-        domain: &Domain<FlatView>,
-    ) -> Result<(Arc<SpaceInner>, Garbage), MemoryError> {
+        domain: &'d Domain<FlatView>,
+    ) -> Result<(Arc<SpaceInner>, Garbage<'d>), MemoryError> {
         self.topology.record(root)?;
         let walk = self.walk(root)?;
         let mut prepared = Prepared::default();
@@ -294,7 +294,11 @@ impl State {
         Ok((inner, self.publish(prepared, domain)))
     }
 
-    pub fn remove_space(&mut self, id: SpaceId, domain: &Domain<FlatView>) -> Result<Garbage, MemoryError> {
+    pub fn remove_space<'d>(
+        &mut self,
+        id: SpaceId,
+        domain: &'d Domain<FlatView>,
+    ) -> Result<Garbage<'d>, MemoryError> {
         let root = self.space(id)?.root;
         let prepared = Prepared { moved: vec![(id, Walk::default())], ..Prepared::default() };
         self.topology.count_space(root.index, -1);

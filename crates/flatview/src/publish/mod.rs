@@ -19,7 +19,7 @@
 mod domain;
 mod lane;
 
-pub(crate) use domain::{Domain, Hazards, Slot};
+pub(crate) use domain::{Domain, Hazards, Reclaimed, Slot};
 pub(crate) use lane::{Lane, Pinned};
 
 #[cfg(loom)]

@@ -29,8 +29,10 @@ pub(crate) enum Next {
 /// One step of the walk to the effective root.
 ///
 /// An alias of a whole region from its start, and a container with one child that begins where it begins and fits,
-/// show what their target shows: views are shared by going there. A region that adds read-only or non-volatile to
-/// what is seen through it stays (QEMU goes on and loses them: a deviation of ours).
+/// show what their target shows: views are shared by going there. Not where the two views would differ, though (QEMU
+/// goes there all the same: a deviation of ours): a region that adds read-only or non-volatile to what is seen
+/// through it stays, and so does one that stands at another address than its target, because a view is rendered
+/// at its root's own address.
 pub(crate) fn next_root(topology: &Topology, index: u32) -> Next {
     let Some(record) = topology.get(index) else {
         return Next::Nothing;
@@ -42,7 +44,9 @@ pub(crate) fn next_root(topology: &Topology, index: u32) -> Next {
     if record.body.kind.terminates() || attrs.readonly || attrs.nonvolatile {
         return Next::Here;
     }
-    let fits = |other: u32| topology.get(other).is_some_and(|o| attrs.size >= o.attrs.size);
+    let fits = |other: u32| {
+        topology.get(other).is_some_and(|o| attrs.size >= o.attrs.size && attrs.addr == o.attrs.addr)
+    };
     if attrs.target != NONE {
         let whole = attrs.alias_offset == 0 && fits(attrs.target);
         return topology.id_of(attrs.target).filter(|_| whole).map_or(Next::Here, Next::To);
@@ -53,27 +57,22 @@ pub(crate) fn next_root(topology: &Topology, index: u32) -> Next {
             let enabled = |i: &u32| topology.get(*i).is_some_and(|r| r.attrs.enabled);
             let only = record.children.as_deref().and_then(|c| c.all().find(enabled));
             let at_start = |i: &u32| topology.get(*i).is_some_and(|r| r.attrs.addr == 0);
-            only.filter(|i| at_start(i) && fits(*i))
-                .and_then(|i| topology.id_of(i))
-                .map_or(Next::Here, Next::To)
+            let next = only.filter(|i| at_start(i) && fits(*i)).and_then(|i| topology.id_of(i));
+            next.map_or(Next::Here, Next::To)
         }
         _ => Next::Here,
     }
 }
 
 /// The windows of addresses in which each effective root's view may have changed.
-pub(crate) fn touched_windows(
-    topology: &Topology,
-    touched: &[(u32, Span)],
-    is_root: impl Fn(u32) -> bool,
-) -> BTreeMap<u32, SpanSet> {
+pub(crate) fn touched_windows(topology: &Topology, touched: &[(u32, Span)]) -> BTreeMap<u32, SpanSet> {
     /// After so many visits a region counts as touched all over, so that the walk ends on hostile trees too.
     const PATIENCE: u32 = 64;
     let mut seen: HashMap<u32, (SpanSet, u32)> = HashMap::new();
     let mut windows: BTreeMap<u32, SpanSet> = BTreeMap::new();
     let mut work: Vec<(u32, Span)> = touched.to_vec();
     while let Some((index, mut span)) = work.pop() {
-        let Some(record) = topology.get(index) else {
+        let Some(record) = topology.get(index).filter(|r| r.is_live()) else {
             continue;
         };
         let (known, visits) = seen.entry(index).or_default();
@@ -86,14 +85,14 @@ pub(crate) fn touched_windows(
         }
         known.insert(span);
         let attrs = &record.attrs;
-        if is_root(index)
+        if record.is_root()
             && let Some(window) = span.moved_into(i128::from(attrs.addr), crate::WHOLE)
         {
             // A root is rendered at its own address.
             windows.entry(index).or_default().insert(window);
         }
         let mut up = |to: u32, by: i128| {
-            if let Some(outer) = topology.get(to).filter(|o| o.attrs.enabled)
+            if let Some(outer) = topology.get(to).filter(|o| o.attrs.enabled && o.is_live())
                 && let Some(span) = span.moved_into(by, outer.attrs.size)
             {
                 work.push((to, span));
@@ -102,7 +101,7 @@ pub(crate) fn touched_windows(
         if attrs.container != NONE {
             up(attrs.container, i128::from(attrs.addr));
         }
-        for alias in &record.aliases {
+        for alias in record.live_aliases() {
             if let Some(alias_attrs) = topology.get(*alias).map(|a| &a.attrs) {
                 up(*alias, -i128::from(alias_attrs.alias_offset));
             }

@@ -29,7 +29,8 @@
 //! Where things are:
 //! - [`Memory`], [`Transaction`], [`Region`]: building and changing the map; [`RamBlock`]: the host memory of RAM;
 //! - [`AddressSpace`], [`Reader`], [`Port`]: accessing it; [`MmioOps`], [`Ops`], [`Access`]: being accessed;
-//! - [`FlatView`], [`FlatRange`], [`visibility`]: seeing what it is.
+//! - [`FlatView`], [`FlatRange`], [`visibility`]: seeing what it is; [`mtree`]: as QEMU's `info mtree` prints it, and
+//!   from what it printed.
 
 mod access;
 mod commit;
@@ -37,6 +38,7 @@ mod error;
 mod id;
 mod memory;
 mod mmio;
+pub mod mtree;
 mod order;
 mod publish;
 mod ram;

@@ -193,3 +193,23 @@ fn a_direct_pointer_reaches_the_bytes_behind_ram() {
     assert_eq!(ptr.as_ptr() as usize, block.host().as_ptr() as usize + 0x1010);
     assert!(reader.host_ptr(0x9000, 1).is_none());
 }
+
+#[test]
+fn a_space_shows_what_its_root_shows_also_where_its_target_stands_elsewhere_or_is_shown_read_only() {
+    let memory = Memory::new(Endianness::Little);
+    let a = ram(&memory, "a", 0x1000);
+    memory.map(memory.system(), 0x8000, a).unwrap();
+    let alias = memory.add(Region::alias("alias", a, 0, 0x1000)).unwrap();
+    let displaced = memory.address_space("displaced", alias).unwrap();
+    assert_eq!(flat(&displaced), [r(0, 0xfff, "a", 0)]);
+    let whole = memory.add(Region::alias("whole", memory.system(), 0, WHOLE).readonly(true)).unwrap();
+    let readonly = memory.address_space("readonly", whole).unwrap();
+    assert!(readonly.view().unwrap().lookup(0x8000).unwrap().readonly());
+    assert!(readonly.write(0x8000, &[1]).is_err());
+    assert!(memory.memory_space().write(0x8000, &[1]).is_ok());
+    memory.update(|t| t.set_address(a, 0)).unwrap();
+    assert_eq!(flat(&displaced), [r(0, 0xfff, "a", 0)]);
+    memory.update(|t| t.set_readonly(whole, false)).unwrap();
+    assert!(Arc::ptr_eq(&readonly.view().unwrap(), &memory.memory_space().view().unwrap()));
+    assert_eq!(memory.stale_view().unwrap(), None);
+}

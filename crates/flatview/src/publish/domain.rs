@@ -5,9 +5,7 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
-use super::{AtomicPtr, AtomicU64, LANES, Ordering, fence};
+use super::{AtomicPtr, AtomicU64, LANES, Mutex, Ordering, fence};
 
 /// A place where one value at a time is published.
 pub(crate) struct Slot<T> {

@@ -202,9 +202,10 @@ fn a_bus_access_sees_one_map_from_its_first_byte_to_its_last() {
     let memory = Memory::new(Endianness::Little);
     let behind = Arc::new(Mutex::new(None));
     let ops = {
-        let (memory, behind) = (memory.clone(), Arc::clone(&behind));
+        let (memory, behind) = (memory.downgrade(), Arc::clone(&behind));
         Ops::new().rules(AccessRules::new().valid(1, 1)).read(move |a| {
             let Some((ram, over)) = *behind.lock() else { return Ok(0x11) };
+            let memory = memory.upgrade().unwrap();
             let flipped = memory.region(over).unwrap().enabled;
             memory
                 .update(|t| {

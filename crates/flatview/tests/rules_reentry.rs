@@ -30,12 +30,18 @@ fn map(memory: &Memory, at: u64, region: Region) -> RegionId {
     id
 }
 
+/// A space as a device holds it: without keeping the memory that keeps the device.
+fn held(space: &AddressSpace) -> impl Fn() -> AddressSpace + Send + Sync + 'static {
+    let space = space.downgrade();
+    move || space.upgrade().unwrap()
+}
+
 /// Callbacks whose reads and writes read four bytes at an address of `memory`'s main space, through the chain.
 fn forwarding(memory: &Memory, to: u64) -> Ops {
-    let (r, w) = (memory.memory_space(), memory.memory_space());
+    let (r, w) = (held(&memory.memory_space()), held(&memory.memory_space()));
     Ops::new()
-        .read(move |a| a.port(&r).load::<Le, u32>(to).map(u64::from))
-        .write(move |a, value| a.port(&w).store::<Le, u32>(to, value as u32))
+        .read(move |a| a.port(&r()).load::<Le, u32>(to).map(u64::from))
+        .write(move |a, value| a.port(&w()).store::<Le, u32>(to, value as u32))
 }
 
 fn reentries(memory: &Memory) -> Arc<Mutex<Vec<String>>> {
@@ -104,10 +110,10 @@ fn a_refusal_does_not_open_the_door() {
     let memory = Memory::new(Endianness::Little);
     let owner = Owner::device("dma");
     let refused = Arc::new(AtomicU64::new(0));
-    let (space, count) = (memory.memory_space(), Arc::clone(&refused));
+    let (space, count) = (held(&memory.memory_space()), Arc::clone(&refused));
     let ops = Ops::new().read(move |a| {
         for _ in 0..3 {
-            let inner = a.port(&space).load::<Le, u32>(0x1000);
+            let inner = a.port(&space()).load::<Le, u32>(0x1000);
             count.fetch_add(u64::from(inner.is_err()), Ordering::Relaxed);
         }
         Ok(1)
@@ -206,10 +212,10 @@ fn nesting_ends_at_the_stated_depth() {
     let memory = Memory::new(Endianness::Little);
     let log = reentries(&memory);
     let deepest = Arc::new(AtomicU64::new(0));
-    let (space, seen) = (memory.memory_space(), Arc::clone(&deepest));
+    let (space, seen) = (held(&memory.memory_space()), Arc::clone(&deepest));
     let ops = Ops::new().read(move |a| {
         seen.fetch_max(u64::from(a.depth()), Ordering::Relaxed);
-        a.port(&space).load::<Le, u32>(0).map(u64::from)
+        a.port(&space()).load::<Le, u32>(0).map(u64::from)
     });
     map(&memory, 0, Region::io("mirror", 4, ops));
     let error = memory.memory_space().reader().load::<Le, u32>(0).unwrap_err();
@@ -221,8 +227,8 @@ fn nesting_ends_at_the_stated_depth() {
 #[test]
 fn nesting_through_readers_of_its_own_ends_too() {
     let memory = Memory::new(Endianness::Little);
-    let space = memory.memory_space();
-    let ops = Ops::new().read(move |_| space.reader().load::<Le, u32>(0).map(u64::from));
+    let space = held(&memory.memory_space());
+    let ops = Ops::new().read(move |_| space().reader().load::<Le, u32>(0).map(u64::from));
     map(&memory, 0, Region::io("mirror", 4, ops));
     let error = memory.memory_space().reader().load::<Le, u32>(0).unwrap_err();
     assert_eq!(error.reason(), Reason::TooDeep);
@@ -231,10 +237,10 @@ fn nesting_through_readers_of_its_own_ends_too() {
 #[test]
 fn accepts_that_accesses_its_device_ends() {
     let memory = Memory::new(Endianness::Little);
-    let space = memory.memory_space();
+    let space = held(&memory.memory_space());
     let ops = Ops::new()
         .read(|_| Ok(1))
-        .accepts(move |a| a.port(&space).load::<Le, u32>(0).is_err_and(|e| e.reason() == Reason::TooDeep));
+        .accepts(move |a| a.port(&space()).load::<Le, u32>(0).is_err_and(|e| e.reason() == Reason::TooDeep));
     map(&memory, 0, Region::io("device", 4, ops));
     // The innermost ends, its asker takes the access, the next one therefore not, and so on.
     assert!(memory.memory_space().reader().load::<Le, u32>(0).is_err());
@@ -246,13 +252,13 @@ fn the_chain_goes_through_all_spaces() {
     let owner = Owner::device("device");
     let dma_root = memory.add(Region::container("dma", 0x1000)).unwrap();
     let dma = memory.address_space("dma", dma_root).unwrap();
-    let inner = dma.clone();
+    let inner = held(&dma);
     let bus = Region::io(
         "device",
         4,
         Ops::new().read(move |a| {
-            assert_ne!(a.space(), inner.id());
-            a.port(&inner).load::<Le, u32>(0x10).map(u64::from)
+            assert_ne!(a.space(), inner().id());
+            a.port(&inner()).load::<Le, u32>(0x10).map(u64::from)
         }),
     );
     map(&memory, 0, bus.owner(&owner));
@@ -277,19 +283,17 @@ fn a_callback_reaches_its_own_space_after_many_others() {
     let last = memory.add(Region::io("last", 16, Ops::new().read(|a| Ok(a.depth().into())))).unwrap();
     let mut others = vec![memory.address_space("last", last).unwrap()];
     for _ in 1..7 {
-        let to = others.last().unwrap().downgrade();
-        let ops = Ops::new().read(move |a| {
-            let to = to.upgrade().ok_or(MemTxError::error())?;
-            a.port(&to).load::<Le, u32>(0).map(u64::from)
-        });
+        let to = held(others.last().unwrap());
+        let ops = Ops::new().read(move |a| a.port(&to()).load::<Le, u32>(0).map(u64::from));
         let root = memory.add(Region::io("bridge", 16, ops)).unwrap();
         others.push(memory.address_space("bridge", root).unwrap());
     }
     let ram = map(&memory, 0x100, Region::ram("ram", RamBlock::anonymous("ram", 16).unwrap()));
-    let handle = memory.clone();
+    let (handle, others) = (memory.downgrade(), others.iter().map(held).collect::<Vec<_>>());
     let ops = Ops::new().read(move |a| {
+        let handle = handle.upgrade().unwrap();
         for (i, space) in (1..).zip(&others) {
-            assert_eq!(a.port(space).load::<Le, u32>(0), Ok(i));
+            assert_eq!(a.port(&space()).load::<Le, u32>(0), Ok(i));
         }
         // The map moves on while the callback's own space is held at the old one.
         let at = handle.region(ram).unwrap().addr;
@@ -327,34 +331,34 @@ fn a_space_of_another_memory_is_refused() {
 
 #[test]
 fn synchronize_is_refused_wherever_an_access_is_under_way() {
-    struct Log(Memory, Arc<Mutex<Vec<&'static str>>>);
+    struct Log(WeakMemory, Arc<Mutex<Vec<&'static str>>>);
     impl AccessLog for Log {
         fn invalid(&self, _: &InvalidAccess<'_>) {
-            assert_eq!(self.0.synchronize(), Err(MemoryError::WouldWaitForItself));
+            assert_eq!(self.0.upgrade().unwrap().synchronize(), Err(MemoryError::WouldWaitForItself));
             self.1.lock().push("invalid");
         }
         fn reentry(&self, _: &str, _: u64) {
-            assert_eq!(self.0.synchronize(), Err(MemoryError::WouldWaitForItself));
+            assert_eq!(self.0.upgrade().unwrap().synchronize(), Err(MemoryError::WouldWaitForItself));
             self.1.lock().push("reentry");
         }
     }
     let memory = Memory::new(Endianness::Little);
     let asked = Arc::new(Mutex::new(Vec::new()));
-    memory.set_access_log(Log(memory.clone(), Arc::clone(&asked)));
+    memory.set_access_log(Log(memory.downgrade(), Arc::clone(&asked)));
     let owner = Owner::device("device");
     let tries = || {
-        let (memory, asked) = (memory.clone(), Arc::clone(&asked));
+        let (memory, asked) = (memory.downgrade(), Arc::clone(&asked));
         move |what| {
-            assert_eq!(memory.synchronize(), Err(MemoryError::WouldWaitForItself));
+            assert_eq!(memory.upgrade().unwrap().synchronize(), Err(MemoryError::WouldWaitForItself));
             asked.lock().push(what);
         }
     };
     let (read, write, accepts, peek) = (tries(), tries(), tries(), tries());
-    let space = memory.memory_space();
+    let space = held(&memory.memory_space());
     let ops = Ops::new()
         .read(move |a| {
             read("read");
-            a.port(&space).load::<Le, u32>(0).map(u64::from)
+            a.port(&space()).load::<Le, u32>(0).map(u64::from)
         })
         .write(move |_, _| {
             write("write");

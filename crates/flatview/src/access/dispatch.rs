@@ -12,32 +12,37 @@ use crate::order::low_mask;
 use crate::{Endianness, MemTxError, MmioOps, Reason};
 
 impl Access<'_> {
-    /// Whether the device takes the access; what comes back is told in the log too.
-    fn taken(&self) -> Result<&dyn MmioOps, MemTxError> {
-        let reason = match self.body.kind.ops() {
-            None => Reason::Rejected,
-            Some(_) if writing() => Reason::InsideUpdate,
-            Some(ops) => {
-                let rules = &self.body.rules;
-                let accepts = {
-                    let _running = InCallback::enter();
-                    ops.accepts(self)
-                };
-                if !accepts {
-                    Reason::Rejected
-                } else if !rules.takes_unaligned() && self.offset & u64::from(self.size - 1) != 0 {
-                    Reason::Unaligned
-                } else {
-                    match rules.valid_sizes() {
-                        Some((min, max)) if self.size < min || self.size > max => {
-                            Reason::InvalidSize { min, max }
-                        }
-                        _ => return self.admitted().map(|()| ops).inspect_err(|e| self.tell_blocked(*e)),
-                    }
-                }
-            }
-        };
-        Err(self.refused(reason))
+    /// The callbacks, if device code may run at all.
+    #[inline]
+    fn callbacks(&self) -> Result<&dyn MmioOps, MemTxError> {
+        match self.body.kind.ops() {
+            Some(ops) if !writing() => Ok(ops),
+            Some(_) => Err(self.refused(Reason::InsideUpdate)),
+            None => Err(self.refused(Reason::Rejected)),
+        }
+    }
+
+    /// Whether the device takes the access, and may be entered. What is refused is told in the log too.
+    #[inline]
+    fn taken(&self, ops: &dyn MmioOps) -> Result<(), MemTxError> {
+        let rules = &self.body.rules;
+        if !ops.accepts(self) {
+            return Err(self.refused(Reason::Rejected));
+        }
+        if !rules.takes_unaligned() && self.is_unaligned() {
+            return Err(self.refused(Reason::Unaligned));
+        }
+        if let Some((min, max)) = rules.valid_sizes()
+            && (self.size < min || self.size > max)
+        {
+            return Err(self.refused(Reason::InvalidSize { min, max }));
+        }
+        self.admitted().inspect_err(|e| self.tell_blocked(*e))
+    }
+
+    #[inline]
+    fn is_unaligned(&self) -> bool {
+        self.offset & u64::from(self.size - 1) != 0
     }
 
     /// Refuses the access and tells the log.
@@ -68,29 +73,39 @@ impl Access<'_> {
 
     /// Reads through the callbacks; the value is in the device's order. What fails reads as 0.
     pub(super) fn dispatch_read(&self) -> (u64, Result<(), MemTxError>) {
-        let ops = match self.taken() {
+        let ops = match self.callbacks() {
             Ok(ops) => ops,
             Err(e) => return (0, Err(e)),
         };
+        let _running = InCallback::enter();
+        if let Err(e) = self.taken(ops) {
+            return (0, Err(e));
+        }
+        if self.is_one_call() {
+            return match ops.read(self) {
+                Ok(value) => (value & low_mask(self.size), Ok(())),
+                Err(e) => (0, Err(e)),
+            };
+        }
         let mut value = 0;
         let mut result = Ok(());
-        self.for_each_call(|call, shift, wide| {
-            let _running = InCallback::enter();
-            match ops.read(call) {
-                Ok(got) => value |= shifted(got & low_mask(call.size), shift),
-                Err(e) => result = join(result, Err(e)),
-            }
-            let _ = wide;
+        self.for_each_call(|call, shift, _| match ops.read(call) {
+            Ok(got) => value |= shifted(got & low_mask(call.size), shift),
+            Err(e) => result = join(result, Err(e)),
         });
         (value & low_mask(self.size), result)
     }
 
     /// Writes `value` (in the device's order) through the callbacks.
     pub(super) fn dispatch_write(&self, value: u64) -> Result<(), MemTxError> {
-        let ops = self.taken()?;
+        let ops = self.callbacks()?;
+        let _running = InCallback::enter();
+        self.taken(ops)?;
+        if self.is_one_call() {
+            return ops.write(self, value & low_mask(self.size));
+        }
         let mut result = Ok(());
         self.for_each_call(|call, shift, wide| {
-            let _running = InCallback::enter();
             let mut part = shifted(value, -shift) & low_mask(call.size);
             if let Some(kept) = wide {
                 // A piece of an unaligned access, narrower than the device implements: the rest of the word stays.
@@ -107,6 +122,13 @@ impl Access<'_> {
         result
     }
 
+    /// Whether the access is one callback as it is.
+    #[inline]
+    fn is_one_call(&self) -> bool {
+        let rules = &self.body.rules;
+        rules.call_size(self.size) == self.size && (rules.calls_unaligned() || !self.is_unaligned())
+    }
+
     /// Calls `f` for each callback the access becomes: with the callback's access, the bits by which its value is
     /// shifted in the whole one (negative: the callback's value is the wider), and, for a piece that a wider word
     /// contains, the mask of the piece in that word.
@@ -114,12 +136,8 @@ impl Access<'_> {
         let rules = &self.body.rules;
         let little = self.body.order == Endianness::Little;
         let call_size = rules.call_size(self.size);
-        let unaligned = self.offset & u64::from(self.size - 1) != 0;
-        if unaligned && !rules.calls_unaligned() {
+        if self.is_unaligned() && !rules.calls_unaligned() {
             return self.for_each_aligned_call(f);
-        }
-        if call_size == self.size {
-            return f(self, 0, None);
         }
         for at in (0..self.size).step_by(call_size as usize) {
             // QEMU: the callback of a widened access gets the access's own offset, aligned or not.

@@ -29,7 +29,8 @@ impl fmt::Debug for Port<'_> {
 }
 
 /// A native value of `V::SIZE` bytes as it stands in memory, read in order `O`.
-fn from_memory<O: ByteOrder, V: Value>(v: V) -> V {
+#[inline]
+pub(super) fn from_memory<O: ByteOrder, V: Value>(v: V) -> V {
     let native = if cfg!(target_endian = "little") { Endianness::Little } else { Endianness::Big };
     V::narrow(reorder(v.widen(), V::SIZE, native, O::ORDER))
 }
@@ -409,13 +410,13 @@ impl<'a> Port<'a> {
 
 /// The value at `addr` if it lies wholly in the memory of `range`.
 #[inline]
-fn load_ram<V: Value>(range: &FlatRange, addr: u64) -> Option<V> {
+pub(super) fn load_ram<V: Value>(range: &FlatRange, addr: u64) -> Option<V> {
     range.readable_ram()?.load::<V>(addr.checked_sub(range.start)?)
 }
 
 /// Stores a value if it lies wholly in the writable memory of `range`.
 #[inline]
-fn store_ram<V: Value>(range: &FlatRange, addr: u64, native: V) -> Option<()> {
+pub(super) fn store_ram<V: Value>(range: &FlatRange, addr: u64, native: V) -> Option<()> {
     let at = addr.checked_sub(range.start)?;
     range.writable_ram()?.store(at, native)
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::port::{from_memory, load_ram, store_ram};
 use super::{MemTxAttrs, Port};
 use crate::memory::{Inner, SpaceInner};
 use crate::publish::{LANES, Lane, Pinned};
@@ -37,7 +38,8 @@ impl Reader {
     pub(crate) fn new(space: &AddressSpace) -> Self {
         let memory = Arc::clone(&space.memory.0);
         let hazards = memory.domain.register();
-        let lane = |i| (std::cell::Cell::new(None), Lane::new(i, Arc::clone(&hazards)));
+        let slot = space.inner.slot.load_full();
+        let lane = |i| (std::cell::Cell::new(None), Lane::new(i, Arc::clone(&hazards), Arc::clone(&slot)));
         let lanes = std::array::from_fn(lane);
         Self { lanes, hazards, space: Arc::clone(&space.inner), memory }
     }
@@ -134,6 +136,14 @@ impl Reader {
     /// See there.
     #[inline]
     pub fn load<O: ByteOrder, V: Value>(&self, addr: u64) -> Result<V, MemTxError> {
+        match self.own_lane().on_memo(move |range| load_ram::<V>(range, addr)) {
+            Some(native) => Ok(from_memory::<O, V>(native)),
+            None => self.load_elsewhere::<O, V>(addr),
+        }
+    }
+
+    #[inline(never)]
+    fn load_elsewhere<O: ByteOrder, V: Value>(&self, addr: u64) -> Result<V, MemTxError> {
         self.port(MemTxAttrs::UNSPECIFIED).load::<O, V>(addr)
     }
 
@@ -143,7 +153,22 @@ impl Reader {
     /// See there.
     #[inline]
     pub fn store<O: ByteOrder, V: Value>(&self, addr: u64, value: V) -> Result<(), MemTxError> {
+        let native = from_memory::<O, V>(value);
+        match self.own_lane().on_memo(move |range| store_ram(range, addr, native)) {
+            Some(()) => Ok(()),
+            None => self.store_elsewhere::<O, V>(addr, value),
+        }
+    }
+
+    #[inline(never)]
+    fn store_elsewhere<O: ByteOrder, V: Value>(&self, addr: u64, value: V) -> Result<(), MemTxError> {
         self.port(MemTxAttrs::UNSPECIFIED).store::<O, V>(addr, value)
+    }
+
+    /// The lane that looks at nothing but the reader's own space.
+    #[inline]
+    fn own_lane(&self) -> &ViewLane {
+        &self.lanes[0].1
     }
 
     /// See [`Port::cpu_load`].

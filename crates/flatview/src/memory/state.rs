@@ -8,7 +8,7 @@ use crate::commit::{Next, next_root, touched_windows, updated_view};
 use crate::publish::{Domain, Slot};
 use crate::render::Budget;
 use crate::span::{Span, SpanSet};
-use crate::topology::{Body, Topology};
+use crate::topology::{Body, Record, Topology};
 use crate::view::FlatView;
 use crate::{MemoryError, RegionId, SpaceId};
 
@@ -131,10 +131,9 @@ impl State {
             }
         }
 
-        let root_id =
-            |index: u32| self.topology.id_of(index).filter(|id| self.views.contains_key(&Some(*id)));
-        let mut windows = touched_windows(&self.topology, changes.touched, |i| root_id(i).is_some());
-        for index in changes.moved.iter().filter(|i| root_id(**i).is_some()) {
+        let mut windows = touched_windows(&self.topology, changes.touched);
+        let is_root = |index: &&u32| self.topology.get(**index).is_some_and(Record::is_root);
+        for index in changes.moved.iter().filter(is_root) {
             windows.entry(*index).or_default().insert(Span::ALL);
         }
 
@@ -206,6 +205,7 @@ impl State {
         for (id, view) in prepared.fresh {
             let slot = Arc::new(Slot::new(Arc::clone(&view)));
             self.views.insert(Some(id), ViewState { slot, view, spaces: 0 });
+            self.topology.set_root(id.index, true);
         }
         // All enter before any leaves: a view that one space leaves and another enters must stay.
         let mut left = Vec::with_capacity(prepared.moved.len());
@@ -256,7 +256,13 @@ impl State {
             return;
         };
         view.spaces = view.spaces.saturating_sub(1);
-        if view.spaces == 0 && left.is_some() {
+        if view.spaces == 0
+            && let Some(root) = left
+        {
+            // The root may have been removed by the same change, and its index given to another region.
+            if self.topology.id_of(root.index) == Some(root) {
+                self.topology.set_root(root.index, false);
+            }
             // The slot may outlive this in lanes that have not looked again yet; the view must not be freed there.
             let nothing = self.views.get(&None).map(|v| Arc::clone(&v.view));
             if let Some((gone, nothing)) = self.views.remove(&left).zip(nothing) {

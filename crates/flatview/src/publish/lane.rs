@@ -18,7 +18,8 @@ pub(crate) struct Lane<T, M> {
     hazards: Arc<Hazards<T>>,
     slot: Cell<Option<Arc<Slot<T>>>>,
     /// Points into the `Arc` in `slot`, to reach the version without taking it out of its cell.
-    slot_ptr: Cell<Option<NonNull<Slot<T>>>>,
+    slot_ptr: Cell<NonNull<Slot<T>>>,
+    /// The version of the slot that `view` was taken at; 0, which no slot has, if there is no view.
     version: Cell<u64>,
     view: Cell<Option<NonNull<T>>>,
     memo: Cell<Option<NonNull<M>>>,
@@ -30,12 +31,13 @@ pub(crate) struct Lane<T, M> {
 unsafe impl<T: Send + Sync, M: Sync> Send for Lane<T, M> {}
 
 impl<T, M> Lane<T, M> {
-    pub fn new(index: usize, hazards: Arc<Hazards<T>>) -> Self {
+    /// A lane that looks at nothing yet; `slot` is any slot.
+    pub fn new(index: usize, hazards: Arc<Hazards<T>>, slot: Arc<Slot<T>>) -> Self {
         Self {
             index,
             hazards,
-            slot: Cell::new(None),
-            slot_ptr: Cell::new(None),
+            slot_ptr: Cell::new(NonNull::from(&*slot)),
+            slot: Cell::new(Some(slot)),
             version: Cell::new(0),
             view: Cell::new(None),
             memo: Cell::new(None),
@@ -47,7 +49,18 @@ impl<T, M> Lane<T, M> {
     #[inline]
     pub fn is_current(&self) -> bool {
         // SAFETY: `slot_ptr` points into the Arc that `slot` holds; both are only changed together.
-        self.slot_ptr.get().is_some_and(|s| unsafe { s.as_ref() }.version() == self.version.get())
+        unsafe { self.slot_ptr.get().as_ref() }.version() == self.version.get()
+    }
+
+    /// Runs `f` on the place remembered last, if the lane is current: the short way, without pinning. That `f` is
+    /// `'static` keeps it from borrowing, and so from refreshing or parking, the lane.
+    #[inline]
+    pub fn on_memo<R>(&self, f: impl FnOnce(&M) -> Option<R> + 'static) -> Option<R> {
+        if !self.is_current() {
+            return None;
+        }
+        // SAFETY: as for `Pinned::memo`; the lane is current, so it has a view, and `f` cannot change the lane.
+        self.memo.get().and_then(|m| f(unsafe { m.as_ref() }))
     }
 
     #[inline]
@@ -64,6 +77,7 @@ impl<T, M> Lane<T, M> {
         };
         self.memo.set(None);
         self.view.set(None);
+        self.version.set(0);
         loop {
             let slot = slot_now();
             let version = slot.version();
@@ -77,7 +91,7 @@ impl<T, M> Lane<T, M> {
             if slot.current() == p && Arc::ptr_eq(&slot, &slot_now()) {
                 self.version.set(version);
                 self.view.set(NonNull::new(p));
-                self.slot_ptr.set(Some(NonNull::from(&*slot)));
+                self.slot_ptr.set(NonNull::from(&*slot));
                 self.slot.set(Some(slot));
                 return true;
             }
@@ -91,8 +105,7 @@ impl<T, M> Lane<T, M> {
         }
         self.memo.set(None);
         self.view.set(None);
-        self.slot_ptr.set(None);
-        self.slot.set(None);
+        self.version.set(0);
         if let Some(hazard) = self.hazards.get(self.index) {
             hazard.store(std::ptr::null_mut(), Ordering::Release);
         }

@@ -35,7 +35,7 @@ fn a_reader_never_sees_a_value_that_was_freed() {
     loom::model(|| {
         let domain = Arc::new(Domain::new());
         let slot = Arc::new(Slot::new(Arc::new(Watched(UnsafeCell::new(1)))));
-        let lane: Lane<Watched, u32> = Lane::new(0, domain.register());
+        let lane: Lane<Watched, u32> = Lane::new(0, domain.register(), Arc::clone(&slot));
         let writer = {
             let (domain, slot) = (Arc::clone(&domain), Arc::clone(&slot));
             thread::spawn(move || {

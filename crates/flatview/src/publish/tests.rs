@@ -22,7 +22,7 @@ fn a_replaced_value_lives_until_the_last_lane_moves_on() {
     let domain = Domain::new();
     let slot = Arc::new(Slot::new(counted(1, &alive)));
     let hazards = domain.register();
-    let lane: Lane<Counted, u32> = Lane::new(0, hazards);
+    let lane: Lane<Counted, u32> = Lane::new(0, hazards, Arc::clone(&slot));
     assert!(!lane.is_current());
     assert!(lane.pin().is_none());
     assert!(lane.refresh(|| Arc::clone(&slot)));
@@ -54,7 +54,7 @@ fn nothing_grows_under_many_publications() {
     let alive = Arc::new(AtomicUsize::new(0));
     let domain = Domain::new();
     let slot = Arc::new(Slot::new(counted(0, &alive)));
-    let lane: Lane<Counted, u32> = Lane::new(0, domain.register());
+    let lane: Lane<Counted, u32> = Lane::new(0, domain.register(), Arc::clone(&slot));
     for n in 0..100_000 {
         lane.refresh(|| Arc::clone(&slot));
         domain.publish(&slot, counted(n, &alive));

@@ -68,6 +68,7 @@ struct Seenings {
     moved_root: u64,
     own_ancestor: u64,
     most_ranges: u64,
+    views: u64,
     without_edges: u64,
 }
 
@@ -88,6 +89,7 @@ impl Tally for Seenings {
         self.moved_root += o.moved_root;
         self.own_ancestor += o.own_ancestor;
         self.most_ranges = self.most_ranges.max(o.most_ranges);
+        self.views += o.views;
         self.without_edges += o.without_edges;
     }
 }
@@ -176,9 +178,9 @@ fn follows_the_rule(
     tally.moved_root += u64::from(effective.is_some_and(|e| world.model.nodes[e].addr != 0));
     tally.most_ranges = tally.most_ranges.max(view.len() as u64);
 
-    let edges = world.model.edges(root, children, 100_000);
-    tally.without_edges += u64::from(edges.is_none());
-    let edges = edges.unwrap_or_default();
+    let (edges, all) = world.model.edges(root, children, 1500);
+    tally.views += 1;
+    tally.without_edges += u64::from(!all);
     let starts = view.ranges().flat_map(|r| [r.start(), r.last()]);
     let mut addrs: Vec<u64> = edges.iter().copied().chain(starts).chain([0, u64::MAX]).collect();
     addrs = addrs.iter().flat_map(|a| [a.wrapping_sub(1), *a, a.wrapping_add(1)]).collect();
@@ -314,7 +316,8 @@ fn views_of_random_maps_follow_the_one_address_rule() {
     println!(
         "{maps} maps in {:.1} s: {} commits, {} given up, {} refused, {} nested; {} addresses, {} answered, {} \
          read-only, {} non-volatile, {} last; spaces: {} shared, {} with another effective root, {} empty, {} not at 0; \
-         {} maps with aliases of ancestors, {} ranges at most, {} views too large for all edges",
+         {} maps with aliases of ancestors, {} ranges at most; {} views, {} with too much \
+         behind others to know all edges",
         began.elapsed().as_secs_f64(),
         t.commits,
         t.given_up,
@@ -331,6 +334,7 @@ fn views_of_random_maps_follow_the_one_address_rule() {
         t.moved_root,
         t.own_ancestor,
         t.most_ranges,
+        t.views,
         t.without_edges,
     );
     if !enough {
@@ -344,5 +348,5 @@ fn views_of_random_maps_follow_the_one_address_rule() {
     assert!(t.last_address > maps / 10);
     assert!(t.shared > maps / 10 && t.elsewhere > maps / 10 && t.empty_root > maps / 20);
     assert!(t.moved_root > maps / 10 && t.own_ancestor > maps / 20);
-    assert!(t.most_ranges > 200 && t.without_edges < maps / 1000);
+    assert!(t.most_ranges > 200 && t.without_edges < t.views / 50);
 }

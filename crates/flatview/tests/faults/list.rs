@@ -69,14 +69,14 @@ pub const FAULTS: &[Fault] = &[
     fault(
         "a piece that ends on a region's first byte does not hide it",
         "render.rs",
-        "before.filter(|last| *last >= clip.start)",
-        "before.filter(|last| *last > clip.start)",
+        "filter(|(_, last)| last.saturating_add(1) >= clip.start)",
+        "filter(|(_, last)| **last > clip.start)",
     ),
     fault(
         "gaps of one byte are not filled",
         "render.rs",
-        "Some(from) if from < *start =>",
-        "Some(from) if from + 1 < *start =>",
+        "at.filter(|from| from < start)",
+        "at.filter(|from| *from + 1 < *start)",
     ),
     fault(
         "the last byte after others is not filled",
@@ -89,6 +89,24 @@ pub const FAULTS: &[Fault] = &[
         "render.rs",
         "i128::from(span.start) - visit.base",
         "i128::from(clip.start) - visit.base",
+    ),
+    fault(
+        "what is hidden in part is taken for hidden",
+        "render.rs",
+        "is_some_and(|(_, last)| *last >= span.last)",
+        "is_some_and(|(_, last)| *last >= span.start)",
+    ),
+    fault(
+        "what a piece joins is taken for free",
+        "render.rs",
+        "self.taken.insert(joined.start, joined.last);",
+        "self.taken.insert(clip.start, clip.last);",
+    ),
+    fault(
+        "what reaches past a region that joins it is taken for free",
+        "render.rs",
+        "joined.last = joined.last.max(*last);",
+        "",
     ),
     // Merging and cutting.
     fault(
@@ -173,8 +191,8 @@ pub const FAULTS: &[Fault] = &[
     fault(
         "a view is dropped while a second space looks at it",
         "memory/state.rs",
-        "if view.spaces == 0 && left.is_some() {",
-        "if view.spaces <= 1 && left.is_some() {",
+        "if view.spaces == 0\n",
+        "if view.spaces <= 1\n",
     ),
     // What a change touches.
     fault(
@@ -199,8 +217,8 @@ pub const FAULTS: &[Fault] = &[
     fault(
         "a change is seen through the first alias only",
         "commit.rs",
-        "for alias in &record.aliases {",
-        "for alias in record.aliases.iter().take(1) {",
+        "for alias in record.live_aliases() {",
+        "for alias in record.live_aliases().iter().take(1) {",
     ),
     fault(
         "a change is looked for on the wrong side of an alias's offset",
@@ -227,6 +245,18 @@ pub const FAULTS: &[Fault] = &[
         "Span { start: a.start, last: a.last.max(b.start.min(a.last)) })",
     ),
     fault("windows that overlap lose their end", "span.rs", "last: span.last.max(s.last)", "last: span.last"),
+    fault(
+        "a region that two show is dead when one goes",
+        "topology/tree.rs",
+        "record.live_above = record.live_above.saturating_add_signed(if more { 1 } else { -1 });",
+        "record.live_above = if more { record.live_above + 1 } else { 0 };",
+    ),
+    fault(
+        "what is mapped in something that comes to life stays dead",
+        "topology/tree.rs",
+        "                        work.push(index);\n",
+        "                        work.clear();\n",
+    ),
     // Splicing.
     fault(
         "the range before a window is not joined",

@@ -179,37 +179,6 @@ impl Model {
         children
     }
 
-    /// The region that a space's view is rendered from: down from the root as long as the next one shows the very
-    /// same. `Err` if that goes round.
-    pub fn effective(&self, root: usize, children: &[Vec<usize>]) -> Result<Option<usize>, ()> {
-        let mut at = root;
-        for _ in 0..=self.nodes.len() {
-            let node = &self.nodes[at];
-            if !node.enabled {
-                return Ok(None);
-            }
-            if matches!(node.sort, Sort::Leaf | Sort::RomDevice) || node.readonly || node.nonvolatile {
-                return Ok(Some(at));
-            }
-            let next = if let Some(target) = node.target {
-                (node.alias_offset == 0).then_some(target)
-            } else {
-                let mut enabled = children[at].iter().filter(|c| self.nodes[**c].enabled);
-                match (enabled.next(), enabled.next()) {
-                    (None, _) => return Ok(None),
-                    (Some(only), None) => (self.nodes[*only].addr == 0).then_some(*only),
-                    _ => None,
-                }
-            };
-            let same = |n: &usize| self.nodes[*n].addr == node.addr && self.nodes[*n].size <= node.size;
-            match next.filter(same) {
-                Some(next) => at = next,
-                None => return Ok(Some(at)),
-            }
-        }
-        Err(())
-    }
-
     /// Every address of a space with that root at which the answer may change: where anything that is enabled, hidden
     /// or not, begins, and the address after its end. Between two of them that follow each other one region answers
     /// with offsets that go up, or nobody does.

@@ -347,6 +347,29 @@ fn a_root_that_shows_only_itself() {
 }
 
 #[test]
+fn a_deep_map_needs_no_deep_stack() {
+    let deep = || {
+        let memory = memory();
+        let mut levels = vec![container(&memory, WHOLE)];
+        for i in 1..1000 {
+            levels.push(container(&memory, WHOLE));
+            memory.map(levels[i - 1], 0, levels[i]).unwrap();
+        }
+        memory.map(levels[999], 0x10, leaf(&memory, 0x10)).unwrap();
+        // Not skipped on the way to the effective root.
+        memory.update(|t| t.set_readonly(levels[0], true)).unwrap();
+        let space = memory.address_space("space", levels[0]).unwrap();
+        assert_eq!(space.view().unwrap().len(), 1);
+        follows_the_rule(&memory, [0x10, 0x1f].into_iter());
+        assert!(who_answers(&memory, levels[0], 0x10).unwrap().is_some());
+        memory.map(levels[999], 0, alias(&memory, levels[0], 0, 1)).unwrap_err();
+        drop((space, memory));
+    };
+    let thread = std::thread::Builder::new().stack_size(128 << 10).spawn(deep).unwrap();
+    thread.join().unwrap();
+}
+
+#[test]
 fn a_hundred_thousand_siblings_side_by_side() {
     const MANY: u64 = 100_000;
     let memory = memory();

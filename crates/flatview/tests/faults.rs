@@ -1,5 +1,5 @@
-//! Whether the random maps of `visibility.rs` can fail: each fault of the kept list is put into a copy of the crate,
-//! which must then fail them, and the copy without faults must pass.
+//! Whether the random maps of `visibility.rs` and the random accesses of `bytes.rs` can fail: each fault of the kept
+//! list is put into a copy of the crate, which must then fail its test, and the copy without faults must pass.
 //!
 //! That takes minutes, so it runs only when asked: `cargo test -p flatview --test faults -- --ignored --nocapture`.
 //! `FLATVIEW_FAULT=text` tries the faults whose name has that text; `FLATVIEW_TREES=n` sets the number of maps. That
@@ -78,6 +78,7 @@ impl Copy {
             (workspace.join("Cargo.lock"), root.join("Cargo.lock")),
             (crate_dir().join("Cargo.toml"), to.join("Cargo.toml")),
             (crate_dir().join("tests/visibility.rs"), to.join("tests/visibility.rs")),
+            (crate_dir().join("tests/bytes.rs"), to.join("tests/bytes.rs")),
         ] {
             fs::copy(&from, &to).unwrap_or_else(|e| panic!("copy {}: {e}", from.display()));
         }
@@ -93,10 +94,10 @@ impl Copy {
         self.put(file, &original);
     }
 
-    /// Builds the test; its program, or what the compiler said.
-    fn build(&self) -> Result<PathBuf, String> {
+    /// Builds a test; its program, or what the compiler said.
+    fn build(&self, test: &str) -> Result<PathBuf, String> {
         let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into()))
-            .args(["test", "--offline", "-p", "flatview", "--test", "visibility", "--no-run"])
+            .args(["test", "--offline", "-p", "flatview", "--test", test, "--no-run"])
             .arg("--message-format=json-render-diagnostics")
             .current_dir(&self.root)
             .env("CARGO_TARGET_DIR", self.root.join("target"))
@@ -160,19 +161,20 @@ impl Copy {
 fn every_seeded_fault_is_caught() {
     let copy = Copy::make();
     let began = Instant::now();
-    let program = copy.build().unwrap_or_else(|why| panic!("the copy does not build:\n{why}"));
-    println!("built in {:.1} s", began.elapsed().as_secs_f64());
-    if let Err(what) = copy.run(&program) {
-        panic!("without a fault the test fails: {what}");
+    for test in ["visibility", "bytes"] {
+        let program = copy.build(test).unwrap_or_else(|why| panic!("the copy does not build:\n{why}"));
+        if let Err(what) = copy.run(&program) {
+            panic!("without a fault {test} fails: {what}");
+        }
     }
-    println!("without a fault it passes");
+    println!("without a fault the tests pass ({:.1} s with building)", began.elapsed().as_secs_f64());
     let wanted = std::env::var("FLATVIEW_FAULT").unwrap_or_default();
     let mut bad = Vec::new();
     let mut caught = 0;
     for fault in FAULTS.iter().filter(|f| f.name.contains(&wanted)) {
         let began = Instant::now();
         copy.put(fault.file, &faulty(fault).unwrap_or_else(|why| panic!("'{}': {why}", fault.name)));
-        let result = match copy.build() {
+        let result = match copy.build(fault.test) {
             Ok(program) => copy.run(&program).err().ok_or_else(|| "NOT CAUGHT".to_owned()),
             Err(why) => Err(format!("DOES NOT BUILD\n{why}")),
         };

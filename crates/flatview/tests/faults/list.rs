@@ -1,5 +1,5 @@
-//! Faults that the random maps of `visibility.rs` must find, each one wrong line of the renderer, the commit, the
-//! tree or the view.
+//! Faults that must be found, each one wrong line: of the renderer, the commit, the tree and the view by the random
+//! maps of `visibility.rs`, of the access rules by the random accesses of `bytes.rs`.
 
 /// One wrong line.
 pub struct Fault {
@@ -10,10 +10,16 @@ pub struct Fault {
     /// Occurs exactly once in the file.
     pub from: &'static str,
     pub to: &'static str,
+    /// The test that must find it.
+    pub test: &'static str,
 }
 
 const fn fault(name: &'static str, file: &'static str, from: &'static str, to: &'static str) -> Fault {
-    Fault { name, file, from, to }
+    Fault { name, file, from, to, test: "visibility" }
+}
+
+const fn access(name: &'static str, file: &'static str, from: &'static str, to: &'static str) -> Fault {
+    Fault { name, file, from, to, test: "bytes" }
 }
 
 pub const FAULTS: &[Fault] = &[
@@ -351,5 +357,85 @@ pub const FAULTS: &[Fault] = &[
         "memory/state.rs",
         "domain.publish(&state.slot, Arc::clone(&view));",
         "",
+    ),
+    // Accesses.
+    access(
+        "a read-only alias lets stores through",
+        "view/range.rs",
+        "is_ram && writable && !piece.readonly",
+        "is_ram && writable",
+    ),
+    access(
+        "a ROM device answers from memory with its ROM mode off",
+        "view/range.rs",
+        "ram.is_some() && (is_ram || romd)",
+        "ram.is_some()",
+    ),
+    access(
+        "a window of a block begins at the block's start",
+        "view/range.rs",
+        "block.span(base.checked_add(piece.offset)?, len)",
+        "block.span(piece.offset.min(base.checked_add(piece.offset)?), len)",
+    ),
+    access(
+        "where nothing is, accesses are cut into eights",
+        "access/port.rs",
+        "None => (addr, 4, false),",
+        "None => (addr, 8, false),",
+    ),
+    access(
+        "the first byte of a device is accessed alone",
+        "access/port.rs",
+        "if unaligned || offset == 0 {",
+        "if unaligned {",
+    ),
+    access(
+        "a read-only device takes writes",
+        "access/port.rs",
+        "_ if range.readonly() =>",
+        "_ if range.readonly() && range.nonvolatile() =>",
+    ),
+    access(
+        "the halves of a misaligned load are swapped",
+        "access/port.rs",
+        "(first >> by) | (second << rest)",
+        "(second >> by) | (first << rest)",
+    ),
+    access(
+        "a store that reaches past ROM is dropped",
+        "access/port.rs",
+        "rom && range.room(addr) >= u64::from(V::SIZE)",
+        "rom",
+    ),
+    access(
+        "big-endian pieces are put together from the wrong end",
+        "access/dispatch.rs",
+        "self.size as i32 - call_size as i32 - at as i32",
+        "at as i32",
+    ),
+    access(
+        "garbage above a callback's size is kept",
+        "access/dispatch.rs",
+        "shifted(got & low_mask(call.size), shift)",
+        "shifted(got, shift)",
+    ),
+    access(
+        "a narrow write clears the rest of the word",
+        "access/dispatch.rs",
+        "(part & kept) | (old & low_mask(call.size) & !kept)",
+        "part & kept",
+    ),
+    access("the largest size is refused", "access/dispatch.rs", "self.size > max)", "self.size >= max)"),
+    access(
+        "a split access tells of its first error only",
+        "error.rs",
+        "(Err(a), Err(b)) => Err(a.and(b)),",
+        "(Err(a), Err(_)) => Err(a),",
+    ),
+    access(
+        "the bus accesses a device that says nothing in eights",
+        "mmio.rs",
+        "if self.valid_max == 0 { 4 }",
+        "if self.valid_max == 0 { 8 }",
     ),
 ];

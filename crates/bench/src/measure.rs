@@ -1,0 +1,200 @@
+//! Timing: contenders in short batches, in turn.
+//!
+//! What it is: [`race`] and what comes out of it. What it is not: knowledge of what is measured.
+//!
+//! What must hold: in each round every contender runs one batch, the first one being another each time; a ratio is
+//! the median of the rounds' ratios, so that both its sides met the same weather. Batches are short against the
+//! scheduler's slices: most are undisturbed, and the median does not see the others.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+/// One of those who are compared: runs a number of operations and gives their results, added up.
+///
+/// The second argument is a seed: the same seed makes the same accesses, whoever makes them.
+pub struct Contender<'a> {
+    /// How it is called in the report.
+    pub name: &'static str,
+    /// Operations, seed; gives the checksum.
+    pub batch: Box<dyn FnMut(u64, u64) -> u64 + 'a>,
+    /// Whether its checksum must be that of the others that say so.
+    pub agrees: bool,
+}
+
+impl std::fmt::Debug for Contender<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Contender({})", self.name)
+    }
+}
+
+impl<'a> Contender<'a> {
+    /// One whose checksum must be that of the others.
+    pub fn new(name: &'static str, batch: impl FnMut(u64, u64) -> u64 + 'a) -> Self {
+        Self { name, batch: Box::new(batch), agrees: true }
+    }
+
+    /// One that does something else than the others, such as the raw pointer beside a device.
+    pub fn apart(name: &'static str, batch: impl FnMut(u64, u64) -> u64 + 'a) -> Self {
+        Self { agrees: false, ..Self::new(name, batch) }
+    }
+}
+
+/// How long to measure.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    /// Length of a batch.
+    pub batch: Duration,
+    /// Rounds, of one batch of each contender.
+    pub rounds: usize,
+}
+
+impl Plan {
+    /// For what takes nanoseconds.
+    pub const QUICK: Self = Self { batch: Duration::from_micros(150), rounds: 41 };
+    /// For what takes micro- to milliseconds.
+    pub const LONG: Self = Self { batch: Duration::from_micros(500), rounds: 41 };
+}
+
+/// What was measured of one contender: nanoseconds for each operation, by round.
+#[derive(Debug, Clone)]
+pub struct Track {
+    /// The contender.
+    pub name: &'static str,
+    /// By round.
+    pub ns: Vec<f64>,
+}
+
+impl Track {
+    /// The median, in nanoseconds.
+    #[must_use]
+    pub fn median(&self) -> f64 {
+        quantile(&self.ns, 0.5)
+    }
+
+    /// The distance of the quartiles, as a part of the median.
+    #[must_use]
+    pub fn spread(&self) -> f64 {
+        (quantile(&self.ns, 0.75) - quantile(&self.ns, 0.25)) / self.median()
+    }
+}
+
+/// The median of the rounds' ratios of two tracks.
+#[must_use]
+pub fn ratio(ours: &Track, base: &Track) -> f64 {
+    let ratios: Vec<f64> = ours.ns.iter().zip(&base.ns).map(|(a, b)| a / b).collect();
+    quantile(&ratios, 0.5)
+}
+
+/// The value below which a part of the values lies; between two values, in proportion. NaN of none.
+#[must_use]
+pub fn quantile(values: &[f64], part: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = part * (sorted.len().saturating_sub(1)) as f64;
+    let low = sorted.get(at.floor() as usize).copied().unwrap_or(f64::NAN);
+    let high = sorted.get(at.ceil() as usize).copied().unwrap_or(f64::NAN);
+    low + (high - low) * at.fract()
+}
+
+/// Nanoseconds for each of `ops` operations of one batch.
+pub fn timed(ops: u64, seed: u64, batch: &mut (impl FnMut(u64, u64) -> u64 + ?Sized)) -> f64 {
+    let start = Instant::now();
+    black_box(batch(black_box(ops), black_box(seed)));
+    start.elapsed().as_nanos() as f64 / ops as f64
+}
+
+/// How many operations fill a batch of that length; also warms up.
+pub fn calibrated(length: Duration, batch: &mut (impl FnMut(u64, u64) -> u64 + ?Sized)) -> u64 {
+    let length = length.as_nanos() as f64;
+    let mut ops = 1;
+    loop {
+        // The best of three: an interruption must not make the batch too short.
+        let ns = (0..3).map(|seed| timed(ops, seed, batch)).fold(f64::INFINITY, f64::min);
+        if ns * ops as f64 > length / 4.0 || ops > 1 << 40 {
+            return ((length / ns) as u64).max(1);
+        }
+        ops *= 4;
+    }
+}
+
+/// A seed that no other batch has.
+pub(crate) fn seed(round: usize, contender: usize) -> u64 {
+    (round as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ ((contender as u64) << 56)
+}
+
+/// Runs the contenders in turn.
+pub fn race(contenders: &mut [Contender<'_>], plan: Plan) -> Vec<Track> {
+    let ops: Vec<u64> = contenders.iter_mut().map(|c| calibrated(plan.batch, &mut *c.batch)).collect();
+    let mut tracks: Vec<Track> =
+        contenders.iter().map(|c| Track { name: c.name, ns: Vec::with_capacity(plan.rounds) }).collect();
+    let count = contenders.len();
+    for round in 0..plan.rounds {
+        for turn in 0..count {
+            let at = (round + turn) % count;
+            if let Some(((c, ops), track)) = contenders.get_mut(at).zip(ops.get(at)).zip(tracks.get_mut(at)) {
+                track.ns.push(timed(*ops, seed(round, at), &mut *c.batch));
+            }
+        }
+    }
+    tracks
+}
+
+/// A stream of numbers that neither the compiler nor the processor foresees, at the cost of a few instructions that
+/// do not wait for each other.
+#[derive(Debug, Clone, Copy)]
+pub struct Dice(u64);
+
+impl Dice {
+    /// The stream of a seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// A number below `limit`, which is below 2^32.
+    #[inline]
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+        ((mixed >> 32) * limit) >> 32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_those_of_the_sorted_values() {
+        let values = [5.0, 1.0, 4.0, 2.0, 3.0];
+        assert_eq!(quantile(&values, 0.5), 3.0);
+        assert_eq!(quantile(&values, 0.25), 2.0);
+        assert_eq!(quantile(&values, 0.999), 4.996);
+        assert!(quantile(&[], 0.5).is_nan());
+    }
+
+    #[test]
+    fn a_ratio_does_not_see_rounds_that_were_disturbed_on_both_sides() {
+        let ours = Track { name: "a", ns: vec![2.0, 20.0, 2.0, 200.0, 2.0] };
+        let base = Track { name: "b", ns: vec![1.0, 10.0, 1.0, 100.0, 1.0] };
+        assert_eq!(ratio(&ours, &base), 2.0);
+    }
+
+    #[test]
+    fn every_contender_runs_once_in_each_round() {
+        let plan = Plan { batch: Duration::from_micros(5), rounds: 7 };
+        let spin = |ops: u64, seed: u64| (0..ops).fold(seed, |a, b| black_box(a ^ b));
+        let tracks = race(&mut [Contender::new("one", spin), Contender::new("two", spin)], plan);
+        assert!(tracks.iter().all(|t| t.ns.len() == 7 && t.ns.iter().all(|ns| *ns > 0.0)));
+    }
+
+    #[test]
+    fn dice_reach_everything_below_the_limit_and_nothing_else() {
+        let mut dice = Dice::new(1);
+        let mut seen = [false; 10];
+        for _ in 0..1000 {
+            seen[dice.below(10) as usize] = true;
+        }
+        assert_eq!(seen, [true; 10]);
+    }
+}

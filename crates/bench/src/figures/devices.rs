@@ -118,7 +118,8 @@ pub(super) fn all(run: &mut Run) -> Result<(), BenchError> {
                         let batch = move |ops, seed| via_openvmm(b, devices, among, ops, seed);
                         contenders.push(Contender::new("openvmm", batch));
                     }
-                    run.race(&figure, contenders, &[(OURS, TABLE)], Plan::QUICK)?;
+                    let plan = if count < 1_000 || which == Which::Same { Plan::QUICK } else { Plan::WARM };
+                    run.race(&figure, contenders, &[(OURS, TABLE)], plan)?;
                 }
             }
         }

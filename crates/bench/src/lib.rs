@@ -11,11 +11,12 @@
 //! Where things are:
 //! - [`measure`]: batches, rounds, medians; [`gauge`]: the heap, counted;
 //! - [`figures`]: what is measured; [`peers`]: whom it is compared with; [`maps`]: the memory maps for it;
-//! - [`limits`]: where Flatview must stand; [`report`]: what came out.
+//! - [`instructions`]: the table of instruction counts; [`limits`]: where Flatview must stand; [`report`]: what came out.
 
 pub mod error;
 pub mod figures;
 pub mod gauge;
+pub mod instructions;
 pub mod limits;
 pub mod maps;
 pub mod measure;

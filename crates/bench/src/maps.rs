@@ -217,10 +217,10 @@ impl Devices {
 
     /// The same on openvmm's bus, and the devices, which the bus does not keep.
     #[must_use]
-    pub fn openvmm(&self) -> (openvmm::Bus, Vec<Arc<Mutex<dyn openvmm::MmioDevice>>>) {
+    pub fn openvmm(&self) -> (openvmm::Bus, Vec<openvmm::SharedDevice>) {
         let bus = openvmm::Bus::default();
         let devices = self.places().map(|(i, at, len)| {
-            let device: Arc<Mutex<dyn openvmm::MmioDevice>> = Arc::new(Mutex::new(Placed(register(i), at)));
+            let device: openvmm::SharedDevice = Arc::new(Mutex::new(Placed(register(i), at)));
             bus.insert(at, len, &format!("device-{i}"), Arc::downgrade(&device));
             device
         });

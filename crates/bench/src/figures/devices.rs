@@ -127,6 +127,8 @@ pub(super) fn all(run: &mut Run) -> Result<(), BenchError> {
     shapes(run, &ram)
 }
 
+type Load<'a> = Box<dyn Fn(u64) -> u64 + 'a>;
+
 /// Accesses that are split, widened, swapped, or go to RAM and devices in turn.
 fn shapes(run: &mut Run, ram: &Ram) -> Result<(), BenchError> {
     let memory = Memory::new(Endianness::Little);
@@ -149,7 +151,7 @@ fn shapes(run: &mut Run, ram: &Ram) -> Result<(), BenchError> {
     let load8 = |addr| reader.load::<Le, u64>(addr).unwrap_or(0);
     let load4 = |addr| u64::from(reader.load::<Le, u32>(addr).unwrap_or(0));
     let load1 = |addr| u64::from(reader.load::<Le, u8>(addr).unwrap_or(0));
-    let loads: [(&str, Box<dyn Fn(u64) -> u64>); 7] = [
+    let loads: [(&str, Load<'_>); 7] = [
         ("shape/4 plain", Box::new(move |i| load4(plain + i * 4))),
         ("shape/8 plain", Box::new(move |i| load8(plain + i * 8))),
         ("shape/8 split in eight", Box::new(move |i| load8(narrow + i * 8))),

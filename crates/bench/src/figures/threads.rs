@@ -16,10 +16,12 @@ use crate::measure::{Plan, Track, calibrated, seed, timed};
 use crate::peers::raw::RawRam;
 use crate::run::Run;
 
+type Batch<'a> = Box<dyn FnMut(u64, u64) -> u64 + 'a>;
+
 /// One who can run on two threads: makes a batch for each.
 struct Twofold<'a> {
     name: &'static str,
-    make: Box<dyn Fn() -> Box<dyn FnMut(u64, u64) -> u64 + 'a> + Sync + 'a>,
+    make: Box<dyn Fn() -> Batch<'a> + Sync + 'a>,
 }
 
 impl<'a> Twofold<'a> {

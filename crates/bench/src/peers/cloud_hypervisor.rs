@@ -28,10 +28,13 @@ impl<T: BusDevice> BusDeviceSync for Mutex<T> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Base(u64);
 
+/// The length of a range, and who answers.
+type Entry = (u64, Weak<dyn BusDeviceSync>);
+
 /// The bus.
 #[derive(Default)]
 pub struct Bus {
-    devices: RwLock<BTreeMap<Base, (u64, Weak<dyn BusDeviceSync>)>>,
+    devices: RwLock<BTreeMap<Base, Entry>>,
 }
 
 impl std::fmt::Debug for Bus {

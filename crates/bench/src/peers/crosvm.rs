@@ -42,6 +42,12 @@ pub enum Entry {
     Inner(Arc<dyn BusDeviceSync>),
 }
 
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if matches!(self, Self::Outer(_)) { "Outer" } else { "Inner" })
+    }
+}
+
 /// The bus.
 #[derive(Clone, Default)]
 pub struct Bus {

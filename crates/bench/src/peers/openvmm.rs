@@ -24,6 +24,9 @@ pub trait MmioDevice: Send {
     fn read(&mut self, addr: u64, data: &mut [u8]) -> IoResult;
 }
 
+/// A device behind its own mutex.
+pub type SharedDevice = Arc<Mutex<dyn MmioDevice>>;
+
 struct Range {
     start: u64,
     last: u64,
@@ -58,7 +61,7 @@ impl Bus {
         inner.ranges.insert(at, Range { start, last: start + (len - 1), name: name.into(), device });
     }
 
-    fn lookup(&self, addr: u64) -> Option<(Arc<Mutex<dyn MmioDevice>>, Arc<str>)> {
+    fn lookup(&self, addr: u64) -> Option<(SharedDevice, Arc<str>)> {
         let inner = self.inner.read();
         self.accesses.fetch_add(1, Ordering::Relaxed);
         let at = inner.ranges.partition_point(|r| r.start <= addr).checked_sub(1)?;

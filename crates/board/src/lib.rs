@@ -1,1 +1,27 @@
-//! Part of Flatview.
+//! Boards, firmware, and the machine that holds them.
+//!
+//! | question | module |
+//! |---|---|
+//! | What can be asked for? | [`config`] |
+//! | What is a machine, how does it run, reset, end? | [`machine`] |
+//! | How does a board put itself together? | [`builder`] |
+//! | Which boards are there? | [`boards`] |
+//! | Where does firmware come from, and what is in the file? | [`firmware`] |
+//! | Where would QEMU have put a RAM block (`info ramblock`)? | [`ram_blocks`] |
+//! | What can go wrong? | [`error`] |
+
+pub mod boards;
+pub mod builder;
+pub mod config;
+pub mod error;
+pub mod firmware;
+pub mod machine;
+pub mod ram_blocks;
+
+pub use builder::{BoardBuilder, PinDirection};
+pub use config::{BoardInfo, MachineConfig, SerialConfig};
+pub use error::{BoardError, PinError, RequestError};
+pub use firmware::RomInfo;
+pub use flatview_device as device;
+pub use machine::{Cause, Event, EventKind, Machine, Request, RunState};
+pub use ram_blocks::RamBlockRow;

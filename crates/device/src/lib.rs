@@ -1,1 +1,41 @@
-//! Part of Flatview.
+//! What a device is made of.
+//!
+//! This crate knows no single device and no board: it holds the parts that device models share. A device is registers
+//! ([`bank`]), interrupt lines ([`irq`]), timers ([`clock`]), bytes that go to and come from the host ([`chardev`]) and
+//! a state behind one small lock ([`cell`]), whose side effects happen after the lock is let go.
+//!
+//! | question | module |
+//! |---|---|
+//! | How do I declare registers? | [`bank`] |
+//! | Where does a device keep its state, and when do its effects happen? | [`cell`] |
+//! | How does a device interrupt? | [`irq`] |
+//! | What time is it in the machine? | [`clock`] |
+//! | How does a serial port reach a terminal, a socket, a file? | [`chardev`] |
+//! | What do `info qtree` and `info qom-tree` print? | [`tree`] |
+//! | What stands where a device is not modelled yet? | [`unmodelled`] |
+//! | How do ISA ports of mixed widths answer? | [`portio`] |
+//! | How does a device change the map? | [`map`] |
+//! | Where do `-d guest_errors,unimp` lines go? | [`log`] |
+
+pub mod bank;
+pub mod cell;
+pub mod chardev;
+pub mod clock;
+pub mod irq;
+pub mod log;
+pub mod map;
+pub mod portio;
+pub mod reset;
+pub mod tree;
+pub mod unmodelled;
+
+pub use bank::{Bank, Register, Registers};
+pub use cell::{DeviceCell, Effects};
+pub use chardev::{CharBackend, CharError, CharEvent, CharSink, CharSpec};
+pub use clock::{Clock, ClockError, Timer};
+pub use irq::{IrqLine, IrqObserver, OrGate};
+pub use log::{Log, LogError, LogMask};
+pub use map::MapHandle;
+pub use reset::Reset;
+pub use tree::{QomNode, QtreeBus, QtreeDevice};
+pub use unmodelled::Unmodelled;

@@ -1,9 +1,5 @@
 //! Single accesses, in detail: `cargo bench -p flatview --bench access`. Side by side with others: `flatview-bench`.
-#![expect(
-    missing_docs,
-    clippy::unwrap_used,
-    reason = "criterion's macros; a map that cannot be built ends the bench"
-)]
+#![expect(clippy::unwrap_used, reason = "a map that cannot be built ends the bench")]
 
 use std::hint::black_box;
 

@@ -1,9 +1,5 @@
 //! Changes of the map, in detail: `cargo bench -p flatview --bench commit`.
-#![expect(
-    missing_docs,
-    clippy::unwrap_used,
-    reason = "criterion's macros; a map that cannot be built ends the bench"
-)]
+#![expect(clippy::unwrap_used, reason = "a map that cannot be built ends the bench")]
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use flatview::{Endianness, Memory, MemoryError, Ops, Region, RegionId};

@@ -65,18 +65,14 @@ pub(crate) fn next_root(topology: &Topology, index: u32) -> Next {
 }
 
 /// The windows of addresses in which each effective root's view may have changed.
-pub(crate) fn touched_windows(
-    topology: &Topology,
-    touched: &[(u32, Span)],
-    is_root: impl Fn(u32) -> bool,
-) -> BTreeMap<u32, SpanSet> {
+pub(crate) fn touched_windows(topology: &Topology, touched: &[(u32, Span)]) -> BTreeMap<u32, SpanSet> {
     /// After so many visits a region counts as touched all over, so that the walk ends on hostile trees too.
     const PATIENCE: u32 = 64;
     let mut seen: HashMap<u32, (SpanSet, u32)> = HashMap::new();
     let mut windows: BTreeMap<u32, SpanSet> = BTreeMap::new();
     let mut work: Vec<(u32, Span)> = touched.to_vec();
     while let Some((index, mut span)) = work.pop() {
-        let Some(record) = topology.get(index) else {
+        let Some(record) = topology.get(index).filter(|r| r.is_live()) else {
             continue;
         };
         let (known, visits) = seen.entry(index).or_default();
@@ -89,14 +85,14 @@ pub(crate) fn touched_windows(
         }
         known.insert(span);
         let attrs = &record.attrs;
-        if is_root(index)
+        if record.is_root()
             && let Some(window) = span.moved_into(i128::from(attrs.addr), crate::WHOLE)
         {
             // A root is rendered at its own address.
             windows.entry(index).or_default().insert(window);
         }
         let mut up = |to: u32, by: i128| {
-            if let Some(outer) = topology.get(to).filter(|o| o.attrs.enabled)
+            if let Some(outer) = topology.get(to).filter(|o| o.attrs.enabled && o.is_live())
                 && let Some(span) = span.moved_into(by, outer.attrs.size)
             {
                 work.push((to, span));
@@ -105,7 +101,7 @@ pub(crate) fn touched_windows(
         if attrs.container != NONE {
             up(attrs.container, i128::from(attrs.addr));
         }
-        for alias in &record.aliases {
+        for alias in record.live_aliases() {
             if let Some(alias_attrs) = topology.get(*alias).map(|a| &a.attrs) {
                 up(*alias, -i128::from(alias_attrs.alias_offset));
             }

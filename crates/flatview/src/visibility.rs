@@ -3,10 +3,14 @@
 //! What it is: QEMU's "Visibility" rule (docs/devel/memory.rst) taken literally, one address at a time, over the
 //! public description of the regions. What it is not: the renderer, with which it shares no code; tests hold the two
 //! against each other, and `flatview mtree --at` explains with it.
+//!
+//! What must hold: a search ends, with an answer or a typed error, whatever the map looks like.
 
+use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::sync::Arc;
 
-use crate::{Memory, MemoryError, RegionId};
+use crate::{Memory, MemoryError, RegionId, RegionInfo};
 
 /// Who answers at an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,48 +28,180 @@ pub struct Answer {
 /// How deep the search goes before it gives up with [`MemoryError::TooDeep`].
 const DEPTH: u32 = 1024;
 
-struct Search<'a> {
-    memory: &'a Memory,
+/// How many regions the search looks at before it gives up with [`MemoryError::TooMuchWork`]: levels of two aliases
+/// multiply each other, and depth alone does not bound that.
+const STEPS: u64 = 1 << 24;
+
+/// What the rule asks about a region.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    addr: u64,
+    size: u128,
+    enabled: bool,
+    readonly: bool,
+    nonvolatile: bool,
+    terminates: bool,
+    alias: Option<(RegionId, u64)>,
+}
+
+impl From<&RegionInfo> for Place {
+    fn from(info: &RegionInfo) -> Self {
+        Self {
+            addr: info.addr,
+            size: info.size,
+            enabled: info.enabled,
+            readonly: info.readonly,
+            nonvolatile: info.nonvolatile,
+            terminates: info.terminates,
+            alias: info.alias,
+        }
+    }
+}
+
+/// A map of regions, as far as the rule needs it.
+trait Map {
+    fn place(&self, id: RegionId) -> Result<Place, MemoryError>;
+    /// What is mapped in a region, the winners first.
+    fn children(&self, id: RegionId) -> Result<Cow<'_, [RegionId]>, MemoryError>;
+    fn name(&self, id: RegionId) -> Arc<str>;
+}
+
+impl Map for Memory {
+    fn place(&self, id: RegionId) -> Result<Place, MemoryError> {
+        self.region(id).map(|info| Place::from(&info))
+    }
+
+    fn children(&self, id: RegionId) -> Result<Cow<'_, [RegionId]>, MemoryError> {
+        Self::children(self, id).map(Cow::Owned)
+    }
+
+    fn name(&self, id: RegionId) -> Arc<str> {
+        self.region(id).map_or_else(|_| "?".into(), |info| info.name)
+    }
+}
+
+/// All regions of a memory at one moment, to ask about many addresses.
+///
+/// Siblings are put in order here, from what each region says of itself, so that an answer does not depend on the
+/// indexes that the renderer searches.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// By index of the region's id.
+    regions: Vec<Option<Seen>>,
+}
+
+/// One region of a snapshot.
+#[derive(Debug, Clone)]
+struct Seen {
+    id: RegionId,
+    name: Arc<str>,
+    place: Place,
+    /// The winners first.
+    children: Vec<RegionId>,
+}
+
+impl Snapshot {
+    /// All regions of `memory` as they are now (inside an [`update`](Memory::update): as it left them so far).
+    #[must_use]
+    pub fn of(memory: &Memory) -> Self {
+        let mut infos = memory.all_regions();
+        // Winners first; each container then gets its children in that order.
+        infos.sort_by_key(|info| Reverse((info.priority, info.sequence)));
+        let most = infos.iter().map(|info| info.id.index as usize + 1).max().unwrap_or(0);
+        let mut regions: Vec<Option<Seen>> = Vec::new();
+        regions.resize_with(most, || None);
+        for info in &infos {
+            if let Some(slot) = regions.get_mut(info.id.index as usize) {
+                let (name, place) = (Arc::clone(&info.name), Place::from(info));
+                *slot = Some(Seen { id: info.id, name, place, children: Vec::new() });
+            }
+        }
+        for info in &infos {
+            if let Some(Some(container)) = info.container.and_then(|c| regions.get_mut(c.index as usize)) {
+                container.children.push(info.id);
+            }
+        }
+        Self { regions }
+    }
+
+    fn seen(&self, id: RegionId) -> Result<&Seen, MemoryError> {
+        let seen = self.regions.get(id.index as usize).and_then(Option::as_ref).filter(|s| s.id == id);
+        seen.ok_or(MemoryError::StaleRegion { id })
+    }
+
+    /// Who answers at `addr` of a space with root `root`; `None` if nobody does. See [`who_answers`].
+    ///
+    /// # Errors
+    /// As [`who_answers`].
+    pub fn who_answers(&self, root: RegionId, addr: u64) -> Result<Option<Answer>, MemoryError> {
+        Search { map: self, root, addr, steps: STEPS }.run()
+    }
+}
+
+impl Map for Snapshot {
+    fn place(&self, id: RegionId) -> Result<Place, MemoryError> {
+        self.seen(id).map(|s| s.place)
+    }
+
+    fn children(&self, id: RegionId) -> Result<Cow<'_, [RegionId]>, MemoryError> {
+        self.seen(id).map(|s| Cow::Borrowed(&*s.children))
+    }
+
+    fn name(&self, id: RegionId) -> Arc<str> {
+        self.seen(id).map_or_else(|_| "?".into(), |s| Arc::clone(&s.name))
+    }
+}
+
+struct Search<'a, M> {
+    map: &'a M,
     root: RegionId,
     addr: u64,
+    /// What may still be spent.
+    steps: u64,
 }
 
 /// Who answers at `addr` of a space with root `root`; `None` if nobody does.
 ///
-/// As in QEMU, a root that also stands in a container is seen at its own address there.
+/// As in QEMU, a root that also stands in a container is seen at its own address there. For many addresses of one
+/// map take a [`Snapshot`]; this looks at the regions one by one, so a map that another thread changes meanwhile may
+/// be seen half changed.
 ///
 /// # Errors
-/// [`MemoryError`] if the root is stale, or the search nests deeper than 1,024 levels.
+/// [`MemoryError`] if the root is stale, or the search nests deeper than 1,024 levels or looks at regions more than
+/// 2^24 times.
 pub fn who_answers(memory: &Memory, root: RegionId, addr: u64) -> Result<Option<Answer>, MemoryError> {
-    let stands_at = memory.region(root)?.addr;
-    Search { memory, root, addr }.inside(root, i128::from(addr) - i128::from(stands_at), 0)
+    Search { map: memory, root, addr, steps: STEPS }.run()
 }
 
-impl Search<'_> {
+impl<M: Map> Search<'_, M> {
+    fn run(mut self) -> Result<Option<Answer>, MemoryError> {
+        let stands_at = self.map.place(self.root)?.addr;
+        self.inside(self.root, i128::from(self.addr) - i128::from(stands_at), 0)
+    }
+
     /// Who answers at `offset` of a region, were it alone.
-    fn inside(&self, id: RegionId, offset: i128, depth: u32) -> Result<Option<Answer>, MemoryError> {
-        let region = self.memory.region(id)?;
-        if depth >= DEPTH {
-            let root = self.memory.region(self.root)?.name;
-            return Err(MemoryError::TooDeep {
-                root,
-                name: Arc::clone(&region.name),
-                address: self.addr,
-                limit: DEPTH,
-            });
-        }
+    fn inside(&mut self, id: RegionId, offset: i128, depth: u32) -> Result<Option<Answer>, MemoryError> {
+        let left = self.steps.checked_sub(1);
+        self.steps =
+            left.ok_or_else(|| MemoryError::TooMuchWork { root: self.map.name(self.root), limit: STEPS })?;
+        let region = self.map.place(id)?;
         let size = i128::try_from(region.size).unwrap_or(i128::MAX);
         if !region.enabled || offset < 0 || offset >= size {
             return Ok(None);
+        }
+        if depth >= DEPTH {
+            let (root, name, address) = (self.map.name(self.root), self.map.name(id), self.addr);
+            return Err(MemoryError::TooDeep { root, name, address, limit: DEPTH });
         }
         let mut found = None;
         if let Some((target, from)) = region.alias {
             found = self.inside(target, offset + i128::from(from), depth + 1)?;
         } else {
             // Winners first: a region that has nothing to say at this address lets the next one speak.
-            for child in self.memory.children(id)? {
-                let at = offset - i128::from(self.memory.region(child)?.addr);
-                found = self.inside(child, at, depth + 1)?;
+            let map = self.map;
+            for child in map.children(id)?.iter() {
+                let at = offset - i128::from(map.place(*child)?.addr);
+                found = self.inside(*child, at, depth + 1)?;
                 if found.is_some() {
                     break;
                 }

@@ -1,1 +1,23 @@
-//! Part of Flatview.
+//! Device models, one file each, sorted by kind.
+//!
+//! A device here knows its registers, its lines and its regions; it does not know at which address it stands or what
+//! its lines are wired to. That is the board's. Each model offers its regions (to be mapped), its lines (to be wired),
+//! [`Reset`](flatview_device::Reset) and its entry in `info qtree`.
+//!
+//! | folder | what |
+//! |---|---|
+//! | [`char`] | serial ports |
+//! | [`cpiom`] | devices of the avionics board |
+//! | [`intc`] | interrupt controllers |
+//! | [`isa`] | small devices on ISA ports |
+//! | [`misc`] | what fits nowhere else |
+//! | [`nvram`] | memories that keep their contents, firmware configuration |
+//! | [`pci`] | configuration space, host bridges |
+
+pub mod char;
+pub mod cpiom;
+pub mod intc;
+pub mod isa;
+pub mod misc;
+pub mod nvram;
+pub mod pci;

@@ -76,6 +76,11 @@ impl Memory {
         self.read_state(|s| s.topology.records().map(|(_, r)| r.body.id).collect())
     }
 
+    /// The attributes of all regions, at one moment.
+    pub(crate) fn all_regions(&self) -> Vec<RegionInfo> {
+        self.read_state(|s| s.topology.records().filter_map(|(i, _)| s.topology.info(i)).collect())
+    }
+
     /// The regions mapped in a region, disabled ones included: by priority, the highest first, and among equals the
     /// one mapped last first.
     ///

@@ -8,7 +8,7 @@ use crate::commit::{Next, next_root, touched_windows, updated_view};
 use crate::publish::{Domain, Slot};
 use crate::render::Budget;
 use crate::span::{Span, SpanSet};
-use crate::topology::{Body, Topology};
+use crate::topology::{Body, Record, Topology};
 use crate::view::FlatView;
 use crate::{MemoryError, RegionId, SpaceId};
 
@@ -131,27 +131,47 @@ impl State {
             }
         }
 
-        let root_id =
-            |index: u32| self.topology.id_of(index).filter(|id| self.views.contains_key(&Some(*id)));
-        let mut windows = touched_windows(&self.topology, changes.touched, |i| root_id(i).is_some());
-        for index in changes.moved.iter().filter(|i| root_id(**i).is_some()) {
+        let mut windows = touched_windows(&self.topology, changes.touched);
+        let is_root = |index: &&u32| self.topology.get(**index).is_some_and(Record::is_root);
+        for index in changes.moved.iter().filter(is_root) {
             windows.entry(*index).or_default().insert(Span::ALL);
         }
 
+        for id in moved {
+            let walk = self.walk(self.space(id)?.root)?;
+            prepared.moved.push((id, walk));
+        }
+        let deserted = self.deserted(&prepared.moved);
         for (index, windows) in &windows {
             if let Some(id) = self.topology.id_of(*index)
+                && !deserted.contains(&id)
                 && let Some(old) = self.views.get(&Some(id))
                 && let Some(view) = updated_view(&self.topology, *index, &old.view, windows, &mut budget)?
             {
                 prepared.updated.push((id, Arc::new(view)));
             }
         }
-        for id in moved {
-            let walk = self.walk(self.space(id)?.root)?;
-            self.render_fresh(walk.effective, &mut prepared, &mut budget)?;
-            prepared.moved.push((id, walk));
+        let entered: Vec<_> = prepared.moved.iter().map(|(_, walk)| walk.effective).collect();
+        for effective in entered {
+            self.render_fresh(effective, &mut prepared, &mut budget)?;
         }
         Ok(prepared)
+    }
+
+    /// The effective roots that nobody looks at any more once these spaces have moved: whether their views can
+    /// still be rendered does not matter.
+    fn deserted(&self, moved: &[(SpaceId, Walk)]) -> BTreeSet<RegionId> {
+        let mut looking: HashMap<RegionId, usize> = HashMap::new();
+        for (id, _) in moved {
+            if let Some(left) = self.space(*id).ok().and_then(|s| s.effective) {
+                *looking.entry(left).or_default() += 1;
+            }
+        }
+        looking.retain(|id, leave| {
+            let enters = moved.iter().any(|(_, walk)| walk.effective == Some(*id));
+            !enters && self.views.get(&Some(*id)).is_some_and(|v| v.spaces <= *leave)
+        });
+        looking.into_keys().collect()
     }
 
     /// Renders the view of an effective root that has none yet.
@@ -185,18 +205,22 @@ impl State {
         for (id, view) in prepared.fresh {
             let slot = Arc::new(Slot::new(Arc::clone(&view)));
             self.views.insert(Some(id), ViewState { slot, view, spaces: 0 });
+            self.topology.set_root(id.index, true);
         }
+        // All enter before any leaves: a view that one space leaves and another enters must stay.
+        let mut left = Vec::with_capacity(prepared.moved.len());
         for (space, walk) in prepared.moved {
-            self.look_elsewhere(space, walk, domain);
+            left.extend(self.look_elsewhere(space, walk));
+        }
+        for view in left {
+            self.leave_view(view, domain);
         }
         Garbage { views: domain.reclaim(), bodies: self.topology.accept() }
     }
 
-    /// Lets a space look at the view of another effective root.
-    fn look_elsewhere(&mut self, id: SpaceId, walk: Walk, domain: &Domain<FlatView>) {
-        let Some(space) = self.spaces.iter_mut().find(|s| s.inner.id == id) else {
-            return;
-        };
+    /// Lets a space look at the view of another effective root, and gives the one it has left.
+    fn look_elsewhere(&mut self, id: SpaceId, walk: Walk) -> Option<Option<RegionId>> {
+        let space = self.spaces.iter_mut().find(|s| s.inner.id == id)?;
         let left = std::mem::replace(&mut space.effective, walk.effective);
         let old_path = std::mem::take(&mut space.path);
         space.path = walk.path.iter().map(|(id, _)| *id).collect();
@@ -215,7 +239,7 @@ impl State {
             let old_slot = inner.slot.swap(Arc::clone(&view.slot));
             old_slot.bump();
         }
-        self.leave_view(left, domain);
+        Some(left)
     }
 
     fn leave_waypoint(&mut self, region: RegionId, space: SpaceId) {
@@ -232,7 +256,13 @@ impl State {
             return;
         };
         view.spaces = view.spaces.saturating_sub(1);
-        if view.spaces == 0 && left.is_some() {
+        if view.spaces == 0
+            && let Some(root) = left
+        {
+            // The root may have been removed by the same change, and its index given to another region.
+            if self.topology.id_of(root.index) == Some(root) {
+                self.topology.set_root(root.index, false);
+            }
             // The slot may outlive this in lanes that have not looked again yet; the view must not be freed there.
             let nothing = self.views.get(&None).map(|v| Arc::clone(&v.view));
             if let Some((gone, nothing)) = self.views.remove(&left).zip(nothing) {

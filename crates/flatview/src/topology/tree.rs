@@ -12,8 +12,14 @@ pub(crate) struct Record {
     pub attrs: Attrs,
     pub body: Arc<Body>,
     pub children: Option<Box<Children>>,
-    /// The aliases that have it as target.
+    /// The aliases that have it as target: first those that are live, then the others.
     pub aliases: Vec<u32>,
+    /// How many of `aliases` are live.
+    live_aliases: u32,
+    /// How many live containers and aliases show it.
+    live_above: u32,
+    /// Whether a view is rendered from it.
+    is_root: bool,
     /// How many address spaces have it as their root.
     pub spaces: u32,
 }
@@ -192,6 +198,9 @@ impl Topology {
             body: Arc::new(body),
             children: None,
             aliases: Vec::new(),
+            live_aliases: 0,
+            live_above: 0,
+            is_root: false,
             spaces: 0,
         });
         self.link_alias(attrs.target, index);
@@ -248,6 +257,14 @@ impl Topology {
             u64::try_from(from).ok().and_then(|from| Span::sized(from, large - u128::from(from)))
         {
             self.touched.push((index, span));
+            // It may be moved or unmapped in the same transaction, with its new size: where the rest of it stood
+            // is known only now.
+            if old.size != new.size
+                && old.container != NONE
+                && let Some(span) = span.moved_into(i128::from(old.addr), crate::WHOLE)
+            {
+                self.touched.push((old.container, span));
+            }
         }
     }
 
@@ -266,41 +283,123 @@ impl Topology {
 
     /// Writes attributes and keeps the indexes (T1); gives the old ones if they differ.
     fn put(&mut self, index: u32, new: Attrs) -> Option<Attrs> {
-        let record = self.arena.get_mut(index)?;
-        let old = std::mem::replace(&mut record.attrs, new);
+        let old = self.get(index)?.attrs;
         if old == new {
             return None;
         }
         let indexed = |a: &Attrs| (a.container, a.addr, a.size, a.enabled);
-        if indexed(&old) != indexed(&new) {
-            if let Some(container) = self.arena.get_mut(old.container) {
-                if let Some(children) = &mut container.children {
-                    children.remove(index, &old);
-                }
-                container.children.take_if(|c| c.is_empty());
+        let reindex = indexed(&old) != indexed(&new);
+        // What shows what is taken apart before it is put together again: at each step the counts of live regions
+        // are those of the links that there are.
+        if reindex && let Some(container) = self.arena.get_mut(old.container) {
+            if let Some(children) = &mut container.children {
+                children.remove(index, &old);
             }
-            if let Some(container) = self.arena.get_mut(new.container) {
-                container.children.get_or_insert_default().insert(index, &new);
-            }
+            container.children.take_if(|c| c.is_empty());
         }
-        if old.target != new.target {
+        let (moved, retargeted) = (old.container != new.container, old.target != new.target);
+        let container = if moved { NONE } else { new.container };
+        let target = if retargeted { NONE } else { new.target };
+        if let Some(record) = self.arena.get_mut(index) {
+            record.attrs = Attrs { container, target, ..new };
+        }
+        if moved && self.get(old.container).is_some_and(Record::is_live) {
+            self.count_live(index, false);
+        }
+        if retargeted {
             self.unlink_alias(old.target, index);
+        }
+        if let Some(record) = self.arena.get_mut(index) {
+            record.attrs = Attrs { target, ..new };
+        }
+        if reindex && let Some(container) = self.arena.get_mut(new.container) {
+            container.children.get_or_insert_default().insert(index, &new);
+        }
+        if moved && self.get(new.container).is_some_and(Record::is_live) {
+            self.count_live(index, true);
+        }
+        if let Some(record) = self.arena.get_mut(index) {
+            record.attrs = new;
+        }
+        if retargeted {
             self.link_alias(new.target, index);
         }
         Some(old)
     }
 
     fn link_alias(&mut self, target: u32, alias: u32) {
+        let live = self.get(alias).is_some_and(Record::is_live);
         if let Some(record) = self.arena.get_mut(target) {
             record.aliases.push(alias);
+            if live {
+                record.place_alias(alias, true);
+                self.count_live(target, true);
+            }
         }
     }
 
     fn unlink_alias(&mut self, target: u32, alias: u32) {
-        if let Some(record) = self.arena.get_mut(target)
-            && let Some(at) = record.aliases.iter().position(|a| *a == alias)
-        {
-            record.aliases.swap_remove(at);
+        if let Some(record) = self.arena.get_mut(target) {
+            let live = record.place_alias(alias, false);
+            if let Some(at) = record.aliases.iter().rposition(|a| *a == alias) {
+                record.aliases.swap_remove(at);
+            }
+            if live {
+                self.count_live(target, false);
+            }
+        }
+    }
+
+    // Liveness: whether a view is rendered from a region, or from one that shows it, hidden or not. Only live regions
+    // need to be looked at when a change is followed up to the views. (Where an alias shows its own ancestor the two
+    // may keep each other live after the view is gone; that costs time and nothing else.)
+
+    /// Says whether a view is rendered from a region.
+    pub fn set_root(&mut self, index: u32, is_root: bool) {
+        if let Some(record) = self.arena.get_mut(index) {
+            let was = record.is_live();
+            record.is_root = is_root;
+            let live = record.is_live();
+            if was != live {
+                self.turned(index, live);
+            }
+        }
+    }
+
+    /// One more, or one less, live region shows this one.
+    fn count_live(&mut self, index: u32, more: bool) {
+        if let Some(record) = self.arena.get_mut(index) {
+            let was = record.is_live();
+            record.live_above = record.live_above.saturating_add_signed(if more { 1 } else { -1 });
+            let live = record.is_live();
+            if was != live {
+                self.turned(index, live);
+            }
+        }
+    }
+
+    /// A region became live, or no longer is: so do those that only it shows.
+    fn turned(&mut self, index: u32, live: bool) {
+        let mut work = vec![index];
+        while let Some(index) = work.pop() {
+            let Some(record) = self.get(index) else {
+                continue;
+            };
+            let target = record.attrs.target;
+            let mut shown: Vec<u32> = record.children.as_deref().map_or_else(Vec::new, |c| c.all().collect());
+            if let Some(record) = self.arena.get_mut(target) {
+                record.place_alias(index, live);
+                shown.push(target);
+            }
+            for index in shown {
+                if let Some(record) = self.arena.get_mut(index) {
+                    let was = record.is_live();
+                    record.live_above = record.live_above.saturating_add_signed(if live { 1 } else { -1 });
+                    if was != record.is_live() {
+                        work.push(index);
+                    }
+                }
+            }
         }
     }
 
@@ -367,6 +466,37 @@ impl Topology {
 }
 
 impl Record {
+    /// Whether a view is rendered from it, or from something that shows it.
+    pub fn is_live(&self) -> bool {
+        self.is_root || self.live_above > 0
+    }
+
+    /// Whether a view is rendered from it.
+    pub fn is_root(&self) -> bool {
+        self.is_root
+    }
+
+    /// The live aliases that have it as target.
+    pub fn live_aliases(&self) -> &[u32] {
+        self.aliases.get(..self.live_aliases as usize).unwrap_or(&self.aliases)
+    }
+
+    /// Puts an alias among the live ones or the others; tells whether it was live.
+    fn place_alias(&mut self, alias: u32, live: bool) -> bool {
+        let Some(at) = self.aliases.iter().rposition(|a| *a == alias) else {
+            return false;
+        };
+        let was = at < self.live_aliases as usize;
+        if live && !was {
+            self.aliases.swap(at, self.live_aliases as usize);
+            self.live_aliases += 1;
+        } else if was && !live {
+            self.live_aliases -= 1;
+            self.aliases.swap(at, self.live_aliases as usize);
+        }
+        was
+    }
+
     /// What `info mtree` calls it.
     pub fn kind(&self) -> RegionType {
         match self.body.kind {

@@ -1,0 +1,198 @@
+//! `mips`: QEMU 4.2's MIPS R4000 board, as its documentation and memory map describe it.
+//!
+//! RAM at 0, ISA memory at 0x10000000 and ISA ports at 0x14000000 (an alias of system i/o), the reset register
+//! `mips-qemu` at 0x1fbf0000, firmware at 0x1fc00000: ROM if there is a firmware file, flash if there is a flash file,
+//! nothing otherwise. A store of 42 to the register resets the machine, at offset 4 it ends it. (QEMU's
+//! `docs/system/target-mips.rst`; the board was removed in QEMU 5.2.)
+
+use std::path::Path;
+
+use flatview::{Endianness, Region};
+use flatview_device::QtreeDevice;
+use flatview_hw::intc::i8259::I8259;
+use flatview_hw::misc::mips_qemu::{MipsQemu, PowerRequest};
+
+use super::Board;
+use super::isa::{IsaBus, VGA_PORTS, irqs};
+use crate::builder::PinDirection;
+use crate::firmware::{self, Rom, Target};
+use crate::machine::{Cause, Request};
+use crate::{BoardBuilder, BoardError, BoardInfo};
+
+const MIB: u64 = 1 << 20;
+const RAM_MAX: u64 = 256 * MIB;
+const ISA_MEMORY: u64 = 0x1000_0000;
+const ISA_MEMORY_SIZE: u64 = 16 * MIB;
+const ISA_PORTS: u64 = 0x1400_0000;
+const CONTROL: u64 = 0x1fbf_0000;
+const BIOS_BASE: u64 = 0x1fc0_0000;
+const BIOS_SIZE: u64 = 4 * MIB;
+const FIRMWARE: &str = "mips_bios.bin";
+const ELF_MIPS: u16 = 8;
+/// Where a program finds its RAM size and what it is told: 264 bytes below 16 MiB.
+const PARAMETERS: u64 = 16 * MIB - 264;
+/// What stands after the RAM size there.
+const PARAMETER_MAGIC: u32 = 0x1234_5678;
+const COMMAND_LINE_SIZE: usize = 256;
+/// The CPU input that the interrupt controller drives.
+const CPU_INT0: usize = 2;
+
+/// The board.
+pub static BOARD: Board = Board {
+    info: BoardInfo {
+        name: "mips",
+        description: "MIPS R4000 platform of QEMU 4.2",
+        default_ram: 128 * MIB,
+        cpu: "24Kf",
+        aliases: &["mips-r4k"],
+    },
+    target: Endianness::Big,
+    build,
+};
+
+fn build(b: &mut BoardBuilder<'_>) -> Result<(), BoardError> {
+    let ram_size = b.config().ram_size.filter(|size| *size != 0).unwrap_or(BOARD.info.default_ram);
+    if ram_size > RAM_MAX || ram_size % 0x1000 != 0 {
+        let rule = "it takes whole 4 KiB pages, at most 256 MiB; try -m 256".to_owned();
+        return Err(BoardError::RamSize { board: BOARD.info.name, asked: ram_size, rule });
+    }
+    b.set_ram_size(ram_size);
+    let (system, io) = (b.memory().system(), b.memory().io());
+    let machine = flatview::Owner::object("/machine");
+    let cpu = b.cpu("24Kf-mips-cpu", 8)?;
+
+    let ram = b.ram_block("mips_r4k.ram", ram_size)?;
+    b.map(system, 0, 0, Region::ram("mips_r4k.ram", ram).parent(&machine))?;
+
+    let request = b.requester();
+    let control = MipsQemu::region(&machine, move |asked| {
+        request(match asked {
+            PowerRequest::Reset => Request::SystemReset(Cause::GuestReset),
+            PowerRequest::PowerOff => Request::Shutdown(Cause::GuestShutdown),
+        });
+    });
+    b.map(system, CONTROL, 0, control)?;
+    bios(b, ram_size)?;
+
+    b.map(system, ISA_PORTS, 0, Region::alias("isa-io", io, 0, 0x1_0000).parent(&machine))?;
+    let isa_memory = Region::container("isa-mem", ISA_MEMORY_SIZE.into()).parent(&machine);
+    let isa_memory = b.map(system, ISA_MEMORY, 0, isa_memory)?;
+
+    b.unattached("isabus-bridge");
+    let bridge = b.plug(b.system_bus(), || QtreeDevice::new("isabus-bridge"));
+    let bus = b.bus(bridge, "isa.0", "ISA");
+    b.object("/machine/unattached/device[1]/isa.0", "ISA");
+    let (master, slave) = I8259::pair();
+    let isa = IsaBus { ports: io, bus, irqs: irqs(&master, &slave) };
+    for chip in [&master, &slave] {
+        let owner = b.unattached("isa-i8259");
+        isa.pic(b, &owner, chip)?;
+    }
+    if let Some(line) = cpu.get(CPU_INT0) {
+        master.output().connect_to(line);
+    }
+    let rtc = b.unattached("mc146818rtc");
+    isa.rtc(b, &rtc, 2000)?;
+    let pit = b.unattached("isa-pit");
+    isa.pit(b, &pit)?;
+    for (n, (port, irq)) in [(0x3f8, 4), (0x2f8, 3), (0x3e8, 4), (0x2e8, 3)].into_iter().enumerate() {
+        // The board has a socket for each port that the user gives, and the first one in any case.
+        if n == 0 || n < b.config().serials.len() {
+            isa.serial(b, n, port, irq, |b, _| b.unattached("isa-serial"))?;
+        }
+    }
+    if !b.config().nodefaults {
+        let vga = b.unattached("isa-vga");
+        isa.unmodelled(b, &vga, "vga", &VGA_PORTS)?;
+        isa.unmodelled(b, &vga, "vbe", &[(0x1ce, 4)])?;
+        b.map_unmodelled(isa_memory, 0xa_0000, 1, "vga-lowmem", 0x2_0000, &vga)?;
+        b.plug(bus, || QtreeDevice::new("isa-vga").unmodelled());
+        let nic = b.unattached("ne2k_isa");
+        isa.unmodelled(b, &nic, "ne2000", &[(0x300, 0x20)])?;
+        b.plug(bus, || QtreeDevice::new("ne2k_isa").unmodelled().number("iobase", 0x300).number("irq", 9));
+    }
+    for (port, control, irq) in [(0x1f0, 0x3f6, 14_u64), (0x170, 0x376, 15)] {
+        let ide = b.unattached("isa-ide");
+        isa.unmodelled(b, &ide, "ide", &[(port, 8), (control, 1)])?;
+        b.plug(bus, move || {
+            QtreeDevice::new("isa-ide")
+                .unmodelled()
+                .number("iobase", port)
+                .number("iobase2", control)
+                .number("irq", irq)
+        });
+    }
+    let keyboard = b.unattached("i8042");
+    isa.i8042(b, &keyboard)?;
+    isa.user_devices(b, isa_memory)?;
+    b.pins(&machine, PinDirection::In, Some("cpu"), &cpu);
+    kernel(b, ram_size)
+}
+
+/// Firmware: ROM from a firmware file, else flash from a flash file, else nothing.
+fn bios(b: &mut BoardBuilder<'_>, ram_size: u64) -> Result<(), BoardError> {
+    let _ = ram_size;
+    let system = b.memory().system();
+    let machine = flatview::Owner::object("/machine");
+    let path = match &b.config().bios {
+        Some(name) => Some(b.firmware_dirs().require(name)?),
+        None => b.firmware_dirs().find(Path::new(FIRMWARE)),
+    };
+    if let Some(path) = path {
+        let target = Target {
+            what: "firmware",
+            raw_at: Some(BIOS_BASE),
+            window: (BIOS_BASE, BIOS_BASE + BIOS_SIZE - 1),
+            ..TARGET
+        };
+        let image = firmware::load(&path, &target)?;
+        let block = b.ram_block("mips_r4k.bios", BIOS_SIZE)?;
+        b.map(system, BIOS_BASE, 0, Region::rom("mips_r4k.bios", block).parent(&machine))?;
+        b.image(image);
+        return Ok(());
+    }
+    if b.config().pflash.is_some() {
+        return Err(BoardError::NotOnBoard {
+            board: BOARD.info.name,
+            what: "model of its flash chip yet",
+            option: "-pflash and give the file with -bios",
+        });
+    }
+    if b.config().kernel.is_none() {
+        b.warn(format!(
+            "no firmware: '{FIRMWARE}' was not found and no Debian package has it; -bios names a file, -L adds a folder to look in, -kernel loads a program without firmware"
+        ));
+    }
+    Ok(())
+}
+
+/// ELF addresses are virtual ones in the unmapped segments.
+const TARGET: Target = Target {
+    what: "kernel",
+    raw_at: None,
+    window: (0, u64::MAX),
+    machine: ELF_MIPS,
+    machine_name: "MIPS",
+    endianness: Endianness::Big,
+    translate: |addr| addr & 0x1fff_ffff,
+};
+
+fn kernel(b: &mut BoardBuilder<'_>, ram_size: u64) -> Result<(), BoardError> {
+    let Some(path) = b.config().kernel.clone() else { return Ok(()) };
+    if ram_size < 16 * MIB {
+        let rule = "a program is told its parameters below 16 MiB; try -m 16 or leave out -kernel".to_owned();
+        return Err(BoardError::RamSize { board: BOARD.info.name, asked: ram_size, rule });
+    }
+    let target = Target { window: (0, ram_size - 1), ..TARGET };
+    b.image(firmware::load(&path, &target)?);
+    let mut line = b.config().kernel_arguments.clone().into_bytes();
+    if line.len() >= COMMAND_LINE_SIZE {
+        let problem = format!("its arguments have {} bytes; {} fit", line.len(), COMMAND_LINE_SIZE - 1);
+        return Err(BoardError::Image { what: "kernel", path, problem });
+    }
+    line.resize(COMMAND_LINE_SIZE, 0);
+    let words = [ram_size as u32, PARAMETER_MAGIC];
+    let data = words.into_iter().flat_map(u32::to_be_bytes).chain(line).collect();
+    b.rom(Rom { name: "params".to_owned(), addr: PARAMETERS, data });
+    Ok(())
+}

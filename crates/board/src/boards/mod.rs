@@ -1,0 +1,65 @@
+//! The boards that are built in.
+
+pub mod cpiom;
+pub mod isa;
+pub mod mips;
+pub mod rs6000_40p;
+
+use flatview::Endianness;
+
+use crate::error::nearest;
+use crate::{BoardBuilder, BoardError, BoardInfo};
+
+/// A board: what it is called and how it is put together.
+#[derive(Debug, Clone, Copy)]
+pub struct Board {
+    /// What is told about it.
+    pub info: BoardInfo,
+    /// The byte order of its CPU.
+    pub target: Endianness,
+    /// Puts it together.
+    pub build: fn(&mut BoardBuilder<'_>) -> Result<(), BoardError>,
+}
+
+static BOARDS: [&Board; 3] = [&rs6000_40p::BOARD, &cpiom::BOARD, &mips::BOARD];
+static INFOS: [BoardInfo; 3] = [rs6000_40p::BOARD.info, cpiom::BOARD.info, mips::BOARD.info];
+
+/// What `-device` takes, with one line each.
+pub static DEVICE_KINDS: &[(&str, &str)] = &[("pc-testdev", "ISA device for testing accesses of every size")];
+
+/// What is told about each board.
+pub fn infos() -> &'static [BoardInfo] {
+    &INFOS
+}
+
+/// The board of a name or alias.
+///
+/// # Errors
+/// [`BoardError::UnknownBoard`] names the one that is most like it.
+pub fn find(name: &str) -> Result<&'static Board, BoardError> {
+    let known = |board: &&&'static Board| board.info.name == name || board.info.aliases.contains(&name);
+    BOARDS.iter().find(known).copied().ok_or_else(|| BoardError::UnknownBoard {
+        name: name.to_owned(),
+        nearest: nearest(name, INFOS.iter().map(|info| info.name)),
+    })
+}
+
+/// What one `-device` argument asks for: a kind without properties.
+///
+/// # Errors
+/// [`BoardError::UnknownDevice`] and [`BoardError::UnknownProperty`].
+pub(crate) fn device_kind(argument: &str) -> Result<&'static str, BoardError> {
+    let (name, properties) = argument.split_once(',').unwrap_or((argument, ""));
+    let names = || DEVICE_KINDS.iter().map(|(name, _)| *name);
+    let kind = names().find(|kind| *kind == name).ok_or_else(|| BoardError::UnknownDevice {
+        name: name.to_owned(),
+        nearest: nearest(name, names()),
+        known: names().collect::<Vec<_>>().join(", "),
+    })?;
+    match properties.split(',').find(|property| !property.is_empty()) {
+        None => Ok(kind),
+        Some(property) => {
+            Err(BoardError::UnknownProperty { device: kind.to_owned(), property: property.to_owned() })
+        }
+    }
+}

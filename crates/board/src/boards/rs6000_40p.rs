@@ -1,0 +1,679 @@
+//! `40p`: IBM's RS/6000 7020 (40p), a PReP machine with a PowerPC 604, as QEMU 7.2 has it.
+//!
+//! Regions, owners, priorities and order are QEMU's: `info mtree` prints the same. SIMMs under the control of `rs6000-mc`
+//! from address 0; PCI ports at 0x80000000 behind a forwarding window, PCI memory at 0xc0000000; firmware
+//! configuration at 0xf0000510; 1 MiB of ROM at the top. All ISA devices stand on the bus of the i82378 bridge. Devices
+//! that are not modelled yet are named so by `info qtree` and log their accesses.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use flatview::{Endianness, Owner, Region, RegionId};
+use flatview_device::{OrGate, QtreeDevice};
+use flatview_hw::intc::i8259::I8259;
+use flatview_hw::isa::pc87312::Pc87312;
+use flatview_hw::isa::rs6000_mc::Rs6000Mc;
+use flatview_hw::isa::systemio::SystemIo;
+use flatview_hw::nvram::fw_cfg::{FwCfg, key};
+use flatview_hw::nvram::m48t59::M48t59;
+use flatview_hw::pci::function::{Bar, BarKind, BusSpaces, Identity, PciFunction, common_properties};
+use flatview_hw::pci::raven::{self, Raven};
+
+use super::Board;
+use super::isa::{IsaBus, VGA_PORTS, irqs, placeholder};
+use crate::builder::{BusId, PinDirection};
+use crate::firmware::{self, Rom, Target};
+use crate::{BoardBuilder, BoardError, BoardInfo};
+
+const MIB: u64 = 1 << 20;
+const FIRMWARE: &str = "openbios-ppc";
+const BIOS_BASE: u64 = 0xfff0_0000;
+const BIOS_SIZE: u64 = MIB;
+const FW_CFG_CONTROL: u64 = 0xf000_0510;
+const FW_CFG_DATA: u64 = 0xf000_0512;
+/// Where a program is loaded, and the text it is told.
+const KERNEL_BASE: u64 = 0x0100_0000;
+const COMMAND_LINE: u64 = 0x017f_f000;
+/// RAM sizes are 32 bits wide in `rs6000-mc`.
+const RAM_LIMIT: u64 = 1 << 32;
+/// Inputs of the CPU: hard reset and external interrupt.
+const CPU_HRESET: usize = 0;
+const CPU_INT: usize = 5;
+const ELF_POWERPC: u16 = 20;
+/// The ISA interrupt that all of PCI shares.
+const PCI_IRQ: usize = 15;
+
+/// The board.
+pub static BOARD: Board = Board {
+    info: BoardInfo {
+        name: "40p",
+        description: "IBM RS/6000 7020 (40p)",
+        default_ram: 128 * MIB,
+        cpu: "604",
+        aliases: &[],
+    },
+    target: Endianness::Big,
+    build,
+};
+
+/// What the parts of the board are put together with.
+struct Host {
+    raven: Arc<Raven>,
+    spaces: BusSpaces,
+    /// What bus masters see.
+    master: RegionId,
+    bus: BusId,
+    functions: Vec<Arc<PciFunction>>,
+}
+
+fn build(b: &mut BoardBuilder<'_>) -> Result<(), BoardError> {
+    let ram_size = b.config().ram_size.filter(|size| *size != 0).unwrap_or(BOARD.info.default_ram);
+    if ram_size >= RAM_LIMIT {
+        let rule = "its memory controller holds at most 192 MiB; try -m 192".to_owned();
+        return Err(BoardError::RamSize { board: BOARD.info.name, asked: ram_size, rule });
+    }
+    if b.config().pflash.is_some() {
+        return Err(BoardError::NotOnBoard { board: BOARD.info.name, what: "flash", option: "-pflash" });
+    }
+    b.set_ram_size(ram_size);
+    let cpu = b.cpu("604-powerpc-cpu", 8)?;
+    let or_irq = b.unattached("or-irq");
+    let pci_irq = OrGate::new("or-irq", 4);
+    b.pins(&or_irq, PinDirection::In, None, pci_irq.inputs());
+    b.pins(&or_irq, PinDirection::Out, None, &[pci_irq.output().clone()]);
+    b.object("/machine/unattached/non-qdev-gpio[0]", "irq");
+
+    let (master, slave) = I8259::pair();
+    let mut host = host_bridge(b, &master, &slave)?;
+    let isa = isa_bridge(b, &mut host, &master, &slave)?;
+    pci_irq.output().connect_to(&isa.irq(PCI_IRQ));
+    if let Some(line) = cpu.get(CPU_INT) {
+        master.output().connect_to(line);
+    }
+    memory_controller(b, &isa, ram_size)?;
+    let rtc = b.unattached("mc146818rtc");
+    isa.rtc(b, &rtc, 1900)?;
+    if !b.config().nodefaults {
+        let systemio = defaults(b, &isa, ram_size)?;
+        if let Some(line) = cpu.get(CPU_HRESET) {
+            systemio.softreset().connect_to(line);
+        }
+        lsi(b, &mut host)?;
+        vga(b, &mut host, &isa)?;
+        pcnet(b, &mut host)?;
+    }
+    fw_cfg(b, ram_size)?;
+    let system = b.memory().system();
+    isa.user_devices(b, system)?;
+    host.raven.bus().populate(host.functions);
+    kernel(b)
+}
+
+/// The PCI host bridge with its spaces, and the function by which it is seen on its own bus.
+fn host_bridge(
+    b: &mut BoardBuilder<'_>,
+    master: &Arc<I8259>,
+    slave: &Arc<I8259>,
+) -> Result<Host, BoardError> {
+    let system = b.memory().system();
+    let owner = b.device("/machine/raven", "raven-pcihost");
+    let raven = Raven::new({
+        let (master, slave) = (master.clone(), slave.clone());
+        move || I8259::acknowledge(&master, &slave)
+    });
+    b.pins(&owner, PinDirection::In, None, &[raven.map_input().clone()]);
+    let io =
+        b.map(system, raven::IO_BASE, 0, Region::container("pci-io", raven::IO_SIZE.into()).owner(&owner))?;
+    let pci_memory = Region::container("pci-memory", raven::MEMORY_SIZE.into()).owner(&owner);
+    let memory = b.map(system, raven::MEMORY_BASE, 0, pci_memory)?;
+    let ports = b.memory().address_space("raven-io", io)?;
+    raven.set_ports(ports);
+    b.at_end({
+        let raven = raven.clone();
+        move || raven.detach()
+    });
+    b.map(system, raven::IO_BASE, 1, raven.window_region(&owner))?;
+    b.map(io, 0xcf8, 0, raven.index_region(&owner))?;
+    b.map(io, 0xcfc, 0, raven.data_region(&owner))?;
+    b.map(system, raven::CONFIG_BASE, 0, raven.config_region(&owner))?;
+    b.map(system, raven::INTACK, 0, raven.intack_region(&owner))?;
+
+    let bm = b.add(Region::container("bm-raven", 1 << 32).owner(&owner))?;
+    let window = Region::alias("bm-pci-memory", memory, 0, raven::MEMORY_SIZE.into()).owner(&owner);
+    b.map(bm, 0, 0, window)?;
+    b.map(bm, 0x8000_0000, 0, Region::alias("bm-system", system, 0, 0x8000_0000).owner(&owner))?;
+    b.memory().address_space("raven-bm", bm)?;
+    b.reset(&raven);
+
+    let picture = raven.clone();
+    let name = bios_name(b);
+    let plug = b.plug(b.system_bus(), move || picture.qtree(&name));
+    let bus = b.bus(plug, "pci.0", "PCI");
+    b.object("/machine/raven/pci.0", "PCI");
+    let spaces = BusSpaces { memory, io };
+    let mut host = Host { raven, spaces, master: bm, bus, functions: Vec::new() };
+
+    let owner = b.unattached("raven");
+    let identity = Identity {
+        vendor: 0x1057,
+        device: 0x4801,
+        class: 0x0600,
+        latency: 0x10,
+        subsystem: (0x1af4, 0x1100),
+        ..Identity::default()
+    };
+    function(b, &mut host, &owner, "raven", 0, identity, Vec::new(), |d| {
+        common_properties(d, 0, "", u32::MAX.into())
+    })?;
+    bios(b, &owner)?;
+    Ok(host)
+}
+
+fn bios_name(b: &BoardBuilder<'_>) -> String {
+    b.config().bios.as_deref().unwrap_or(Path::new(FIRMWARE)).display().to_string()
+}
+
+/// The ROM and what is in it.
+fn bios(b: &mut BoardBuilder<'_>, owner: &Owner) -> Result<(), BoardError> {
+    let block = b.ram_block("bios", BIOS_SIZE)?;
+    let system = b.memory().system();
+    b.map(system, BIOS_BASE, 0, Region::rom("bios", block).owner(owner))?;
+    let target = Target {
+        what: "firmware",
+        raw_at: Some(BIOS_BASE),
+        window: (BIOS_BASE, 0xffff_ffff),
+        machine: ELF_POWERPC,
+        machine_name: "PowerPC",
+        endianness: Endianness::Big,
+        translate: |addr| addr,
+    };
+    let path = match &b.config().bios {
+        Some(name) => Some(b.firmware_dirs().require(name)?),
+        None => b.firmware_dirs().find(Path::new(FIRMWARE)),
+    };
+    match path {
+        Some(path) => b.image(firmware::load(&path, &target)?),
+        None => b.warn(format!(
+            "no firmware: '{FIRMWARE}' was not found, so the ROM is empty; Debian's package qemu-system-data has it, -L adds a folder to look in, -bios names a file"
+        )),
+    }
+    Ok(())
+}
+
+/// A function on the PCI bus, with its bus-master space.
+#[expect(clippy::too_many_arguments, reason = "each is a different property of the function")]
+fn function(
+    b: &mut BoardBuilder<'_>,
+    host: &mut Host,
+    owner: &Owner,
+    kind: &'static str,
+    slot: u8,
+    identity: Identity,
+    bars: Vec<Bar>,
+    describe: impl Fn(QtreeDevice) -> QtreeDevice + Send + Sync + 'static,
+) -> Result<crate::builder::PlugId, BoardError> {
+    let container = b.add(Region::container("bus master container", flatview::WHOLE).owner(owner))?;
+    let alias = Region::alias("bus master", host.master, 0, 1 << 32).owner(owner).enabled(false);
+    let alias = b.map(container, 0, 0, alias)?;
+    b.memory().address_space(kind, container)?;
+    let function = PciFunction::new(kind, slot, identity, bars, host.spaces, b.map_handle(), describe);
+    function.set_master(alias);
+    b.reset(&function);
+    host.functions.push(function.clone());
+    Ok(b.plug(host.bus, move || function.qtree()))
+}
+
+/// The bridge to ISA with the devices inside it.
+fn isa_bridge(
+    b: &mut BoardBuilder<'_>,
+    host: &mut Host,
+    master: &Arc<I8259>,
+    slave: &Arc<I8259>,
+) -> Result<IsaBus, BoardError> {
+    let owner = b.unattached("i82378");
+    let identity = Identity {
+        vendor: 0x8086,
+        device: 0x0484,
+        revision: 3,
+        class: 0x0601,
+        status: 0x0200,
+        pin: 1,
+        subsystem: (0x1af4, 0x1100),
+        ..Identity::default()
+    };
+    let plug = function(b, host, &owner, "i82378", 0x0b, identity, Vec::new(), |d| {
+        common_properties(d.gpio_in("", 16).gpio_out("", 1), 0x0b, "", u32::MAX.into())
+    })?;
+    let bus = b.bus(plug, "isa.0", "ISA");
+    b.object(&format!("{}/isa.0", owner.path()), "ISA");
+    let irqs = irqs(master, slave);
+    b.pins(&owner, PinDirection::In, None, &irqs);
+    b.pins(&owner, PinDirection::Out, None, &[master.output().clone()]);
+    let isa = IsaBus { ports: host.spaces.io, bus, irqs };
+
+    for chip in [master, slave] {
+        let owner = b.unattached("isa-i8259");
+        isa.pic(b, &owner, chip)?;
+    }
+    let pit = b.unattached("isa-pit");
+    isa.pit(b, &pit)?;
+    let pcspk = b.unattached("isa-pcspk");
+    isa.unmodelled(b, &pcspk, "pcspk", &[(0x61, 1)])?;
+    b.plug(bus, || {
+        QtreeDevice::new("isa-pcspk")
+            .unmodelled()
+            .text("audiodev", "")
+            .number("iobase", 0x61)
+            .flag("migrate", true)
+    });
+    let i82374 = b.unattached("i82374");
+    isa.unmodelled(b, &i82374, "i82374", &[(0x40a, 1), (0x410, 0x30)])?;
+    b.plug(bus, || QtreeDevice::new("i82374").unmodelled().number("iobase", 0x400));
+    for dma in &DMA {
+        let owner = b.unattached("i8257");
+        for (name, ports) in dma.regions {
+            isa.unmodelled(b, &owner, name, ports)?;
+        }
+        b.plug(bus, move || {
+            QtreeDevice::new("i8257")
+                .unmodelled()
+                .number("base", dma.base)
+                .number("page-base", dma.page)
+                .number("pageh-base", dma.page + 0x400)
+                .number("dshift", dma.shift)
+        });
+    }
+    Ok(isa)
+}
+
+/// A DMA controller's ports.
+struct Dma {
+    base: u64,
+    page: u64,
+    shift: u64,
+    regions: [(&'static str, &'static [(u64, u64)]); 4],
+}
+
+/// The second controller's high page registers overlap the first one's at port 0x489 and win, being added later.
+static DMA: [Dma; 2] = [
+    Dma {
+        base: 0,
+        page: 0x80,
+        shift: 0,
+        regions: [
+            ("dma-chan", &[(0x00, 8)]),
+            ("dma-page", &[(0x81, 3), (0x87, 1)]),
+            ("dma-pageh", &[(0x481, 3), (0x487, 3)]),
+            ("dma-cont", &[(0x08, 8)]),
+        ],
+    },
+    Dma {
+        base: 0xc0,
+        page: 0x88,
+        shift: 1,
+        regions: [
+            ("dma-chan", &[(0xc0, 16)]),
+            ("dma-page", &[(0x89, 3), (0x8f, 1)]),
+            ("dma-pageh", &[(0x489, 3), (0x48f, 3)]),
+            ("dma-cont", &[(0xd0, 16)]),
+        ],
+    },
+];
+
+fn memory_controller(b: &mut BoardBuilder<'_>, isa: &IsaBus, ram_size: u64) -> Result<(), BoardError> {
+    let owner = b.unattached("rs6000-mc");
+    let controller = Rs6000Mc::new(ram_size, b.map_handle())?;
+    let system = b.memory().system();
+    let mut simms = Vec::new();
+    for (socket, (address, region)) in controller.simm_regions(&owner)?.into_iter().enumerate() {
+        // A later socket hides an earlier one.
+        let priority = i32::try_from(socket).unwrap_or(i32::MAX);
+        let simm = b.map(system, address, priority, region)?;
+        b.note_block_of(simm)?;
+        simms.push(simm);
+    }
+    controller.set_simms(simms);
+    isa.map(b, controller.port_regions(&owner))?;
+    b.plug(isa.bus, move || controller.qtree());
+    Ok(())
+}
+
+/// The devices that `-nodefaults` leaves out, in front of PCI's.
+fn defaults(b: &mut BoardBuilder<'_>, isa: &IsaBus, ram_size: u64) -> Result<Arc<SystemIo>, BoardError> {
+    let owner = b.unattached("isa-m48t59");
+    let nvram = M48t59::new(&nvram_contents(ram_size, &b.config().kernel_arguments), b.log());
+    isa.map(b, [(M48t59::BASE, nvram.region(&owner))])?;
+    b.plug(isa.bus, move || nvram.qtree());
+
+    let owner = b.unattached("cs4231a");
+    isa.unmodelled(b, &owner, "cs4231a", &[(0x830, 4)])?;
+    b.plug(isa.bus, || {
+        QtreeDevice::new("cs4231a")
+            .unmodelled()
+            .text("audiodev", "none")
+            .number("iobase", 0x830)
+            .number("irq", 10)
+            .number("dma", 3)
+    });
+
+    super_io(b, isa)?;
+
+    let owner = b.unattached("prep-systemio");
+    let systemio = SystemIo::new();
+    isa.map(b, systemio.port_regions(&owner))?;
+    let system = b.memory().system();
+    b.map(system, SystemIo::PARITY_ADDRESS, 0, SystemIo::parity_region(&owner))?;
+    b.pins(&owner, PinDirection::Out, None, &[systemio.non_contiguous().clone()]);
+    let picture = systemio.clone();
+    b.plug(isa.bus, move || picture.qtree());
+    Ok(systemio)
+}
+
+/// The super I/O chip and the devices in it.
+fn super_io(b: &mut BoardBuilder<'_>, isa: &IsaBus) -> Result<(), BoardError> {
+    let owner = b.unattached("pc87312");
+    let chip = Pc87312::new(b.log());
+    isa.map(b, [(flatview_hw::isa::pc87312::BASE, chip.region(&owner))])?;
+    b.reset(&chip);
+    b.plug(isa.bus, move || chip.qtree());
+
+    let parallel = b.part(&owner, "parallel0", "isa-parallel");
+    isa.unmodelled(b, &parallel, "parallel", &[(0x378, 8)])?;
+    b.plug(isa.bus, || {
+        QtreeDevice::new("isa-parallel")
+            .unmodelled()
+            .number("index", 0)
+            .number("iobase", 0x378)
+            .number("irq", 5)
+            .text("chardev", "parallel0")
+    });
+    isa.serial(b, 0, 0x3f8, 4, |b, name| b.part(&owner, name, "isa-serial"))?;
+    isa.serial(b, 1, 0x2f8, 3, |b, name| b.part(&owner, name, "isa-serial"))?;
+
+    let fdc = b.part(&owner, "isa-fdc", "isa-fdc");
+    isa.unmodelled(b, &fdc, "fdc", &[(0x3f1, 5), (0x3f7, 1)])?;
+    let plug = b.plug(isa.bus, || {
+        QtreeDevice::new("isa-fdc")
+            .unmodelled()
+            .number("iobase", 0x3f0)
+            .number("irq", 6)
+            .number("dma", 2)
+            .text("fdtypeA", "auto")
+            .text("fdtypeB", "auto")
+            .text("fallback", "288")
+    });
+    let bus = b.bus(plug, "floppy-bus.0", "floppy-bus");
+    b.object(&format!("{}/floppy-bus.0", fdc.path()), "floppy-bus");
+    b.unattached("floppy");
+    b.plug(bus, || {
+        QtreeDevice::new("floppy")
+            .unmodelled()
+            .number("unit", 0)
+            .text("drive", "floppy0")
+            .text("backend_defaults", "auto")
+            .bare("logical_block_size", "512 (512 B)")
+            .bare("physical_block_size", "512 (512 B)")
+            .bare("min_io_size", "0 (0 B)")
+            .bare("opt_io_size", "0 (0 B)")
+            .bare("discard_granularity", "4294967295 (4 GiB)")
+            .text("write-cache", "auto")
+            .flag("share-rw", false)
+            .text("account-invalid", "auto")
+            .text("account-failed", "auto")
+            .text("drive-type", "288")
+    });
+
+    let keyboard = b.part(&owner, "i8042", "i8042");
+    isa.i8042(b, &keyboard)?;
+    Ok(())
+}
+
+fn lsi(b: &mut BoardBuilder<'_>, host: &mut Host) -> Result<(), BoardError> {
+    let owner = b.unattached("lsi53c810");
+    let bars = [("lsi-io", BarKind::Io, 0x100), ("lsi-mmio", MEMORY, 0x400), ("lsi-ram", MEMORY, 0x2000)];
+    let mut regions = Vec::new();
+    for (n, (name, kind, size)) in bars.into_iter().enumerate() {
+        let region = b.add(placeholder(b, &owner, name, size.into()))?;
+        regions.push(Bar { number: n as u8, kind, size, region });
+    }
+    let identity = Identity {
+        vendor: 0x1000,
+        device: 0x0001,
+        class: 0x0100,
+        latency: 0xff,
+        pin: 1,
+        subsystem: (0x0000, 0x1000),
+        ..Identity::default()
+    };
+    let plug = function(b, host, &owner, "lsi53c810", 1, identity, regions, |d| {
+        common_properties(d.unmodelled().gpio_out("", 1), 1, "", u32::MAX.into())
+    })?;
+    b.memory().address_space("lsi-pci-io", host.spaces.io)?;
+    let bus = b.bus(plug, "scsi.0", "SCSI");
+    b.object(&format!("{}/scsi.0", owner.path()), "SCSI");
+    b.object(&format!("{}/scsi.0/legacy[2]", owner.path()), "scsi-cd");
+    b.plug(bus, || {
+        QtreeDevice::new("scsi-cd")
+            .unmodelled()
+            .text("drive", "scsi0-cd2")
+            .text("backend_defaults", "auto")
+            .bare("logical_block_size", "512 (512 B)")
+            .bare("physical_block_size", "512 (512 B)")
+            .bare("min_io_size", "0 (0 B)")
+            .bare("opt_io_size", "0 (0 B)")
+            .bare("discard_granularity", "4096 (4 KiB)")
+            .text("write-cache", "auto")
+            .flag("share-rw", false)
+            .text("account-invalid", "auto")
+            .text("account-failed", "auto")
+            .text("rerror", "auto")
+            .text("werror", "auto")
+            .text("ver", "2.5+")
+            .text("serial", "")
+            .text("vendor", "QEMU")
+            .text("product", "QEMU CD-ROM")
+            .text("device_id", "scsi0-cd2")
+            .number("wwn", 0)
+            .number("port_wwn", 0)
+            .number("port_index", 0)
+            .number("max_io_size", 0x7fff_ffff)
+            .number("scsi_version", 5)
+            .flag("quirk_mode_page_apple_vendor", false)
+            .flag("quirk_mode_sense_rom_use_dbd", false)
+            .flag("quirk_mode_page_vendor_specific_apple", false)
+            .flag("quirk_mode_page_truncated", false)
+            .number("channel", 0)
+            .number("scsi-id", 2)
+            .number("lun", 0)
+    });
+    Ok(())
+}
+
+const MEMORY: BarKind = BarKind::Memory { prefetchable: false };
+
+/// An expansion ROM: empty unless its file is found, which is nobody's mistake.
+fn option_rom(
+    b: &mut BoardBuilder<'_>,
+    owner: &Owner,
+    block: &str,
+    name: &str,
+    size: u32,
+    file: &str,
+) -> Result<Bar, BoardError> {
+    let block = b.ram_block(block, size.into())?;
+    if let Some(path) = b.firmware_dirs().find(Path::new(file)) {
+        let data = firmware::read("expansion ROM", &path)?;
+        if block.write(0, &data).is_err() {
+            let problem = format!("it has {} bytes, and the ROM only {size}", data.len());
+            return Err(BoardError::Image { what: "expansion ROM", path, problem });
+        }
+    }
+    let region = b.add(Region::rom(name, block).owner(owner))?;
+    Ok(Bar { number: 6, kind: BarKind::Rom, size, region })
+}
+
+fn vga(b: &mut BoardBuilder<'_>, host: &mut Host, isa: &IsaBus) -> Result<(), BoardError> {
+    let owner = b.unattached("VGA");
+    b.map_unmodelled(host.spaces.memory, 0xa_0000, 1, "vga-lowmem", 0x2_0000, &owner)?;
+    isa.unmodelled(b, &owner, "vga", &VGA_PORTS)?;
+    isa.unmodelled(b, &owner, "vbe", &[(0x1ce, 4)])?;
+    let block = b.ram_block("pci.0:02.0/vga.vram", 16 * MIB)?;
+    let vram = b.add(Region::ram("vga.vram", block).owner(&owner))?;
+    let mmio = b.add(Region::container("vga.mmio", 0x1000).owner(&owner))?;
+    for (name, at, size) in [
+        ("edid", 0, 0x180),
+        ("vga ioports remapped", 0x400, 0x20),
+        ("bochs dispi interface", 0x500, 0x16),
+        ("qemu extended regs", 0x600, 8),
+    ] {
+        b.map_unmodelled(mmio, at, 0, name, size, &owner)?;
+    }
+    let rom = option_rom(b, &owner, "pci.0:02.0/vga.rom", "vga.rom", 0x1_0000, "vgabios-stdvga.bin")?;
+    let bars = vec![
+        Bar { number: 0, kind: BarKind::Memory { prefetchable: true }, size: 0x100_0000, region: vram },
+        Bar { number: 2, kind: MEMORY, size: 0x1000, region: mmio },
+        rom,
+    ];
+    let identity = Identity {
+        vendor: 0x1234,
+        device: 0x1111,
+        revision: 2,
+        class: 0x0300,
+        subsystem: (0x1af4, 0x1100),
+        ..Identity::default()
+    };
+    function(b, host, &owner, "VGA", 2, identity, bars, |d| {
+        let d = d
+            .unmodelled()
+            .number("vgamem_mb", 16)
+            .flag("mmio", true)
+            .flag("qemu-extended-regs", true)
+            .flag("edid", true)
+            .number("xres", 1280)
+            .number("yres", 800)
+            .number("xmax", 0)
+            .number("ymax", 0)
+            .number("refresh_rate", 0)
+            .flag("global-vmstate", false);
+        common_properties(d, 2, "vgabios-stdvga.bin", 0x1_0000)
+    })?;
+    Ok(())
+}
+
+fn pcnet(b: &mut BoardBuilder<'_>, host: &mut Host) -> Result<(), BoardError> {
+    let owner = b.unattached("pcnet");
+    let io = b.add(placeholder(b, &owner, "pcnet-io", 0x20))?;
+    let mmio = b.add(placeholder(b, &owner, "pcnet-mmio", 0x20))?;
+    let rom = option_rom(b, &owner, "pci.0:03.0/pcnet.rom", "pcnet.rom", 0x4_0000, "efi-pcnet.rom")?;
+    let bars = vec![
+        Bar { number: 0, kind: BarKind::Io, size: 0x20, region: io },
+        Bar { number: 1, kind: MEMORY, size: 0x20, region: mmio },
+        rom,
+    ];
+    let identity = Identity {
+        vendor: 0x1022,
+        device: 0x2000,
+        revision: 0x10,
+        class: 0x0200,
+        status: 0x0280,
+        pin: 1,
+        timing: (0x06, 0xff),
+        ..Identity::default()
+    };
+    function(b, host, &owner, "pcnet", 3, identity, bars, |d| {
+        let d = d.unmodelled().text("mac", "52:54:00:12:34:56").text("netdev", "hub0port0");
+        common_properties(d, 3, "efi-pcnet.rom", 0x4_0000)
+    })?;
+    Ok(())
+}
+
+fn fw_cfg(b: &mut BoardBuilder<'_>, ram_size: u64) -> Result<(), BoardError> {
+    let owner = b.device("/machine/fw_cfg", "fw_cfg_mem");
+    let half = |value: u16| value.to_le_bytes().to_vec();
+    let device = FwCfg::new([
+        (key::RAM_SIZE, ram_size.to_le_bytes().to_vec()),
+        (key::NOGRAPHIC, half(b.config().nographic.into())),
+        (key::MAX_CPUS, half(1)),
+        (key::BOOT_DEVICE, half(b'c'.into())),
+        // The screen that firmware sets up: width, height, depth; and the time base in Hz.
+        (key::ARCH_LOCAL, half(800)),
+        (key::ARCH_LOCAL + 1, half(600)),
+        (key::ARCH_LOCAL + 2, half(32)),
+        (key::ARCH_LOCAL + 3, 1_000_000_000_u32.to_le_bytes().to_vec()),
+    ]);
+    let system = b.memory().system();
+    b.map(system, FW_CFG_CONTROL, 0, device.control_region(&owner))?;
+    b.map(system, FW_CFG_DATA, 0, device.data_region(&owner))?;
+    b.reset(&device);
+    b.plug(b.system_bus(), move || device.qtree(FW_CFG_CONTROL, FW_CFG_DATA));
+    Ok(())
+}
+
+/// A program and what it is told.
+fn kernel(b: &mut BoardBuilder<'_>) -> Result<(), BoardError> {
+    let ram_end = b.config().ram_size.filter(|size| *size != 0).unwrap_or(BOARD.info.default_ram);
+    if let Some(path) = b.config().kernel.clone() {
+        let target = Target {
+            what: "kernel",
+            raw_at: Some(KERNEL_BASE),
+            window: (0, ram_end.saturating_sub(1)),
+            machine: ELF_POWERPC,
+            machine_name: "PowerPC",
+            endianness: Endianness::Big,
+            translate: |addr| addr,
+        };
+        b.image(firmware::load(&path, &target)?);
+    }
+    let mut line = b.config().kernel_arguments.clone().into_bytes();
+    line.push(0);
+    b.rom(Rom { name: "cmdline".to_owned(), addr: COMMAND_LINE, data: line });
+    Ok(())
+}
+
+/// What firmware finds in the NVRAM: the PReP system configuration that QEMU writes there.
+fn nvram_contents(ram_size: u64, arguments: &str) -> Vec<u8> {
+    let mut bytes = vec![0_u8; 0x100];
+    let mut put = |at: usize, data: &[u8]| {
+        if let Some(slot) = bytes.get_mut(at..at + data.len()) {
+            slot.copy_from_slice(data);
+        }
+    };
+    put(0x00, b"QEMU_BIOS");
+    put(0x10, &2_u32.to_be_bytes());
+    put(0x14, &0x2000_u16.to_be_bytes());
+    put(0x20, b"PREP");
+    put(0x30, &(ram_size as u32).to_be_bytes());
+    put(0x34, b"c");
+    put(0x40, &(COMMAND_LINE as u32).to_be_bytes());
+    put(0x44, &(arguments.len() as u32).to_be_bytes());
+    put(0x54, &800_u16.to_be_bytes());
+    put(0x56, &600_u16.to_be_bytes());
+    put(0x58, &32_u16.to_be_bytes());
+    // QEMU's checksum runs from the second byte on.
+    let checksum = bytes.get(1..0xf9).map_or(0, crc16);
+    if let Some(slot) = bytes.get_mut(0xfc..0xfe) {
+        slot.copy_from_slice(&checksum.to_be_bytes());
+    }
+    bytes
+}
+
+/// CRC-16/MCRF4XX: polynomial 0x1021, reflected, started with ones.
+fn crc16(bytes: &[u8]) -> u16 {
+    bytes.iter().fold(0xffff, |crc, byte| {
+        (0..8).fold(crc ^ u16::from(*byte), |crc, _| if crc & 1 == 0 { crc >> 1 } else { crc >> 1 ^ 0x8408 })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Read from a running QEMU 7.2 with 128 MiB.
+    #[test]
+    fn the_nvram_starts_with_what_qemu_writes_there() {
+        let bytes = nvram_contents(128 * MIB, "");
+        assert_eq!(bytes[0x30..0x44], *b"\x08\0\0\0c\0\0\0\0\0\0\0\0\0\0\0\x01\x7f\xf0\0");
+        assert_eq!(bytes[0x54..0x5a], *b"\x03\x20\x02\x58\0\x20");
+        assert_eq!(bytes[0xfc..], *b"\x95\x06\0\0");
+    }
+}

@@ -1,0 +1,380 @@
+//! How a board puts itself together.
+//!
+//! A [`BoardBuilder`] collects what a machine consists of beside its memory: devices with their places in the object
+//! tree and on buses, lines that can be reached by name, what is reset, what is loaded. Built-in boards and boards of a
+//! user go through the same calls; nothing here knows any board. What must always hold: a device is reset in the order
+//! in which boards registered it, and paths in the object tree are those QEMU gives.
+
+use std::fmt;
+use std::sync::Arc;
+
+use flatview::{AddressSpace, Endianness, Memory, MemoryError, Owner, RamBlock, Region, RegionId};
+use flatview_device::chardev::NullBackend;
+use flatview_device::{
+    CharBackend, CharSpec, Clock, IrqLine, Log, MapHandle, QomNode, QtreeBus, QtreeDevice, Reset, Unmodelled,
+};
+
+use crate::firmware::{FirmwareDirs, Image, Rom};
+use crate::machine::{Request, Requests};
+use crate::{BoardError, MachineConfig, SerialConfig};
+
+/// Which side of a device a line is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PinDirection {
+    /// Lines that others drive.
+    In,
+    /// Lines that the device drives.
+    Out,
+}
+
+/// Lines of a device that can be reached by name.
+#[derive(Debug, Clone)]
+pub(crate) struct Pins {
+    pub path: String,
+    pub direction: PinDirection,
+    /// `None` for unnamed lines.
+    pub name: Option<String>,
+    pub lines: Vec<IrqLine>,
+}
+
+type Describe = Box<dyn Fn() -> QtreeDevice + Send + Sync>;
+
+/// A bus of the machine, to plug devices into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BusId(usize);
+
+/// A device that stands on a bus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlugId(usize);
+
+struct Bus {
+    name: String,
+    kind: String,
+    provider: Option<PlugId>,
+}
+
+struct Plug {
+    bus: BusId,
+    describe: Describe,
+}
+
+/// What a machine has beside its memory.
+pub(crate) struct Parts {
+    pub qom: QomNode,
+    buses: Vec<Bus>,
+    plugs: Vec<Plug>,
+    pub pins: Vec<Pins>,
+    pub resets: Vec<Arc<dyn Reset>>,
+    pub roms: Vec<Rom>,
+    pub blocks: Vec<Arc<RamBlock>>,
+    pub backends: Vec<Arc<dyn CharBackend>>,
+    pub warnings: Vec<String>,
+    pub cpu_space: Option<AddressSpace>,
+    pub ram_size: u64,
+    pub entry: Option<u64>,
+    pub at_end: Vec<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl Parts {
+    fn new(board: &str) -> Parts {
+        let mut qom = QomNode::new("machine", format!("{board}-machine"));
+        for container in ["peripheral", "peripheral-anon", "unattached"] {
+            qom.entry(&format!("/machine/{container}"));
+        }
+        qom.entry("/machine/unattached/sysbus").kind = "System".to_owned();
+        let bus = Bus { name: "main-system-bus".to_owned(), kind: "System".to_owned(), provider: None };
+        Parts {
+            qom,
+            buses: vec![bus],
+            plugs: Vec::new(),
+            pins: Vec::new(),
+            resets: Vec::new(),
+            roms: Vec::new(),
+            blocks: Vec::new(),
+            backends: Vec::new(),
+            warnings: Vec::new(),
+            cpu_space: None,
+            ram_size: 0,
+            entry: None,
+            at_end: Vec::new(),
+        }
+    }
+
+    /// The picture for `info qtree`, as things are now.
+    pub fn qtree(&self) -> QtreeBus {
+        self.qtree_bus(0)
+    }
+
+    fn qtree_bus(&self, bus: usize) -> QtreeBus {
+        let Some(entry) = self.buses.get(bus) else { return QtreeBus::default() };
+        let mut picture = QtreeBus::new(entry.name.clone(), entry.kind.clone());
+        for (n, plug) in self.plugs.iter().enumerate().filter(|(_, plug)| plug.bus.0 == bus) {
+            let mut device = (plug.describe)();
+            // A bus is made after its provider was plugged, so this ends.
+            let provided = self.buses.iter().enumerate().filter(|(_, b)| b.provider == Some(PlugId(n)));
+            device.buses.extend(provided.map(|(n, _)| self.qtree_bus(n)));
+            picture.plug(device);
+        }
+        picture
+    }
+}
+
+/// What a board's code works with.
+pub struct BoardBuilder<'a> {
+    config: &'a MachineConfig,
+    memory: Memory,
+    clock: Clock,
+    map: MapHandle,
+    requests: Arc<Requests>,
+    dirs: FirmwareDirs,
+    unattached: usize,
+    parts: Parts,
+}
+
+impl fmt::Debug for BoardBuilder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BoardBuilder").field("board", &self.config.board).finish_non_exhaustive()
+    }
+}
+
+impl<'a> BoardBuilder<'a> {
+    pub(crate) fn new(
+        config: &'a MachineConfig,
+        board: &str,
+        target: Endianness,
+        requests: Arc<Requests>,
+    ) -> BoardBuilder<'a> {
+        let memory = Memory::new(target);
+        let clock = if config.qtest { Clock::stepped() } else { Clock::realtime() };
+        let map = MapHandle::new(&memory, &config.log);
+        let dirs = FirmwareDirs::new(&config.firmware_dirs);
+        BoardBuilder { config, memory, clock, map, requests, dirs, unattached: 0, parts: Parts::new(board) }
+    }
+
+    pub(crate) fn finish(self) -> (Memory, Clock, Parts) {
+        (self.memory, self.clock, self.parts)
+    }
+
+    /// What the user asked for.
+    pub fn config(&self) -> &'a MachineConfig {
+        self.config
+    }
+
+    /// The machine's memory.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Virtual time.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The log of `-d`.
+    pub fn log(&self) -> &'a Log {
+        &self.config.log
+    }
+
+    /// The handle with which devices change the map.
+    pub fn map_handle(&self) -> &MapHandle {
+        &self.map
+    }
+
+    /// Where firmware is looked for.
+    pub fn firmware_dirs(&self) -> &FirmwareDirs {
+        &self.dirs
+    }
+
+    /// What a device calls to ask the machine for something; safe from inside an access.
+    pub fn requester(&self) -> impl Fn(Request) + Send + Sync + 'static {
+        let requests = self.requests.clone();
+        move |request| requests.push(request)
+    }
+
+    /// A device at a path of the object tree: the owner of its regions.
+    pub fn device(&mut self, path: &str, kind: &str) -> Owner {
+        self.parts.qom.entry(path).kind = kind.to_owned();
+        Owner::device(path)
+    }
+
+    /// A device that nobody gave a place: the next `/machine/unattached/device[N]`.
+    pub fn unattached(&mut self, kind: &str) -> Owner {
+        let path = format!("/machine/unattached/device[{}]", self.unattached);
+        self.unattached += 1;
+        self.device(&path, kind)
+    }
+
+    /// A part of a device, below it in the object tree.
+    pub fn part(&mut self, owner: &Owner, name: &str, kind: &str) -> Owner {
+        self.device(&format!("{}/{name}", owner.path()), kind)
+    }
+
+    /// An object below a device that owns nothing, such as a bus.
+    pub fn object(&mut self, path: &str, kind: &str) {
+        self.parts.qom.entry(path).kind = kind.to_owned();
+    }
+
+    /// Adds a region without mapping it.
+    ///
+    /// # Errors
+    /// What the memory says.
+    pub fn add(&mut self, region: Region) -> Result<RegionId, MemoryError> {
+        self.memory.add(region)
+    }
+
+    /// Adds a region and maps it.
+    ///
+    /// # Errors
+    /// What the memory says.
+    pub fn map(
+        &mut self,
+        container: RegionId,
+        addr: u64,
+        priority: i32,
+        region: Region,
+    ) -> Result<RegionId, MemoryError> {
+        self.memory.update(|t| {
+            let id = t.add(region)?;
+            t.map_overlap(container, addr, id, priority)?;
+            Ok(id)
+        })
+    }
+
+    /// Adds and maps the region of a device that is not modelled yet: its accesses are logged.
+    ///
+    /// # Errors
+    /// What the memory says.
+    pub fn map_unmodelled(
+        &mut self,
+        container: RegionId,
+        addr: u64,
+        priority: i32,
+        name: &str,
+        size: u64,
+        owner: &Owner,
+    ) -> Result<RegionId, MemoryError> {
+        let region = Unmodelled::region(name, size.into(), self.log()).owner(owner);
+        self.map(container, addr, priority, region)
+    }
+
+    /// A block of RAM for a region that is not the device's own business, noted for `info ramblock`.
+    ///
+    /// # Errors
+    /// What the host says when it has not enough memory.
+    pub fn ram_block(&mut self, name: &str, size: u64) -> Result<Arc<RamBlock>, BoardError> {
+        let block = RamBlock::anonymous(name, size)?;
+        self.note_block(&block);
+        Ok(block)
+    }
+
+    /// Notes a block for `info ramblock`, which places blocks in the order in which they are noted.
+    pub fn note_block(&mut self, block: &Arc<RamBlock>) {
+        self.parts.blocks.push(block.clone());
+    }
+
+    /// Notes the block behind a region.
+    ///
+    /// # Errors
+    /// What the memory says.
+    pub fn note_block_of(&mut self, region: RegionId) -> Result<(), MemoryError> {
+        if let Some((block, _)) = self.memory.region(region)?.ram {
+            self.note_block(&block);
+        }
+        Ok(())
+    }
+
+    /// The CPU, which there is not yet: its place in the object tree, its lines and its address space.
+    ///
+    /// # Errors
+    /// What the memory says.
+    pub fn cpu(&mut self, kind: &str, lines: usize) -> Result<Vec<IrqLine>, MemoryError> {
+        let owner = self.unattached(kind);
+        let lines: Vec<IrqLine> = (0..lines).map(|n| IrqLine::new(format!("cpu.in[{n}]"))).collect();
+        self.pins(&owner, PinDirection::In, None, &lines);
+        self.parts.cpu_space = Some(self.memory.address_space("cpu-memory-0", self.memory.system())?);
+        Ok(lines)
+    }
+
+    /// The bus of memory-mapped devices that nothing else is the bus of.
+    pub fn system_bus(&self) -> BusId {
+        BusId(0)
+    }
+
+    /// Plugs a device into a bus; `describe` is asked when somebody looks.
+    pub fn plug(&mut self, bus: BusId, describe: impl Fn() -> QtreeDevice + Send + Sync + 'static) -> PlugId {
+        self.parts.plugs.push(Plug { bus, describe: Box::new(describe) });
+        PlugId(self.parts.plugs.len() - 1)
+    }
+
+    /// A bus that a plugged device provides.
+    pub fn bus(&mut self, provider: PlugId, name: &str, kind: &str) -> BusId {
+        let bus = Bus { name: name.to_owned(), kind: kind.to_owned(), provider: Some(provider) };
+        self.parts.buses.push(bus);
+        BusId(self.parts.buses.len() - 1)
+    }
+
+    /// Makes lines of a device reachable by name (qtest, monitors); inputs also appear in the object tree.
+    pub fn pins(&mut self, owner: &Owner, direction: PinDirection, name: Option<&str>, lines: &[IrqLine]) {
+        if direction == PinDirection::In {
+            let node = self.parts.qom.entry(owner.path());
+            for _ in lines {
+                node.add_numbered(name.unwrap_or("unnamed-gpio-in"), "irq");
+            }
+        }
+        self.parts.pins.push(Pins {
+            path: owner.path().to_owned(),
+            direction,
+            name: name.map(str::to_owned),
+            lines: lines.to_vec(),
+        });
+    }
+
+    /// Lets a system reset reach a device.
+    pub fn reset(&mut self, device: &Arc<impl Reset + 'static>) {
+        self.parts.resets.push(device.clone());
+    }
+
+    /// Loads bytes when the machine starts and at each reset.
+    pub fn rom(&mut self, rom: Rom) {
+        self.parts.roms.push(rom);
+    }
+
+    /// Loads what a file holds; an entry point is kept for the CPU.
+    pub fn image(&mut self, image: Image) {
+        self.parts.roms.extend(image.roms);
+        self.parts.entry = image.entry.or(self.parts.entry);
+    }
+
+    /// Tells the user something that is no error.
+    pub fn warn(&mut self, text: impl Into<String>) {
+        self.parts.warnings.push(text.into());
+    }
+
+    /// Notes how much RAM the machine has, in bytes.
+    pub fn set_ram_size(&mut self, size: u64) {
+        self.parts.ram_size = size;
+    }
+
+    /// Runs when the machine is taken apart: to let go of handles that would keep the memory alive.
+    pub fn at_end(&mut self, f: impl Fn() + Send + Sync + 'static) {
+        self.parts.at_end.push(Box::new(f));
+    }
+
+    /// The back end of the *n*th serial port with its name; one that discards if the user gave none.
+    ///
+    /// # Errors
+    /// What opening the back end gives.
+    pub fn serial(&mut self, n: usize) -> Result<(String, Arc<dyn CharBackend>), BoardError> {
+        let name = format!("serial{n}");
+        let backend = match self.config.serials.get(n) {
+            None | Some(SerialConfig::Spec(CharSpec::None)) => {
+                let name = format!("discarding-{name}");
+                return Ok((name.clone(), Arc::new(NullBackend::new(name))));
+            }
+            Some(SerialConfig::Spec(spec)) => spec.open(&name)?,
+            Some(SerialConfig::Backend(backend)) => backend.clone(),
+        };
+        self.parts.backends.push(backend.clone());
+        Ok((name, backend))
+    }
+}

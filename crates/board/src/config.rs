@@ -1,0 +1,76 @@
+//! What a machine is made from: the command line, read.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use flatview_device::{CharBackend, CharSpec, Log};
+
+/// What a user asks for.
+#[derive(Debug, Clone, Default)]
+pub struct MachineConfig {
+    /// The board's name (`-M`).
+    pub board: String,
+    /// Bytes of RAM (`-m`); `None` or 0 is the board's default.
+    pub ram_size: Option<u64>,
+    /// Firmware file (`-bios`): a path, or a name to look for in the firmware folders.
+    pub bios: Option<PathBuf>,
+    /// Flash contents (`-pflash`), for boards that have flash.
+    pub pflash: Option<PathBuf>,
+    /// A program to load (`-kernel`).
+    pub kernel: Option<PathBuf>,
+    /// What the program is told (`-append`).
+    pub kernel_arguments: String,
+    /// Folders to look for firmware in, before the usual ones (`-L`).
+    pub firmware_dirs: Vec<PathBuf>,
+    /// The machine's name (`-name`).
+    pub name: Option<String>,
+    /// Serial ports in order (`-serial`); ports beyond these discard what is sent.
+    pub serials: Vec<SerialConfig>,
+    /// Leave out the devices that are not built in (`-nodefaults`).
+    pub nodefaults: bool,
+    /// No screen: firmware is told to use the serial port (`-nographic`).
+    pub nographic: bool,
+    /// More devices (`-device`), such as `pc-testdev`.
+    pub devices: Vec<String>,
+    /// The file that keeps the NVM of the `cpiom` board.
+    pub nvm_file: Option<PathBuf>,
+    /// Do not start until told to (`-S`).
+    pub start_stopped: bool,
+    /// End instead of resetting (`-no-reboot`).
+    pub no_reboot: bool,
+    /// Time moves only when stepped (`-qtest`).
+    pub qtest: bool,
+    /// Where log lines go (`-d`, `-D`).
+    pub log: Log,
+}
+
+impl MachineConfig {
+    /// A machine of this board, everything else as by default.
+    pub fn new(board: impl Into<String>) -> MachineConfig {
+        MachineConfig { board: board.into(), ..MachineConfig::default() }
+    }
+}
+
+/// Where a serial port goes.
+#[derive(Debug, Clone)]
+pub enum SerialConfig {
+    /// To a back end that the machine opens.
+    Spec(CharSpec),
+    /// To a back end that the front end made, such as a terminal shared with a monitor.
+    Backend(Arc<dyn CharBackend>),
+}
+
+/// A board that there is.
+#[derive(Debug, Clone, Copy)]
+pub struct BoardInfo {
+    /// Its name.
+    pub name: &'static str,
+    /// One line about it.
+    pub description: &'static str,
+    /// Bytes of RAM without `-m`.
+    pub default_ram: u64,
+    /// Its CPU.
+    pub cpu: &'static str,
+    /// Other names it is known by.
+    pub aliases: &'static [&'static str],
+}

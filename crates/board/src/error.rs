@@ -1,0 +1,160 @@
+//! What can go wrong when a machine is made or told something.
+
+use std::io;
+use std::path::PathBuf;
+
+use flatview::{MemoryError, RamError};
+use flatview_device::CharError;
+use flatview_hw::isa::rs6000_mc::SimmError;
+
+/// Why a machine could not be made. The text names the thing, the place and the cure.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BoardError {
+    /// No board of that name.
+    #[error("Unknown board '{name}'{}; -M help lists the boards", suggestion(.nearest))]
+    UnknownBoard {
+        /// The name as given.
+        name: String,
+        /// The name that is most like it.
+        nearest: Option<&'static str>,
+    },
+    /// No device of that name, or not on this board.
+    #[error("'{name}' is not a device that -device takes on this board{}; there are: {known}", suggestion(.nearest))]
+    UnknownDevice {
+        /// The name as given.
+        name: String,
+        /// The name that is most like it.
+        nearest: Option<&'static str>,
+        /// All there are.
+        known: String,
+    },
+    /// A property that a device does not have.
+    #[error("Device '{device}' has no property '{property}' here; write -device {device} without it")]
+    UnknownProperty {
+        /// The device.
+        device: String,
+        /// The property as given.
+        property: String,
+    },
+    /// RAM that the board cannot have.
+    #[error("Board '{board}' cannot have {asked} bytes of RAM: {rule}")]
+    RamSize {
+        /// The board.
+        board: &'static str,
+        /// What was asked for, in bytes.
+        asked: u64,
+        /// What it can have.
+        rule: String,
+    },
+    /// RAM that does not fit the 40p's sockets, or that the host refused.
+    #[error(transparent)]
+    Simm(#[from] SimmError),
+    /// A firmware file that was named is not there.
+    #[error("Cannot find firmware '{}'; looked for it as a path and in {searched}; -L adds a folder", .name.display())]
+    FirmwareMissing {
+        /// The name as given.
+        name: PathBuf,
+        /// The folders, comma-separated.
+        searched: String,
+    },
+    /// A file that cannot be read.
+    #[error("Cannot read {what} '{}': {source}", .path.display())]
+    File {
+        /// What the file is for.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The host's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// A file that is not what the board takes.
+    #[error("Cannot load {what} '{}': {problem}", .path.display())]
+    Image {
+        /// What the file is for.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it and what would be right.
+        problem: String,
+    },
+    /// An option that this board has no use for.
+    #[error("Board '{board}' has no {what}; leave out {option}")]
+    NotOnBoard {
+        /// The board.
+        board: &'static str,
+        /// What it lacks.
+        what: &'static str,
+        /// The option.
+        option: &'static str,
+    },
+    /// A serial port that could not be opened.
+    #[error(transparent)]
+    Char(#[from] CharError),
+    /// The map refused; a board that is built in never does that.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// The host refused memory.
+    #[error(transparent)]
+    Ram(#[from] RamError),
+    /// The host refused a thread.
+    #[error("Cannot start the machine's thread: {0}")]
+    Thread(#[source] io::Error),
+}
+
+fn suggestion(nearest: &Option<&'static str>) -> String {
+    nearest.map_or_else(String::new, |name| format!("; did you mean '{name}'?"))
+}
+
+/// The name of the list that is most like this one, if one is like it at all.
+pub fn nearest(name: &str, names: impl IntoIterator<Item = &'static str>) -> Option<&'static str> {
+    names
+        .into_iter()
+        .map(|candidate| (strsim::jaro_winkler(&name.to_lowercase(), &candidate.to_lowercase()), candidate))
+        .filter(|(score, _)| *score >= 0.7)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
+
+/// Why a request was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// The machine has ended.
+    #[error("The machine has quit")]
+    HasQuit,
+    /// A guest that has shut down must be reset first.
+    #[error("Resetting the Virtual Machine is required")]
+    ResetRequired,
+}
+
+/// Why there are no such lines.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PinError {
+    /// No device at that path.
+    #[error("Unknown device '{path}'; info qom-tree lists the devices")]
+    NoSuchDevice {
+        /// The path as given.
+        path: String,
+    },
+    /// A short path that means several devices.
+    #[error("'{path}' may be {candidates}; write more of the path")]
+    Ambiguous {
+        /// The path as given.
+        path: String,
+        /// The devices it may be.
+        candidates: String,
+    },
+    /// The device has no such lines.
+    #[error("Device '{path}' has no {direction} lines called '{name}'{known}")]
+    NoSuchPins {
+        /// The device.
+        path: String,
+        /// `input` or `output`.
+        direction: &'static str,
+        /// The lines' name.
+        name: String,
+        /// Those it has.
+        known: String,
+    },
+}

@@ -1,0 +1,630 @@
+//! The machine: memory, devices, time, and the loop that carries out requests.
+//!
+//! A [`Machine`] has one thread of its own. Devices and front ends *request* (reset, stop, continue, end) and the thread
+//! carries requests out one after the other, in the order in which they came; nothing waits for it unless it asks to.
+//! There is no CPU yet: what runs is time. It is no front end: it prints nothing and reads no command line. What must
+//! always hold: every change of the run state is an [`Event`] to each subscriber, in one order for all; after a system
+//! reset all devices are as at power on, ROM holds what was loaded and RAM what it held.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use flatview::{AccessLog, AddressSpace, InvalidAccess, Memory, RegionType};
+use flatview_device::{Clock, IrqLine, Log, LogMask, QomNode, QtreeBus};
+use parking_lot::{Condvar, Mutex};
+
+use crate::boards::{self, Board};
+use crate::builder::{BoardBuilder, Parts};
+use crate::ram_blocks;
+use crate::{
+    BoardError, BoardInfo, MachineConfig, PinDirection, PinError, RamBlockRow, RequestError, RomInfo,
+};
+
+/// What a machine is doing (QMP's `RunState`, the part there is).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunState {
+    /// Made with `-S` and not yet told to start.
+    Prelaunch,
+    /// Time runs.
+    Running,
+    /// Told to stop.
+    Paused,
+    /// The guest has ended it.
+    Shutdown,
+}
+
+impl RunState {
+    /// QMP's name for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RunState::Prelaunch => "prelaunch",
+            RunState::Running => "running",
+            RunState::Paused => "paused",
+            RunState::Shutdown => "shutdown",
+        }
+    }
+
+    /// Whether time runs.
+    pub fn is_running(self) -> bool {
+        self == RunState::Running
+    }
+}
+
+/// Why a machine resets or ends (QMP's `ShutdownCause`, the part there is).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// A monitor's `quit`.
+    HostQmpQuit,
+    /// A monitor's `system_reset`.
+    HostQmpSystemReset,
+    /// A signal to the program.
+    HostSignal,
+    /// The user interface.
+    HostUi,
+    /// The guest switched itself off.
+    GuestShutdown,
+    /// The guest reset itself.
+    GuestReset,
+    /// Something on the host went wrong.
+    HostError,
+}
+
+impl Cause {
+    /// QMP's name for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Cause::HostQmpQuit => "host-qmp-quit",
+            Cause::HostQmpSystemReset => "host-qmp-system-reset",
+            Cause::HostSignal => "host-signal",
+            Cause::HostUi => "host-ui",
+            Cause::GuestShutdown => "guest-shutdown",
+            Cause::GuestReset => "guest-reset",
+            Cause::HostError => "host-error",
+        }
+    }
+
+    /// Whether the guest wanted it.
+    pub fn is_guest(self) -> bool {
+        matches!(self, Cause::GuestShutdown | Cause::GuestReset)
+    }
+}
+
+/// What can be asked of a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request {
+    /// All devices to their first state; with `no_reboot`, the end.
+    SystemReset(Cause),
+    /// Press the power button: the guest is told, if it has a device for that.
+    Powerdown,
+    /// The guest has switched itself off.
+    Shutdown(Cause),
+    /// Let time stand.
+    Stop,
+    /// Let time run.
+    Continue,
+    /// The end.
+    Quit(Cause),
+}
+
+/// What happened to a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventKind {
+    /// It was reset.
+    Reset {
+        /// Why.
+        cause: Cause,
+    },
+    /// Time stands.
+    Stop,
+    /// Time runs.
+    Resume,
+    /// It ends.
+    Shutdown {
+        /// Why.
+        cause: Cause,
+    },
+    /// The power button was pressed.
+    Powerdown,
+}
+
+impl EventKind {
+    /// QMP's name for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            EventKind::Reset { .. } => "RESET",
+            EventKind::Stop => "STOP",
+            EventKind::Resume => "RESUME",
+            EventKind::Shutdown { .. } => "SHUTDOWN",
+            EventKind::Powerdown => "POWERDOWN",
+        }
+    }
+
+    /// Why, for those that have a reason.
+    pub fn cause(self) -> Option<Cause> {
+        match self {
+            EventKind::Reset { cause } | EventKind::Shutdown { cause } => Some(cause),
+            EventKind::Stop | EventKind::Resume | EventKind::Powerdown => None,
+        }
+    }
+}
+
+/// Something that happened, and when by the host's wall clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event {
+    /// What.
+    pub kind: EventKind,
+    /// Seconds since 1970.
+    pub seconds: u64,
+    /// Microseconds of that second.
+    pub microseconds: u32,
+}
+
+impl Event {
+    fn now(kind: EventKind) -> Event {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Event { kind, seconds: now.as_secs(), microseconds: now.subsec_micros() }
+    }
+}
+
+type Answer = Sender<Result<(), RequestError>>;
+
+/// Requests on their way to the machine's thread.
+#[derive(Default)]
+pub(crate) struct Requests {
+    queue: Mutex<Queue>,
+    arrived: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<(Request, Option<Answer>)>,
+    /// The thread should look at the clock again.
+    look: bool,
+    closed: bool,
+}
+
+impl Requests {
+    pub fn push(&self, request: Request) {
+        self.push_with(request, None);
+    }
+
+    fn push_with(&self, request: Request, answer: Option<Answer>) {
+        let mut queue = self.queue.lock();
+        // Once closed, dropping the answer tells the asker that the machine has quit.
+        if !queue.closed {
+            queue.waiting.push_back((request, answer));
+            self.arrived.notify_all();
+        }
+    }
+
+    fn look(&self) {
+        self.queue.lock().look = true;
+        self.arrived.notify_all();
+    }
+
+    /// Waits for a request, for `limit` at most if there is one.
+    fn next(&self, limit: Option<Duration>) -> Option<(Request, Option<Answer>)> {
+        let mut queue = self.queue.lock();
+        if queue.waiting.is_empty() && !queue.look {
+            match limit {
+                Some(limit) => drop(self.arrived.wait_for(&mut queue, limit)),
+                None => self.arrived.wait(&mut queue),
+            }
+        }
+        queue.look = false;
+        queue.waiting.pop_front()
+    }
+}
+
+/// What the machine's thread and its handles share.
+struct Core {
+    memory: Memory,
+    clock: Clock,
+    parts: Parts,
+    no_reboot: bool,
+    requests: Arc<Requests>,
+    status: Mutex<Status>,
+    ended: Condvar,
+}
+
+struct Status {
+    run_state: RunState,
+    subscribers: Vec<Sender<Event>>,
+    /// The exit status, once it has quit.
+    exit: Option<i32>,
+}
+
+/// A machine, made and running.
+pub struct Machine {
+    core: Arc<Core>,
+    board: &'static BoardInfo,
+    name: Option<String>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl fmt::Debug for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Machine").field("board", &self.board.name).field("state", &self.run_state()).finish()
+    }
+}
+
+/// Sends refused accesses to the log, as QEMU words them.
+struct GuestErrors(Log);
+
+impl AccessLog for GuestErrors {
+    fn invalid(&self, access: &InvalidAccess<'_>) {
+        self.0.line(LogMask::GUEST_ERRORS, format_args!("{access}"));
+    }
+
+    fn reentry(&self, region: &str, offset: u64) {
+        self.0.line(
+            LogMask::GUEST_ERRORS,
+            format_args!("Blocked re-entrant IO on MemoryRegion: {region} at addr: 0x{offset:X}"),
+        );
+    }
+}
+
+impl Machine {
+    /// Makes a machine of a built-in board and, unless told otherwise, lets it run.
+    ///
+    /// # Errors
+    /// [`BoardError`] tells what cannot be and what would be right.
+    pub fn new(config: MachineConfig) -> Result<Arc<Machine>, BoardError> {
+        let board = boards::find(&config.board)?;
+        Machine::with_board(board, config)
+    }
+
+    /// As [`Machine::new`] for a board of your own.
+    ///
+    /// # Errors
+    /// What the board says.
+    #[expect(clippy::needless_pass_by_value, reason = "a machine is made of its configuration, once")]
+    pub fn with_board(board: &'static Board, config: MachineConfig) -> Result<Arc<Machine>, BoardError> {
+        let requests = Arc::new(Requests::default());
+        let mut builder = BoardBuilder::new(&config, board.info.name, board.target, requests.clone());
+        (board.build)(&mut builder)?;
+        let (memory, clock, parts) = builder.finish();
+        if config.log.enabled(LogMask::GUEST_ERRORS) {
+            memory.set_access_log(GuestErrors(config.log.clone()));
+        }
+        let looker = Arc::downgrade(&requests);
+        clock.set_waker(move || {
+            if let Some(requests) = looker.upgrade() {
+                requests.look();
+            }
+        });
+        let run_state = if config.start_stopped { RunState::Prelaunch } else { RunState::Running };
+        let core = Arc::new(Core {
+            memory,
+            clock,
+            parts,
+            no_reboot: config.no_reboot,
+            requests,
+            status: Mutex::new(Status { run_state, subscribers: Vec::new(), exit: None }),
+            ended: Condvar::new(),
+        });
+        core.reset();
+        if run_state.is_running() {
+            core.clock.start();
+        }
+        let runner = core.clone();
+        let thread = std::thread::Builder::new()
+            .name("machine".to_owned())
+            .spawn(move || runner.run())
+            .map_err(BoardError::Thread)?;
+        Ok(Arc::new(Machine {
+            core,
+            board: &board.info,
+            name: config.name,
+            thread: Mutex::new(Some(thread)),
+        }))
+    }
+
+    /// The boards there are.
+    pub fn boards() -> &'static [BoardInfo] {
+        boards::infos()
+    }
+
+    /// What `-device` takes: names with one line each.
+    pub fn device_kinds() -> &'static [(&'static str, &'static str)] {
+        boards::DEVICE_KINDS
+    }
+
+    /// What the user should know and is no error.
+    pub fn warnings(&self) -> Vec<String> {
+        self.core.parts.warnings.clone()
+    }
+
+    /// The machine's memory.
+    pub fn memory(&self) -> &Memory {
+        &self.core.memory
+    }
+
+    /// What the CPU sees: the space `cpu-memory-0`.
+    pub fn cpu_space(&self) -> AddressSpace {
+        self.core.parts.cpu_space.clone().unwrap_or_else(|| self.core.memory.memory_space())
+    }
+
+    /// The space `I/O`.
+    pub fn io_space(&self) -> AddressSpace {
+        self.core.memory.io_space()
+    }
+
+    /// The name the user gave.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// Its board.
+    pub fn board(&self) -> &BoardInfo {
+        self.board
+    }
+
+    /// Bytes of RAM.
+    pub fn ram_size(&self) -> u64 {
+        self.core.parts.ram_size
+    }
+
+    /// Where the loaded program starts, if a file said so.
+    pub fn entry(&self) -> Option<u64> {
+        self.core.parts.entry
+    }
+
+    /// What it is doing.
+    pub fn run_state(&self) -> RunState {
+        self.core.status.lock().run_state
+    }
+
+    /// Asks for something. Never blocks; safe from inside an access.
+    pub fn request(&self, request: Request) {
+        self.core.requests.push(request);
+    }
+
+    /// Asks for something and waits until it was carried out. Not from inside an access, which would wait for itself.
+    ///
+    /// # Errors
+    /// [`RequestError`] if it was refused, or the machine has quit before it came to it.
+    pub fn perform(&self, request: Request) -> Result<(), RequestError> {
+        let (answer, answered) = channel();
+        self.core.requests.push_with(request, Some(answer));
+        answered.recv().unwrap_or(Err(RequestError::HasQuit))
+    }
+
+    /// All events from now on; the channel closes when the machine has quit.
+    pub fn subscribe(&self) -> Receiver<Event> {
+        let (sender, receiver) = channel();
+        let mut status = self.core.status.lock();
+        if status.exit.is_none() {
+            status.subscribers.push(sender);
+        }
+        receiver
+    }
+
+    /// Waits until the machine has quit; the program's exit status.
+    pub fn wait(&self) -> i32 {
+        let mut status = self.core.status.lock();
+        loop {
+            if let Some(exit) = status.exit {
+                return exit;
+            }
+            self.core.ended.wait(&mut status);
+        }
+    }
+
+    /// Whether it has quit.
+    pub fn has_quit(&self) -> bool {
+        self.core.status.lock().exit.is_some()
+    }
+
+    /// The picture for `info qtree`.
+    pub fn qtree(&self) -> QtreeBus {
+        self.core.parts.qtree()
+    }
+
+    /// The picture for `info qom-tree`: devices, their lines and all memory regions.
+    pub fn qom(&self) -> QomNode {
+        let mut root = self.core.parts.qom.clone();
+        for id in self.core.memory.regions() {
+            let Ok(region) = self.core.memory.region(id) else { continue };
+            let place = region.owner.as_ref().or(region.parent.as_ref());
+            let path = place.map_or("/machine/unattached", |owner| owner.path());
+            // Slashes would look like levels of the tree.
+            root.entry(path).add_numbered(&region.name.replace('/', "\\x2f"), "memory-region");
+        }
+        root
+    }
+
+    /// What is loaded at each reset, by address.
+    pub fn roms(&self) -> Vec<RomInfo> {
+        let memory = &self.core.memory;
+        let mut roms: Vec<RomInfo> = self
+            .core
+            .parts
+            .roms
+            .iter()
+            .map(|rom| {
+                let there = memory.find(memory.system(), rom.addr, 1).ok().flatten();
+                let kind =
+                    there.and_then(|section| memory.region(section.region).ok()).map(|region| region.kind);
+                let is_rom = matches!(kind, Some(RegionType::Rom | RegionType::Romd));
+                RomInfo { addr: rom.addr, size: rom.data.len() as u64, is_rom, name: rom.name.clone() }
+            })
+            .collect();
+        roms.sort_by_key(|rom| rom.addr);
+        roms
+    }
+
+    /// The lines of `info ramblock`, in its order.
+    pub fn ram_blocks(&self) -> Vec<RamBlockRow> {
+        ram_blocks::rows(self.core.parts.blocks.iter().map(|block| {
+            let info = block.info();
+            (info.name.to_string(), info.page_size, info.size)
+        }))
+    }
+
+    /// Virtual time.
+    pub fn clock(&self) -> &Clock {
+        &self.core.clock
+    }
+
+    /// Lines of a device: `path` is a whole path of the object tree or its end, if only one device has that end.
+    ///
+    /// # Errors
+    /// [`PinError`] tells which devices or lines there are instead.
+    pub fn irq_pins(
+        &self,
+        path: &str,
+        direction: PinDirection,
+        name: Option<&str>,
+    ) -> Result<Vec<IrqLine>, PinError> {
+        let path = self.resolve(path)?;
+        let of_device =
+            || self.core.parts.pins.iter().filter(|pins| pins.path == path && pins.direction == direction);
+        if let Some(pins) = of_device().find(|pins| pins.name.as_deref() == name) {
+            return Ok(pins.lines.clone());
+        }
+        let known: Vec<String> = of_device()
+            .map(|pins| format!("'{}' ({})", pins.name.as_deref().unwrap_or("unnamed"), pins.lines.len()))
+            .collect();
+        Err(PinError::NoSuchPins {
+            path,
+            direction: if direction == PinDirection::In { "input" } else { "output" },
+            name: name.unwrap_or("unnamed").to_owned(),
+            known: if known.is_empty() { String::new() } else { format!("; it has {}", known.join(", ")) },
+        })
+    }
+
+    fn resolve(&self, path: &str) -> Result<String, PinError> {
+        let paths = self.core.parts.qom.paths();
+        if path.starts_with('/') {
+            let found = paths.iter().any(|candidate| candidate == path);
+            return if found {
+                Ok(path.to_owned())
+            } else {
+                Err(PinError::NoSuchDevice { path: path.to_owned() })
+            };
+        }
+        let tail = format!("/{path}");
+        let mut fitting = paths.into_iter().filter(|candidate| candidate.ends_with(&tail));
+        match (fitting.next(), fitting.next()) {
+            (None, _) => Err(PinError::NoSuchDevice { path: path.to_owned() }),
+            (Some(only), None) => Ok(only),
+            (Some(first), Some(second)) => {
+                let candidates: Vec<String> = [first, second].into_iter().chain(fitting).collect();
+                Err(PinError::Ambiguous { path: path.to_owned(), candidates: candidates.join(" or ") })
+            }
+        }
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.request(Request::Quit(Cause::HostQmpQuit));
+        // The last handle may be dropped by the machine's own thread, which cannot wait for itself.
+        if let Some(thread) =
+            self.thread.lock().take().filter(|t| t.thread().id() != std::thread::current().id())
+        {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Core {
+    fn run(&self) {
+        let exit = loop {
+            // A stepped clock's timers run where it is stepped.
+            let limit = if self.clock.is_stepped() {
+                None
+            } else {
+                self.clock.run_due();
+                self.clock.nanoseconds_to_next().map(Duration::from_nanos)
+            };
+            let Some((request, answer)) = self.requests.next(limit) else { continue };
+            let (result, exit) = self.carry_out(request);
+            if let Some(answer) = answer {
+                let _ = answer.send(result);
+            }
+            if let Some(exit) = exit {
+                break exit;
+            }
+        };
+        self.clock.stop();
+        for backend in &self.parts.backends {
+            backend.flush();
+        }
+        for end in &self.parts.at_end {
+            end();
+        }
+        let mut queue = self.requests.queue.lock();
+        queue.closed = true;
+        queue.waiting.clear();
+        drop(queue);
+        let mut status = self.status.lock();
+        status.run_state = RunState::Shutdown;
+        status.subscribers.clear();
+        status.exit = Some(exit);
+        self.ended.notify_all();
+    }
+
+    /// Does what a request asks for; the exit status if that was the end.
+    fn carry_out(&self, request: Request) -> (Result<(), RequestError>, Option<i32>) {
+        match request {
+            Request::SystemReset(cause) if self.no_reboot => return self.end(cause),
+            Request::SystemReset(cause) => {
+                self.reset();
+                self.tell(EventKind::Reset { cause });
+            }
+            Request::Powerdown => self.tell(EventKind::Powerdown),
+            Request::Shutdown(cause) | Request::Quit(cause) => return self.end(cause),
+            Request::Stop => {
+                if self.status.lock().run_state.is_running() {
+                    self.clock.stop();
+                    self.change(RunState::Paused, EventKind::Stop);
+                }
+            }
+            Request::Continue => {
+                let state = self.status.lock().run_state;
+                match state {
+                    RunState::Shutdown => return (Err(RequestError::ResetRequired), None),
+                    RunState::Running => {}
+                    RunState::Prelaunch | RunState::Paused => {
+                        self.change(RunState::Running, EventKind::Resume);
+                        self.clock.start();
+                    }
+                }
+            }
+        }
+        (Ok(()), None)
+    }
+
+    fn end(&self, cause: Cause) -> (Result<(), RequestError>, Option<i32>) {
+        self.tell(EventKind::Shutdown { cause });
+        (Ok(()), Some(0))
+    }
+
+    /// Devices to their first state, in the order of the board; then ROM as it was loaded.
+    fn reset(&self) {
+        for device in &self.parts.resets {
+            device.reset();
+        }
+        let space = self.memory.memory_space();
+        for rom in &self.parts.roms {
+            // What the board checked against its ROM fits; a kernel may lie where this board has no RAM.
+            let _ = space.poke(rom.addr, &rom.data);
+        }
+    }
+
+    fn tell(&self, kind: EventKind) {
+        let event = Event::now(kind);
+        self.status.lock().subscribers.retain(|subscriber| subscriber.send(event).is_ok());
+    }
+
+    fn change(&self, run_state: RunState, kind: EventKind) {
+        self.status.lock().run_state = run_state;
+        self.tell(kind);
+    }
+}

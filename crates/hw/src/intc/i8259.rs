@@ -1,0 +1,438 @@
+//! `isa-i8259`: Intel's programmable interrupt controller, alone or as a pair, with ELCR.
+//!
+//! One chip has eight inputs; on a PC-like board the second one's output is the first one's input 2. ELCR (ports 0x4d0
+//! and 0x4d1 in EISA) says which inputs are level-triggered. It is not an APIC, and its 8080 mode is not modelled.
+//! (Intel 8259A datasheet; names of the command words are the datasheet's.)
+
+use std::sync::Arc;
+
+use flatview::{Access, AccessRules, DeviceEndian, MemTxError, MmioOps, Owner, Region};
+use flatview_device::{DeviceCell, Effects, IrqLine, QtreeDevice, Reset};
+
+/// The input of a first chip that the second one's output is wired to.
+const CASCADE: u8 = 2;
+
+/// One chip.
+#[derive(Debug)]
+pub struct I8259 {
+    base: u16,
+    elcr_port: u16,
+    elcr_mask: u8,
+    master: bool,
+    inputs: Vec<IrqLine>,
+    output: IrqLine,
+    cell: DeviceCell<State>,
+}
+
+/// Which command word the data port takes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Expects {
+    #[default]
+    Mask,
+    Icw2,
+    Icw3,
+    Icw4,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Levels of the inputs.
+    levels: u8,
+    /// Interrupt request, in-service and mask registers.
+    irr: u8,
+    isr: u8,
+    imr: u8,
+    elcr: u8,
+    /// The input with the highest priority.
+    top: u8,
+    vector: u8,
+    expects: Expects,
+    single: bool,
+    wants_icw4: bool,
+    level_mode: bool,
+    read_isr: bool,
+    poll: bool,
+    special_mask: bool,
+    special_nested: bool,
+    auto_eoi: bool,
+    rotate_on_auto_eoi: bool,
+}
+
+impl State {
+    /// The set bit with the highest priority, as its distance from the top one.
+    fn priority(&self, bits: u8) -> Option<u8> {
+        let rotated = bits.rotate_right(u32::from(self.top & 7));
+        (bits != 0).then(|| rotated.trailing_zeros() as u8)
+    }
+
+    fn is_level(&self, input: u8) -> bool {
+        self.level_mode || self.elcr >> input & 1 != 0
+    }
+
+    /// The input to serve now, if any.
+    fn pending(&self, master: bool) -> Option<u8> {
+        let request = self.priority(self.irr & !self.imr)?;
+        let mut serving = self.isr;
+        if self.special_mask {
+            serving &= !self.imr;
+        }
+        if self.special_nested && master {
+            serving &= !(1 << CASCADE);
+        }
+        let blocked = self.priority(serving).is_some_and(|serving| serving <= request);
+        (!blocked).then_some((request + self.top) & 7)
+    }
+
+    fn acknowledge(&mut self, input: u8) {
+        if self.auto_eoi {
+            if self.rotate_on_auto_eoi {
+                self.top = (input + 1) & 7;
+            }
+        } else {
+            self.isr |= 1 << input;
+        }
+        if !self.is_level(input) {
+            self.irr &= !(1 << input);
+        }
+    }
+
+    fn set_input(&mut self, input: u8, level: bool) {
+        let bit = 1 << input;
+        if level {
+            if self.is_level(input) || self.levels & bit == 0 {
+                self.irr |= bit;
+            }
+            self.levels |= bit;
+        } else {
+            if self.is_level(input) {
+                self.irr &= !bit;
+            }
+            self.levels &= !bit;
+        }
+    }
+
+    /// ICW1 starts the initialisation sequence.
+    fn initialise(&mut self, word: u8) {
+        *self = State {
+            irr: self.irr & self.elcr,
+            elcr: self.elcr,
+            levels: self.levels & self.elcr,
+            expects: Expects::Icw2,
+            wants_icw4: word & 1 != 0,
+            single: word & 2 != 0,
+            level_mode: word & 8 != 0,
+            ..State::default()
+        };
+    }
+
+    fn end_of_interrupt(&mut self, word: u8) {
+        let (command, input) = (word >> 5, word & 7);
+        match command {
+            0 | 4 => self.rotate_on_auto_eoi = command == 4,
+            1 | 5 => {
+                if let Some(priority) = self.priority(self.isr) {
+                    let served = (priority + self.top) & 7;
+                    self.isr &= !(1 << served);
+                    if command == 5 {
+                        self.top = (served + 1) & 7;
+                    }
+                }
+            }
+            3 | 7 => {
+                self.isr &= !(1 << input);
+                if command == 7 {
+                    self.top = (input + 1) & 7;
+                }
+            }
+            6 => self.top = (input + 1) & 7,
+            _ => {}
+        }
+    }
+
+    fn write_command(&mut self, word: u8) {
+        if word & 0x10 != 0 {
+            self.initialise(word);
+        } else if word & 8 != 0 {
+            self.poll |= word & 4 != 0;
+            if word & 2 != 0 {
+                self.read_isr = word & 1 != 0;
+            }
+            if word & 0x40 != 0 {
+                self.special_mask = word & 0x20 != 0;
+            }
+        } else {
+            self.end_of_interrupt(word);
+        }
+    }
+
+    fn write_data(&mut self, word: u8) {
+        let after_icw3 = if self.wants_icw4 { Expects::Icw4 } else { Expects::Mask };
+        self.expects = match self.expects {
+            Expects::Mask => {
+                self.imr = word;
+                Expects::Mask
+            }
+            Expects::Icw2 => {
+                self.vector = word & 0xf8;
+                if self.single { after_icw3 } else { Expects::Icw3 }
+            }
+            Expects::Icw3 => after_icw3,
+            Expects::Icw4 => {
+                self.special_nested = word & 0x10 != 0;
+                self.auto_eoi = word & 2 != 0;
+                Expects::Mask
+            }
+        };
+    }
+}
+
+impl I8259 {
+    /// A chip at two ports from `base`, with its ELCR at `elcr_port`, of which the bits in `elcr_mask` can be written.
+    pub fn new(base: u16, elcr_port: u16, elcr_mask: u8, master: bool) -> Arc<I8259> {
+        let inputs = (0..8).map(|n| IrqLine::new(format!("i8259@{base:#x}.in[{n}]"))).collect();
+        let chip = Arc::new(I8259 {
+            base,
+            elcr_port,
+            elcr_mask,
+            master,
+            inputs,
+            output: IrqLine::new(format!("i8259@{base:#x}.out")),
+            cell: DeviceCell::new(State::default()),
+        });
+        for (n, line) in chip.inputs.iter().enumerate() {
+            let weak = Arc::downgrade(&chip);
+            line.connect(move |level| {
+                if let Some(chip) = weak.upgrade() {
+                    chip.with(|state| state.set_input(n as u8, level));
+                }
+            });
+        }
+        chip
+    }
+
+    /// The two chips of a PC, the second one's output wired to the first one's input 2: (first, second).
+    pub fn pair() -> (Arc<I8259>, Arc<I8259>) {
+        let master = I8259::new(0x20, 0x4d0, 0xf8, true);
+        let slave = I8259::new(0xa0, 0x4d1, 0xde, false);
+        if let Some(cascade) = master.inputs.get(usize::from(CASCADE)) {
+            slave.output.connect_to(cascade);
+        }
+        (master, slave)
+    }
+
+    fn with<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
+        self.cell.with(|state, effects: &mut Effects| {
+            let result = f(state);
+            effects.line(&self.output, state.pending(self.master).is_some());
+            result
+        })
+    }
+
+    /// The eight inputs.
+    pub fn inputs(&self) -> &[IrqLine] {
+        &self.inputs
+    }
+
+    /// High while an interrupt is to be served.
+    pub fn output(&self) -> &IrqLine {
+        &self.output
+    }
+
+    /// The interrupt acknowledge cycle of a pair: the vector of the interrupt to serve. With none pending it is input
+    /// 7's, without in-service bit: a spurious interrupt.
+    pub fn acknowledge(master: &I8259, slave: &I8259) -> u8 {
+        let (input, vector) = master.with(|state| {
+            let input = state.pending(true);
+            if let Some(input) = input {
+                state.acknowledge(input);
+            }
+            (input, state.vector + input.unwrap_or(7))
+        });
+        if input != Some(CASCADE) {
+            return vector;
+        }
+        slave.with(|state| {
+            let input = state.pending(false);
+            if let Some(input) = input {
+                state.acknowledge(input);
+            }
+            state.vector + input.unwrap_or(7)
+        })
+    }
+
+    /// Command and data port.
+    pub fn region(self: &Arc<Self>, owner: &Owner) -> Region {
+        Region::io("pic", 2, Ports(self.clone())).owner(owner)
+    }
+
+    /// The edge/level control register.
+    pub fn elcr_region(self: &Arc<Self>, owner: &Owner) -> Region {
+        Region::io("elcr", 1, Elcr(self.clone())).owner(owner)
+    }
+
+    /// First port.
+    pub fn base(&self) -> u16 {
+        self.base
+    }
+
+    /// Port of the edge/level control register.
+    pub fn elcr_port(&self) -> u16 {
+        self.elcr_port
+    }
+
+    /// The entry in `info qtree`.
+    pub fn qtree(&self) -> QtreeDevice {
+        QtreeDevice::new("isa-i8259")
+            .gpio_in("", 8)
+            .gpio_out("", 1)
+            .number("iobase", self.base.into())
+            .number("elcr_addr", self.elcr_port.into())
+            .number("elcr_mask", self.elcr_mask.into())
+            .flag("master", self.master)
+    }
+}
+
+impl Reset for I8259 {
+    fn reset(&self) {
+        // The inputs are driven by others, so their levels are what they are.
+        self.with(|state| *state = State { levels: state.levels, ..State::default() });
+    }
+}
+
+struct Ports(Arc<I8259>);
+
+impl MmioOps for Ports {
+    fn rules(&self) -> AccessRules {
+        AccessRules::new().endian(DeviceEndian::Little).implemented(1, 1)
+    }
+
+    fn read(&self, access: &Access<'_>) -> Result<u64, MemTxError> {
+        let chip = &self.0;
+        Ok(chip.with(|state| {
+            if state.poll {
+                state.poll = false;
+                let input = state.pending(chip.master);
+                if let Some(input) = input {
+                    state.acknowledge(input);
+                }
+                return input.map_or(0, |input| 0x80 | input).into();
+            }
+            // A wide access reaches the chip whole: all but the first byte of it are the data port.
+            match (access.offset(), state.read_isr) {
+                (0, true) => state.isr.into(),
+                (0, false) => state.irr.into(),
+                _ => state.imr.into(),
+            }
+        }))
+    }
+
+    fn write(&self, access: &Access<'_>, value: u64) -> Result<(), MemTxError> {
+        self.0.with(|state| {
+            if access.offset() == 0 {
+                state.write_command(value as u8);
+            } else {
+                state.write_data(value as u8);
+            }
+        });
+        Ok(())
+    }
+}
+
+struct Elcr(Arc<I8259>);
+
+impl MmioOps for Elcr {
+    fn rules(&self) -> AccessRules {
+        AccessRules::new().endian(DeviceEndian::Little).implemented(1, 1)
+    }
+
+    fn read(&self, _access: &Access<'_>) -> Result<u64, MemTxError> {
+        Ok(self.0.cell.peek(|state| state.elcr.into()))
+    }
+
+    fn write(&self, _access: &Access<'_>, value: u64) -> Result<(), MemTxError> {
+        self.0.with(|state| state.elcr = value as u8 & self.0.elcr_mask);
+        Ok(())
+    }
+
+    fn peek(&self, _offset: u64, _size: u32) -> Option<u64> {
+        Some(self.0.cell.peek(|state| state.elcr.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As PC firmware does: ICW1 to ICW4, vectors 0x08 and 0x70, everything unmasked.
+    fn initialised() -> (Arc<I8259>, Arc<I8259>) {
+        let (master, slave) = I8259::pair();
+        for (chip, words) in [(&master, [0x08, 0x04, 0x01, 0x00]), (&slave, [0x70, 0x02, 0x01, 0x00])] {
+            chip.with(|state| {
+                state.write_command(0x11);
+                words.into_iter().for_each(|word| state.write_data(word));
+            });
+        }
+        (master, slave)
+    }
+
+    #[test]
+    fn an_edge_is_served_once_and_blocks_lower_ones_until_its_end() {
+        let (master, slave) = initialised();
+        master.inputs()[4].raise();
+        master.inputs()[1].raise();
+        assert!(master.output().level());
+        assert_eq!(I8259::acknowledge(&master, &slave), 0x09);
+        assert!(!master.output().level(), "input 4 waits for the end of input 1");
+        master.with(|state| state.write_command(0x20));
+        assert!(master.output().level());
+        assert_eq!(I8259::acknowledge(&master, &slave), 0x0c);
+        master.with(|state| state.write_command(0x20));
+        assert!(!master.output().level(), "a line that stays high is no new edge");
+    }
+
+    #[test]
+    fn the_second_chip_is_served_through_the_first() {
+        let (master, slave) = initialised();
+        slave.inputs()[0].raise();
+        assert!(master.output().level());
+        assert_eq!(I8259::acknowledge(&master, &slave), 0x70);
+        assert_eq!((master.cell.peek(|s| s.isr), slave.cell.peek(|s| s.isr)), (4, 1));
+    }
+
+    #[test]
+    fn a_level_input_asks_again_until_it_is_low() {
+        let (master, slave) = initialised();
+        slave.with(|state| state.elcr = 0x80);
+        slave.inputs()[7].raise();
+        for _ in 0..2 {
+            assert_eq!(I8259::acknowledge(&master, &slave), 0x77);
+            slave.with(|state| state.write_command(0x20));
+            master.with(|state| state.write_command(0x20));
+        }
+        slave.inputs()[7].lower();
+        assert!(!slave.output().level());
+    }
+
+    #[test]
+    fn masks_and_rotation_decide_who_is_first() {
+        let (master, slave) = initialised();
+        master.with(|state| state.write_data(0x02));
+        master.inputs()[1].raise();
+        assert!(!master.output().level());
+        master.with(|state| state.write_command(0xc3));
+        master.inputs()[3].raise();
+        master.inputs()[4].raise();
+        assert_eq!(
+            I8259::acknowledge(&master, &slave),
+            0x0c,
+            "after 3 was made the lowest, 4 is the highest"
+        );
+    }
+
+    #[test]
+    fn with_nothing_pending_the_vector_is_spurious() {
+        let (master, slave) = initialised();
+        assert_eq!(I8259::acknowledge(&master, &slave), 0x0f);
+        assert_eq!(master.cell.peek(|s| s.isr), 0);
+    }
+}

@@ -1,0 +1,3 @@
+//! Devices that are of no common kind.
+
+pub mod mips_qemu;

@@ -1,0 +1,146 @@
+//! `fw_cfg_mem`: QEMU's way of telling firmware about its machine.
+//!
+//! A 16-bit selector and a data register that gives the selected item's bytes one after the other, then zeros. No DMA
+//! interface and no writing of items. (QEMU's `docs/specs/fw_cfg.rst`.)
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use flatview::{Access, AccessRules, DeviceEndian, MemTxError, MmioOps, Owner, Region};
+use flatview_device::{DeviceCell, QtreeDevice, Reset};
+
+/// The numbers of items, as the specification has them.
+pub mod key {
+    /// The four letters `QEMU`.
+    pub const SIGNATURE: u16 = 0x00;
+    /// Which interfaces there are: bit 0 the selector and data registers.
+    pub const ID: u16 = 0x01;
+    /// The machine's UUID, 16 bytes.
+    pub const UUID: u16 = 0x02;
+    /// RAM size in bytes, 8 bytes little-endian.
+    pub const RAM_SIZE: u16 = 0x03;
+    /// 1 if there is no graphical screen.
+    pub const NOGRAPHIC: u16 = 0x04;
+    /// Number of CPUs, 2 bytes.
+    pub const NB_CPUS: u16 = 0x05;
+    /// The machine's number.
+    pub const MACHINE_ID: u16 = 0x06;
+    /// Greatest number of CPUs, 2 bytes.
+    pub const MAX_CPUS: u16 = 0x0f;
+    /// Device letter to boot from.
+    pub const BOOT_DEVICE: u16 = 0x0c;
+    /// The directory of named files.
+    pub const FILE_DIR: u16 = 0x19;
+    /// First of the architecture's own items.
+    pub const ARCH_LOCAL: u16 = 0x8000;
+}
+
+/// Beyond the last number of an item.
+const KEYS: u16 = 0x20 + 0x20;
+/// What a selector that is out of range selects.
+const INVALID: u16 = 0xffff;
+
+/// The device.
+#[derive(Debug)]
+pub struct FwCfg {
+    items: BTreeMap<u16, Vec<u8>>,
+    cell: DeviceCell<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    selected: u16,
+    position: usize,
+}
+
+impl FwCfg {
+    /// A device that offers these items beside the signature and the interface identification.
+    pub fn new(items: impl IntoIterator<Item = (u16, Vec<u8>)>) -> Arc<FwCfg> {
+        let mut all =
+            BTreeMap::from([(key::SIGNATURE, b"QEMU".to_vec()), (key::ID, 1_u32.to_le_bytes().to_vec())]);
+        all.extend(items);
+        Arc::new(FwCfg { items: all, cell: DeviceCell::new(State::default()) })
+    }
+
+    /// The selector register: 2 bytes, written whole.
+    pub fn control_region(self: &Arc<Self>, owner: &Owner) -> Region {
+        Region::io("fwcfg.ctl", 2, Control(self.clone())).owner(owner)
+    }
+
+    /// The data register: 1 byte.
+    pub fn data_region(self: &Arc<Self>, owner: &Owner) -> Region {
+        Region::io("fwcfg.data", 1, Data(self.clone())).owner(owner)
+    }
+
+    /// The entry in `info qtree`, with the addresses of the two registers.
+    pub fn qtree(&self, control: u64, data: u64) -> QtreeDevice {
+        QtreeDevice::new("fw_cfg_mem")
+            .number("data_width", 1)
+            .flag("dma_enabled", false)
+            .number("x-file-slots", 32)
+            .flag("acpi-mr-restore", true)
+            .line(format!("mmio {control:016x}/{:016x}", 2))
+            .line(format!("mmio {data:016x}/{:016x}", 1))
+    }
+
+    fn select(&self, key: u16) {
+        let (key, known) = (key & !0x4000, key & 0x3fff < KEYS);
+        self.cell
+            .with(|state, _| *state = State { selected: if known { key } else { INVALID }, position: 0 });
+    }
+
+    fn item(&self, state: &State) -> Option<u8> {
+        self.items.get(&state.selected)?.get(state.position).copied()
+    }
+}
+
+impl Reset for FwCfg {
+    fn reset(&self) {
+        self.select(0);
+    }
+}
+
+struct Control(Arc<FwCfg>);
+
+impl MmioOps for Control {
+    fn rules(&self) -> AccessRules {
+        AccessRules::new().endian(DeviceEndian::Big)
+    }
+
+    fn accepts(&self, access: &Access<'_>) -> bool {
+        access.is_write() && access.size() == 2
+    }
+
+    fn read(&self, _access: &Access<'_>) -> Result<u64, MemTxError> {
+        Ok(0)
+    }
+
+    fn write(&self, _access: &Access<'_>, value: u64) -> Result<(), MemTxError> {
+        self.0.select(value as u16);
+        Ok(())
+    }
+}
+
+struct Data(Arc<FwCfg>);
+
+impl MmioOps for Data {
+    fn rules(&self) -> AccessRules {
+        AccessRules::new().endian(DeviceEndian::Big).valid(1, 1)
+    }
+
+    fn read(&self, _access: &Access<'_>) -> Result<u64, MemTxError> {
+        Ok(self.0.cell.with(|state, _| {
+            let byte = self.0.item(state);
+            state.position = state.position.saturating_add(usize::from(byte.is_some()));
+            byte.unwrap_or(0).into()
+        }))
+    }
+
+    fn write(&self, _access: &Access<'_>, _value: u64) -> Result<(), MemTxError> {
+        Ok(())
+    }
+
+    fn peek(&self, _offset: u64, _size: u32) -> Option<u64> {
+        Some(self.0.cell.peek(|state| self.0.item(state)).unwrap_or(0).into())
+    }
+}

@@ -9,10 +9,11 @@
 //! was optimised away or reached the wrong place.
 //!
 //! Where things are:
-//! - [`measure`]: batches, rounds, medians; [`gauge`]: the heap, counted;
+//! - [`measure`]: batches, rounds, medians; [`calm`]: whether the machine leaves us alone; [`gauge`]: the heap, counted;
 //! - [`figures`]: what is measured; [`peers`]: whom it is compared with; [`maps`]: the memory maps for it;
 //! - [`instructions`]: the table of instruction counts; [`limits`]: where Flatview must stand; [`report`]: what came out.
 
+pub mod calm;
 pub mod error;
 pub mod figures;
 pub mod gauge;

@@ -136,7 +136,7 @@ pub const REFERENCES: &[Reference] = &[
 pub const OFF: f64 = 2.0;
 
 /// A race is too noisy to tell if the batches of its raw pointer have a distance of quartiles above this part of
-/// their median.
+/// their median, or if too few of its rounds were undisturbed (see [`calm`](crate::calm)).
 pub const NOISY: f64 = 0.25;
 
 fn matches(pattern: &str, name: &str) -> bool {

@@ -103,8 +103,8 @@ pub struct Report {
     pub missing: Vec<Missing>,
     /// Peers off their references.
     pub strays: Vec<Stray>,
-    /// Figures whose raw pointer was too noisy, and how noisy.
-    pub noisy: Vec<(String, f64)>,
+    /// Figures that were too noisy, and why that is known.
+    pub noisy: Vec<(String, String)>,
     /// How many comparisons with references there were.
     pub referred: usize,
 }
@@ -146,12 +146,8 @@ impl Report {
         for line in &short {
             let _ = writeln!(out, "FALLS SHORT: {line}");
         }
-        for (figure, spread) in &self.noisy {
-            let _ = writeln!(
-                out,
-                "TOO NOISY: {figure}: the quartiles of the raw pointer's batches are {:.0} % apart",
-                spread * 100.0
-            );
+        for (figure, why) in &self.noisy {
+            let _ = writeln!(out, "TOO NOISY: {figure}: {why}");
         }
         for s in &self.strays {
             let _ = writeln!(
@@ -224,7 +220,7 @@ impl Report {
             "figures": self.lines.iter().map(line).collect::<Vec<_>>(),
             "not_in_the_library_yet": self.missing.iter().map(missing).collect::<Vec<_>>(),
             "void": self.strays.iter().map(stray).collect::<Vec<_>>(),
-            "noisy": self.noisy.iter().map(|(f, s)| json!({"figure": f, "spread": s})).collect::<Vec<_>>(),
+            "noisy": self.noisy.iter().map(|(f, s)| json!({"figure": f, "why": s})).collect::<Vec<_>>(),
         })
     }
 }
@@ -246,7 +242,7 @@ mod tests {
             ratio: None,
             checks,
         };
-        let noisy = if quiet { vec![] } else { vec![("x".into(), 0.5)] };
+        let noisy = if quiet { vec![] } else { vec![("x".into(), "a reason".into())] };
         Report { lines: vec![line], noisy, ..Report::default() }
     }
 

@@ -3,13 +3,11 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Instant;
 
+use crate::calm::{self, is_mostly_calm};
 use crate::error::BenchError;
 use crate::limits::{self, NOISY, OFF, RAW, Unit};
-use crate::measure::{Contender, Plan, Track, calibrated, race, ratio, timed};
+use crate::measure::{Contender, Plan, Race, Track, race, ratio};
 use crate::report::{Check, Line, Missing, Report, Stray};
-
-/// How often a race is run again that was too noisy.
-const AGAIN: usize = 2;
 
 /// The state of a run.
 pub struct Run {
@@ -32,6 +30,9 @@ impl Run {
     /// A run of all figures, or of those whose name contains `only`; with `list` only their names are printed.
     #[must_use]
     pub fn new(only: Option<String>, list: bool) -> Self {
+        if !list {
+            calm::learn();
+        }
         Self {
             only,
             list,
@@ -107,32 +108,21 @@ impl Run {
         plan: Plan,
     ) -> Result<(), BenchError> {
         agreed(figure, &mut contenders)?;
-        let mut tracks = race(&mut contenders, plan);
-        for _ in 0..AGAIN {
-            if noise(&tracks) <= NOISY {
-                break;
-            }
-            tracks = race(&mut contenders, plan);
-        }
-        self.tracks(figure, &tracks, bases)
+        let race = race(&mut contenders, plan);
+        self.tracks(figure, &race, bases)
     }
 
     /// Adds a line for each track of a race.
     ///
     /// # Errors
     /// [`BenchError::NoContender`]
-    pub fn tracks(
-        &mut self,
-        figure: &str,
-        tracks: &[Track],
-        bases: &[(&str, &str)],
-    ) -> Result<(), BenchError> {
-        let noise = noise(tracks);
+    pub fn tracks(&mut self, figure: &str, race: &Race, bases: &[(&str, &str)]) -> Result<(), BenchError> {
+        let tracks = &race.tracks;
         let find = |name: &str| {
             let missing = || BenchError::NoContender { figure: figure.into(), contender: name.into() };
             tracks.iter().find(|t| t.name == name).ok_or_else(missing)
         };
-        let quiet = noise <= NOISY;
+        let quiet = is_quiet(race);
         let mut limited = false;
         for track in tracks {
             let base = bases.iter().find(|(who, _)| *who == track.name).map_or(RAW, |(_, base)| *base);
@@ -172,7 +162,7 @@ impl Run {
             }
         }
         if limited && !quiet {
-            self.report.noisy.push((figure.into(), noise));
+            self.noisy(figure, race);
         }
         Ok(())
     }
@@ -182,12 +172,11 @@ impl Run {
     ///
     /// # Errors
     /// [`BenchError::NoContender`]
-    pub fn slowdowns(&mut self, figure: &str, both: &[Track], slower: &[Track]) -> Result<(), BenchError> {
+    pub fn slowdowns(&mut self, figure: &str, race: &Race, slower: &[Track]) -> Result<(), BenchError> {
         let missing = || BenchError::NoContender { figure: figure.into(), contender: RAW.into() };
         let raw = slower.iter().find(|t| t.name == RAW).ok_or_else(missing)?;
-        let noise = noise(both);
-        let quiet = noise <= NOISY;
-        for (both, slower) in both.iter().zip(slower) {
+        let quiet = is_quiet(race);
+        for (both, slower) in race.tracks.iter().zip(slower) {
             let checks = limits::of(figure, both.name);
             let checks = checks.map(|limit| Check { limit, value: ratio(slower, raw), quiet }).collect();
             self.line(Line {
@@ -200,8 +189,8 @@ impl Run {
                 checks,
             });
         }
-        if !quiet {
-            self.report.noisy.push((figure.into(), noise));
+        if !quiet && limits::of(figure, limits::OURS).next().is_some() {
+            self.noisy(figure, race);
         }
         Ok(())
     }
@@ -219,11 +208,26 @@ impl Run {
             (Some(_), Some((_, of))) => value / of,
             _ => value,
         };
-        let check = |limit| Check { limit, value: in_terms(limit), quiet: true };
-        let checks = limits::of(figure, contender).map(check).collect();
+        // Bytes are bytes, however noisy it is.
+        let quiet = unit == Unit::Bytes || is_mostly_calm();
+        let check = |limit| Check { limit, value: in_terms(limit), quiet };
+        let checks: Vec<Check> = limits::of(figure, contender).map(check).collect();
+        if !quiet && !checks.is_empty() {
+            self.report.noisy.push((figure.into(), "the machine is not calm".into()));
+        }
         let ratio = base.map(|(name, of)| (name.to_owned(), value / of));
         let (figure, contender) = (figure.into(), contender.into());
         self.line(Line { figure, contender, value, unit, spread: None, ratio, checks });
+    }
+
+    fn noisy(&mut self, figure: &str, race: &Race) {
+        let why = if race.calm {
+            let spread = noise(&race.tracks) * 100.0;
+            format!("the quartiles of the raw pointer's batches are {spread:.0} % apart")
+        } else {
+            "too few rounds were undisturbed".into()
+        };
+        self.report.noisy.push((figure.into(), why));
     }
 
     fn line(&mut self, line: Line) {
@@ -235,6 +239,10 @@ impl Run {
 /// The spread of the raw pointer's batches.
 fn noise(tracks: &[Track]) -> f64 {
     tracks.iter().find(|t| t.name == RAW).map_or(0.0, Track::spread)
+}
+
+fn is_quiet(race: &Race) -> bool {
+    race.calm && noise(&race.tracks) <= NOISY
 }
 
 /// Compares what the contenders compute, which also warms them up.
@@ -258,11 +266,4 @@ fn agreed(figure: &str, contenders: &mut [Contender<'_>]) -> Result<(), BenchErr
         }
     }
     Ok(())
-}
-
-/// The median and the spread of something that is run a few times, alone.
-pub fn alone(rounds: usize, batch: &mut dyn FnMut(u64, u64) -> u64, plan: Plan) -> Track {
-    let ops = calibrated(plan.batch, batch);
-    let ns = (0..rounds).map(|round| timed(ops, crate::measure::seed(round, 0), batch)).collect();
-    Track { name: limits::OURS, ns }
 }

@@ -3,8 +3,10 @@
 //! Of every contender a batch runs alone, and then two run at a time, on two threads that begin together. What counts
 //! is how much slower the two are, against how much slower two raw pointers are.
 
+use std::hint::black_box;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use flatview::Le;
 
@@ -12,7 +14,7 @@ use super::devices::{Which, ours, table, via_ch, via_crosvm, via_openvmm};
 use crate::error::BenchError;
 use crate::limits::{OURS, RAW, TABLE};
 use crate::maps::{Devices, Ram};
-use crate::measure::{Plan, Track, calibrated, seed, timed};
+use crate::measure::{Plan, Race, Track, calibrated, collect, seed, timed};
 use crate::peers::raw::RawRam;
 use crate::run::Run;
 
@@ -30,110 +32,151 @@ impl<'a> Twofold<'a> {
     }
 }
 
-/// What the other thread is told.
+/// What the other thread is told, and what it tells.
 struct Task {
     contender: AtomicUsize,
     ops: AtomicU64,
     seed: AtomicU64,
-    /// Nanoseconds for each operation, as bits.
-    took: AtomicU64,
+    /// Nanoseconds since the start of all: when its batch began and ended.
+    began: AtomicU64,
+    ended: AtomicU64,
     stop: AtomicBool,
     ready: AtomicU64,
     begin: Barrier,
     end: Barrier,
+    start: Instant,
 }
 
 impl Task {
+    fn new() -> Self {
+        Self {
+            contender: AtomicUsize::new(0),
+            ops: AtomicU64::new(0),
+            seed: AtomicU64::new(0),
+            began: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+            ready: AtomicU64::new(0),
+            begin: Barrier::new(2),
+            end: Barrier::new(2),
+            start: Instant::now(),
+        }
+    }
+
     /// Both threads leave this at the same time.
-    fn together(&self, round: u64) {
+    fn together(&self, meeting: u64) {
         self.ready.fetch_add(1, Ordering::AcqRel);
-        while self.ready.load(Ordering::Acquire) < 2 * round {
+        while self.ready.load(Ordering::Acquire) < 2 * meeting {
             std::hint::spin_loop();
+        }
+    }
+
+    /// Runs a batch and tells when it began and ended.
+    fn span(&self, ops: u64, seed: u64, batch: &mut Batch<'_>) -> (u64, u64) {
+        let now = || self.start.elapsed().as_nanos() as u64;
+        let began = now();
+        black_box(batch(black_box(ops), black_box(seed)));
+        (began, now())
+    }
+
+    /// What the other thread does until it is stopped.
+    fn serve(&self, contenders: &[Twofold<'_>]) {
+        let mut batches: Vec<_> = contenders.iter().map(|c| (c.make)()).collect();
+        let mut meeting = 0;
+        loop {
+            self.begin.wait();
+            if self.stop.load(Ordering::Acquire) {
+                return;
+            }
+            meeting += 1;
+            let (ops, seed) = (self.ops.load(Ordering::Acquire), self.seed.load(Ordering::Acquire));
+            let batch = batches.get_mut(self.contender.load(Ordering::Acquire));
+            self.together(meeting);
+            let (began, ended) = batch.map_or((0, 0), |b| self.span(ops, seed, b));
+            self.began.store(began, Ordering::Release);
+            self.ended.store(ended, Ordering::Release);
+            self.end.wait();
         }
     }
 }
 
-/// Times alone and times with two threads, by contender; the second as the ratio to the first.
-fn duel(
-    figure: &str,
-    contenders: &[Twofold<'_>],
-    plan: Plan,
-) -> Result<(Vec<Track>, Vec<Track>), BenchError> {
-    let task = Task {
-        contender: AtomicUsize::new(0),
-        ops: AtomicU64::new(0),
-        seed: AtomicU64::new(0),
-        took: AtomicU64::new(0),
-        stop: AtomicBool::new(false),
-        ready: AtomicU64::new(0),
-        begin: Barrier::new(2),
-        end: Barrier::new(2),
-    };
-    let task = &task;
-    let track = |name| Track { name, ns: Vec::with_capacity(plan.rounds) };
-    let mut both: Vec<Track> = contenders.iter().map(|c| track(c.name)).collect();
-    let mut slower = both.clone();
-    let died = std::thread::scope(|scope| {
-        let other = scope.spawn(move || {
-            let mut batches: Vec<_> = contenders.iter().map(|c| (c.make)()).collect();
-            let mut round = 0;
-            loop {
-                task.begin.wait();
-                if task.stop.load(Ordering::Acquire) {
-                    return;
-                }
-                round += 1;
-                let (ops, seed) = (task.ops.load(Ordering::Acquire), task.seed.load(Ordering::Acquire));
-                let batch = batches.get_mut(task.contender.load(Ordering::Acquire));
-                task.together(round);
-                let ns = batch.map_or(f64::NAN, |b| timed(ops, seed, &mut **b));
-                task.took.store(ns.to_bits(), Ordering::Release);
-                task.end.wait();
-            }
-        });
+/// The part of the shorter of two spans during which both ran: when one thread had to wait for a processor, they ran
+/// after each other and tell nothing.
+fn overlap(a: (u64, u64), b: (u64, u64)) -> f64 {
+    let both = a.1.min(b.1).saturating_sub(a.0.max(b.0));
+    both as f64 / (a.1 - a.0).min(b.1 - b.0).max(1) as f64
+}
+
+/// Times with two threads, by contender, and these as ratios to the times alone.
+fn duel(figure: &str, contenders: &[Twofold<'_>], plan: Plan) -> Result<(Race, Vec<Track>), BenchError> {
+    let task = &Task::new();
+    let mut names: Vec<&'static str> = contenders.iter().map(|c| c.name).collect();
+    // Each row has the times with two threads, and then the slow-downs.
+    names.extend_from_within(..);
+    let (mut both, died) = std::thread::scope(|scope| {
+        let other = scope.spawn(move || task.serve(contenders));
         let mut batches: Vec<_> = contenders.iter().map(|c| (c.make)()).collect();
         let ops: Vec<u64> = batches.iter_mut().map(|b| calibrated(plan.batch, &mut **b)).collect();
         let mut meetings = 0;
-        for round in 0..plan.rounds {
-            for (i, batch) in batches.iter_mut().enumerate() {
-                let ops = ops.get(i).copied().unwrap_or(1);
-                let alone = timed(ops, seed(round, i), &mut **batch);
+        let race = collect(&names, plan.rounds, |round| {
+            let (mut times, mut slower, mut together) = (Vec::new(), Vec::new(), true);
+            for (i, (batch, ops)) in batches.iter_mut().zip(&ops).enumerate() {
+                let alone = timed(*ops, seed(round, i), &mut **batch);
                 meetings += 1;
                 task.contender.store(i, Ordering::Release);
-                task.ops.store(ops, Ordering::Release);
+                task.ops.store(*ops, Ordering::Release);
                 task.seed.store(seed(round, i + 64), Ordering::Release);
                 task.begin.wait();
                 task.together(meetings);
-                let mine = timed(ops, seed(round, i + 32), &mut **batch);
+                let mine = task.span(*ops, seed(round, i + 32), batch);
                 task.end.wait();
-                let theirs = f64::from_bits(task.took.load(Ordering::Acquire));
-                let two = mine.midpoint(theirs);
-                if let Some((both, slower)) = both.get_mut(i).zip(slower.get_mut(i)) {
-                    both.ns.push(two);
-                    slower.ns.push(two / alone);
-                }
+                let theirs = (task.began.load(Ordering::Acquire), task.ended.load(Ordering::Acquire));
+                together &= overlap(mine, theirs) > 0.8;
+                let two = (mine.1 - mine.0).midpoint(theirs.1 - theirs.0) as f64 / *ops as f64;
+                times.push(two);
+                slower.push(two / alone);
             }
-        }
+            // Where two processors are halves of one core, arithmetic has half of it for each: what is slower
+            // there is slower because of the host, and not because threads meet in memory.
+            let own_core = slower.get(ARITHMETIC).is_some_and(|s| *s < OWN_CORE);
+            times.append(&mut slower);
+            (times, together && own_core)
+        });
         task.stop.store(true, Ordering::Release);
         task.begin.wait();
-        other.join().is_err()
+        (race, other.join().is_err())
     });
-    if died { Err(BenchError::Thread { figure: figure.into() }) } else { Ok((both, slower)) }
+    if died {
+        return Err(BenchError::Thread { figure: figure.into() });
+    }
+    let slower = both.tracks.split_off(contenders.len());
+    Ok((both, slower))
 }
 
-/// Measures, and reports the slow-downs; the times with two threads under a name of their own.
+/// How much slower than alone arithmetic may be with two threads.
+const OWN_CORE: f64 = 1.03;
+
+/// Where [`arithmetic`] stands among the contenders.
+const ARITHMETIC: usize = 0;
+
+/// Pure arithmetic, which two threads on two cores do as fast as one.
+fn arithmetic<'a>() -> Twofold<'a> {
+    Twofold::new("arithmetic", || {
+        |ops, _| {
+            for _ in 0..ops {
+                let _ = crate::calm::probe();
+            }
+            ops
+        }
+    })
+}
+
+/// Measures, and reports the slow-downs.
 fn report(run: &mut Run, figure: &str, contenders: &[Twofold<'_>]) -> Result<(), BenchError> {
     if !run.wants(figure) {
         return Ok(());
     }
-    let mut measured = duel(figure, contenders, Plan::LONG)?;
-    for _ in 0..2 {
-        if measured.0.iter().all(|t| t.name != RAW || t.spread() <= crate::limits::NOISY) {
-            break;
-        }
-        measured = duel(figure, contenders, Plan::LONG)?;
-    }
-    let (both, slower) = measured;
+    let (both, slower) = duel(figure, contenders, Plan::LONG)?;
     run.slowdowns(figure, &both, &slower)
 }
 
@@ -145,6 +188,7 @@ pub(super) fn all(run: &mut Run) -> Result<(), BenchError> {
     let ram = &Ram::new(1)?;
     let raw = &ram.raw;
     let load = [
+        arithmetic(),
         raw_pointer(raw),
         Twofold::new(OURS, move || {
             let reader = ram.reader();
@@ -165,6 +209,7 @@ pub(super) fn all(run: &mut Run) -> Result<(), BenchError> {
         let buses = (devices.crosvm(locked), devices.cloud_hypervisor(), devices.openvmm());
         let (cv, ch, ov) = (&buses.0, &buses.1, &buses.2);
         let mut contenders = vec![
+            arithmetic(),
             raw_pointer(raw),
             Twofold::new(TABLE, move || move |ops, seed| table(devices, among, ops, seed)),
             Twofold::new(OURS, move || {

@@ -5,11 +5,12 @@
 //! skipped, and with `FLATVIEW_REQUIRE_QEMU=1` (as in CI) it fails instead.
 //!
 //! A failure prints the seed and the last requests; `FLATVIEW_SEED` repeats one run, `FLATVIEW_LOCKSTEP` sets the
-//! number of requests.
+//! number of requests, and `FLATVIEW_TRACE` names a file that gets all of them.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::indexing_slicing,
     reason = "helpers of tests may fail loudly"
 )]
 
@@ -200,6 +201,7 @@ fn qemu_and_we_answer_the_same_random_program_alike() {
     let mut qemu = Qtest::start(QEMU, &["-qtest-log", "none"]);
     let ours = std::env::var("FLATVIEW_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_flatview").to_owned());
     let mut ours = Qtest::start(&ours, if ours.contains("qemu") { &["-qtest-log", "none"] } else { &[] });
+    let mut trace = std::env::var_os("FLATVIEW_TRACE").map(|path| std::fs::File::create(path).unwrap());
     let mut rng = Rng(seed);
     let mut last = VecDeque::new();
     let (mut sent, mut left_out) = (0, 0);
@@ -210,6 +212,9 @@ fn qemu_and_we_answer_the_same_random_program_alike() {
         if touched.as_ref().is_some_and(overlaps) {
             left_out += 1;
             continue;
+        }
+        if let Some(trace) = &mut trace {
+            writeln!(trace, "{text}").unwrap();
         }
         let (a, b) = (qemu.ask(&text), ours.ask(&text));
         if last.len() == 12 {

@@ -67,7 +67,7 @@ impl<D: BytePorts> PortRange<D> {
 
 impl<D: BytePorts> MmioOps for PortRange<D> {
     fn rules(&self) -> AccessRules {
-        AccessRules::new().endian(DeviceEndian::Little).valid_unaligned()
+        AccessRules::new().endian(DeviceEndian::Little).valid_unaligned().implemented_unaligned()
     }
 
     fn read(&self, access: &Access<'_>) -> Result<u64, MemTxError> {

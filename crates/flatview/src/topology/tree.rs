@@ -283,34 +283,45 @@ impl Topology {
 
     /// Writes attributes and keeps the indexes (T1); gives the old ones if they differ.
     fn put(&mut self, index: u32, new: Attrs) -> Option<Attrs> {
-        let record = self.arena.get_mut(index)?;
-        let old = std::mem::replace(&mut record.attrs, new);
+        let old = self.get(index)?.attrs;
         if old == new {
             return None;
         }
         let indexed = |a: &Attrs| (a.container, a.addr, a.size, a.enabled);
-        if indexed(&old) != indexed(&new) {
-            if let Some(container) = self.arena.get_mut(old.container) {
-                if let Some(children) = &mut container.children {
-                    children.remove(index, &old);
-                }
-                container.children.take_if(|c| c.is_empty());
+        let reindex = indexed(&old) != indexed(&new);
+        // What shows what is taken apart before it is put together again: at each step the counts of live regions
+        // are those of the links that there are.
+        if reindex && let Some(container) = self.arena.get_mut(old.container) {
+            if let Some(children) = &mut container.children {
+                children.remove(index, &old);
             }
-            if let Some(container) = self.arena.get_mut(new.container) {
-                container.children.get_or_insert_default().insert(index, &new);
-            }
+            container.children.take_if(|c| c.is_empty());
         }
-        if old.container != new.container {
-            let live = |t: &Self, i| t.get(i).is_some_and(Record::is_live);
-            if live(self, new.container) {
-                self.count_live(index, true);
-            }
-            if live(self, old.container) {
-                self.count_live(index, false);
-            }
+        let (moved, retargeted) = (old.container != new.container, old.target != new.target);
+        let container = if moved { NONE } else { new.container };
+        let target = if retargeted { NONE } else { new.target };
+        if let Some(record) = self.arena.get_mut(index) {
+            record.attrs = Attrs { container, target, ..new };
         }
-        if old.target != new.target {
+        if moved && self.get(old.container).is_some_and(Record::is_live) {
+            self.count_live(index, false);
+        }
+        if retargeted {
             self.unlink_alias(old.target, index);
+        }
+        if let Some(record) = self.arena.get_mut(index) {
+            record.attrs = Attrs { target, ..new };
+        }
+        if reindex && let Some(container) = self.arena.get_mut(new.container) {
+            container.children.get_or_insert_default().insert(index, &new);
+        }
+        if moved && self.get(new.container).is_some_and(Record::is_live) {
+            self.count_live(index, true);
+        }
+        if let Some(record) = self.arena.get_mut(index) {
+            record.attrs = new;
+        }
+        if retargeted {
             self.link_alias(new.target, index);
         }
         Some(old)

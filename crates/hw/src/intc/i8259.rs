@@ -317,17 +317,18 @@ impl MmioOps for Ports {
                 }
                 return input.map_or(0, |input| 0x80 | input).into();
             }
-            match (access.offset() & 1, state.read_isr) {
-                (1, _) => state.imr.into(),
-                (_, true) => state.isr.into(),
-                (_, false) => state.irr.into(),
+            // A wide access reaches the chip whole: all but the first byte of it are the data port.
+            match (access.offset(), state.read_isr) {
+                (0, true) => state.isr.into(),
+                (0, false) => state.irr.into(),
+                _ => state.imr.into(),
             }
         }))
     }
 
     fn write(&self, access: &Access<'_>, value: u64) -> Result<(), MemTxError> {
         self.0.with(|state| {
-            if access.offset() & 1 == 0 {
+            if access.offset() == 0 {
                 state.write_command(value as u8);
             } else {
                 state.write_data(value as u8);

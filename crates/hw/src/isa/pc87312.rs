@@ -66,7 +66,7 @@ struct Ports(Arc<Pc87312>);
 
 impl MmioOps for Ports {
     fn rules(&self) -> AccessRules {
-        AccessRules::new().endian(DeviceEndian::Little).valid(1, 4).implemented(1, 1)
+        AccessRules::new().endian(DeviceEndian::Little).valid(1, 1)
     }
 
     fn read(&self, access: &Access<'_>) -> Result<u64, MemTxError> {

@@ -171,6 +171,10 @@ impl Rs6000Mc {
 
 impl BytePorts for Rs6000Mc {
     fn read(&self, port: u16) -> u8 {
+        if port == 0x804 {
+            // Asking which sockets are empty begins the list of ends anew.
+            self.cell.with(|state, _| state.next_read = 0);
+        }
         self.look(port).unwrap_or_else(|| {
             self.cell.with(|state, _| {
                 let end = state.ends.get(usize::from(state.next_read)).copied().unwrap_or(0);

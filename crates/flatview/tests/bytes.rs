@@ -243,7 +243,7 @@ fn also(first: &mut Option<Failure>, bits: u8, addr: u64, size: u32, region: Opt
 }
 
 fn largest_power_of_two(at_most: u64) -> u32 {
-    1 << at_most.min(8).max(1).ilog2()
+    1 << at_most.clamp(1, 8).ilog2()
 }
 
 /// What should happen.

@@ -1,1 +1,20 @@
-//! Part of Flatview.
+//! The languages in which people and programs talk to a [`Machine`](flatview_board::Machine): the human monitor, QMP and qtest.
+//!
+//! Each is a [`Session`] that [`serve`] runs over a character back end; the human monitor can also be driven line by line
+//! ([`hmp::Hmp`]), by whoever owns a terminal. This crate knows neither terminals nor command lines.
+
+pub mod hmp;
+pub mod qmp;
+pub mod qtest;
+
+mod guest;
+mod session;
+#[cfg(test)]
+mod testing;
+mod text;
+
+pub use session::{Served, Session, Waker, serve};
+pub use text::os_error;
+
+/// Flatview's version, which greetings, `info version` and `query-version` give.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -162,6 +162,7 @@ impl HostBackend {
             listener: source.listener,
             pty: source.pty,
             hung_up: source.pty,
+            ended: false,
         };
         std::thread::Builder::new().name(format!("chardev {label}")).spawn(move || worker.run())?;
         Ok(Arc::new(HostBackend { shared }))
@@ -237,6 +238,8 @@ struct Worker {
     listener: Option<Listener>,
     pty: bool,
     hung_up: bool,
+    /// The other side will send no more, but may still read.
+    ended: bool,
 }
 
 /// What one round of polling found.
@@ -246,6 +249,8 @@ struct Ready {
     read: bool,
     write: bool,
     hang_up: bool,
+    /// The hang-up is that of the input alone.
+    input_gone: bool,
 }
 
 impl Worker {
@@ -276,7 +281,11 @@ impl Worker {
                 self.send();
             }
             if ready.hang_up && !self.pty && !ready.read {
-                self.disconnect();
+                // A pipe whose writer has gone says only that: nothing to read, and a hang-up.
+                if ready.input_gone { self.end_of_input() } else { self.disconnect() }
+            }
+            if self.ended && self.is_answered() {
+                self.drop_connection();
             }
         }
         let mut state = self.shared.state.lock();
@@ -322,7 +331,7 @@ impl Worker {
             // The other side of a pseudo terminal can only be asked now and then.
             std::thread::sleep(Duration::from_millis(20));
             Some(timeout(0))
-        } else if has_input && !room {
+        } else if (has_input && !room) || self.ended {
             Some(timeout(10))
         } else {
             None
@@ -339,6 +348,7 @@ impl Worker {
         ready.read = room && input.contains(PollFlags::IN);
         ready.write = write_always || output.intersects(PollFlags::OUT | PollFlags::ERR);
         ready.hang_up = input.intersects(PollFlags::HUP | PollFlags::ERR) || output.contains(PollFlags::ERR);
+        ready.input_gone = input.contains(PollFlags::HUP) && !output.contains(PollFlags::ERR);
         if events(Some(0)).contains(PollFlags::IN) {
             let mut sunk = [0_u8; 64];
             while rustix::io::read(&self.wake, &mut sunk).is_ok_and(|n| n > 0) {}
@@ -354,6 +364,7 @@ impl Worker {
         }
     }
 
+    /// A client has come, or a pseudo terminal's user has come or gone.
     fn set_connected(&self, connected: bool) {
         let sink = {
             let mut state = self.shared.state.lock();
@@ -370,8 +381,39 @@ impl Worker {
     }
 
     fn disconnect(&mut self) {
+        let told = self.ended;
+        self.drop_connection();
+        if !told {
+            self.tell_closed();
+        }
+    }
+
+    /// Lets the connection go without a word to the sink, which knows or is told by the caller.
+    fn drop_connection(&mut self) {
         self.connection = None;
-        self.set_connected(false);
+        self.ended = false;
+        let mut state = self.shared.state.lock();
+        state.connected = false;
+        state.queue.clear();
+        self.shared.drained.notify_all();
+    }
+
+    fn tell_closed(&self) {
+        let sink = self.shared.state.lock().sink.clone();
+        if let Some(sink) = sink {
+            sink.event(CharEvent::Closed);
+        }
+    }
+
+    /// Whether everything that the other side sent has been dealt with and all answers have left.
+    fn is_answered(&self) -> bool {
+        let (sink, empty) = {
+            let state = self.shared.state.lock();
+            (state.sink.clone(), state.queue.is_empty())
+        };
+        // Asked first: a sink that is done writes no more.
+        let done = sink.is_none_or(|sink| sink.is_done());
+        done && empty && self.shared.state.lock().queue.is_empty()
     }
 
     fn receive(&mut self, room: usize) {
@@ -392,19 +434,14 @@ impl Worker {
         }
     }
 
-    /// The input has ended. Of standard input only that direction ends: what is written can still be seen.
+    /// The input has ended, as that of `printf … | nc -N` does. What was asked is still to be answered: only that
+    /// direction ends, and the connection is dropped once the answers have left. Standard output stays for good.
     fn end_of_input(&mut self) {
-        if self.shared.name == "stdio" {
-            if let Some(connection) = &mut self.connection {
-                connection.read = None;
-            }
-            let sink = self.shared.state.lock().sink.clone();
-            if let Some(sink) = sink {
-                sink.event(CharEvent::Closed);
-            }
-        } else {
-            self.disconnect();
+        if let Some(connection) = &mut self.connection {
+            connection.read = None;
         }
+        self.ended = self.shared.name != "stdio";
+        self.tell_closed();
     }
 
     fn send(&mut self) {
@@ -529,6 +566,44 @@ mod tests {
         sink.wait_for(b"abcdef");
         drop(backend);
         until("socket file goes away", || !path.exists());
+    }
+
+    #[test]
+    fn a_client_that_has_said_all_still_gets_its_answer() {
+        /// Answers only when it is let.
+        #[derive(Default)]
+        struct Slow {
+            asked: Mutex<Vec<u8>>,
+            done: Mutex<bool>,
+        }
+        impl CharSink for Slow {
+            fn room(&self) -> usize {
+                100
+            }
+            fn receive(&self, bytes: &[u8]) {
+                self.asked.lock().extend_from_slice(bytes);
+            }
+            fn is_done(&self) -> bool {
+                *self.done.lock()
+            }
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let backend =
+            CharSpec::Unix { path: path.clone(), server: true, wait: false }.open("monitor").unwrap();
+        let sink = Arc::new(Slow::default());
+        backend.attach(sink.clone());
+        let mut client = UnixStream::connect(&path).unwrap();
+        client.write_all(b"ask").unwrap();
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        until("asks", || sink.asked.lock().len() == 3);
+        std::thread::sleep(Duration::from_millis(40));
+        assert_eq!(backend.write(b"answer"), 6);
+        *sink.done.lock() = true;
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "answer");
+        until("disconnects", || backend.describe().starts_with("disconnected"));
     }
 
     #[test]

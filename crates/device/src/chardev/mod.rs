@@ -39,6 +39,11 @@ pub trait CharSink: Send + Sync {
     fn event(&self, event: CharEvent) {
         let _ = event;
     }
+    /// Whether all that was received is dealt with. A client that has ended its input
+    /// ([`Closed`](CharEvent::Closed)) stays connected for the answers until this is so; asked every 10 ms.
+    fn is_done(&self) -> bool {
+        true
+    }
 }
 
 /// A place on the host that bytes go to and come from (QEMU's `chardev`).

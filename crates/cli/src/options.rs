@@ -1,0 +1,504 @@
+//! The command line, read: QEMU's options with QEMU's spelling and meaning.
+//!
+//! Long options take one dash or two; of an option that may stand once the last one counts, as in QEMU. This module opens
+//! nothing and starts nothing: [`parse`] gives plain data.
+
+use crate::size;
+use crate::suggest::hint;
+use getopts::{Fail, Matches, Options as Getopts};
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// What is wrong with the command line; `Display` follows `flatview: `.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum OptionError {
+    /// An option that there is not.
+    #[error("-{name}: invalid option{hint}")]
+    Unknown {
+        /// Without its dashes.
+        name: String,
+        /// The nearest option there is.
+        hint: String,
+    },
+    /// An option without its argument.
+    #[error("-{0}: requires an argument")]
+    ArgumentMissing(String),
+    /// `-S=1`
+    #[error("-{0}: takes no argument")]
+    UnexpectedArgument(String),
+    /// An argument that is wrong.
+    #[error("-{option} {value}: {reason}")]
+    Bad {
+        /// Without its dash.
+        option: &'static str,
+        /// As given.
+        value: String,
+        /// What is wrong, and what would be right.
+        reason: String,
+    },
+    /// A word that belongs to no option.
+    #[error("{0}: disk images are not supported yet; a firmware goes to -bios, a program to -kernel")]
+    Positional(String),
+}
+
+fn bad(option: &'static str, value: &str, reason: impl Into<String>) -> OptionError {
+    OptionError::Bad { option, value: value.to_owned(), reason: reason.into() }
+}
+
+/// Something to print instead of running a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Print {
+    /// `-h`
+    Help,
+    /// `-version`
+    Version,
+    /// `-M help`
+    Machines,
+    /// `-d help`
+    LogItems,
+    /// `-device help`
+    Devices,
+    /// `-display help`
+    Displays,
+}
+
+/// What carries the guest's clock: `-accel`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Accel {
+    /// The default.
+    #[default]
+    Tcg,
+    /// No CPU runs, and the clock goes as the qtest client says.
+    Qtest,
+}
+
+/// A machine to run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// `-M`: the board.
+    pub board: Option<String>,
+    /// `-M BOARD,nvm-file=PATH`: where the `cpiom` board keeps its non-volatile memory.
+    pub nvm_file: Option<PathBuf>,
+    /// `-accel`
+    pub accel: Accel,
+    /// `-m`, in bytes; `None` (also for `-m 0`): the board's default.
+    pub ram_size: Option<u64>,
+    /// `-bios`
+    pub bios: Option<PathBuf>,
+    /// `-kernel`
+    pub kernel: Option<PathBuf>,
+    /// `-append`
+    pub append: String,
+    /// `-pflash`
+    pub pflash: Option<PathBuf>,
+    /// `-L`, in order.
+    pub firmware_dirs: Vec<PathBuf>,
+    /// `-S`
+    pub stopped: bool,
+    /// `-gdb`, `-s`
+    pub gdb: Option<String>,
+    /// `-display none` was given.
+    pub display_none: bool,
+    /// `-nographic`
+    pub nographic: bool,
+    /// `-serial`, in order.
+    pub serials: Vec<String>,
+    /// `-monitor`, in order.
+    pub monitors: Vec<String>,
+    /// `-qmp`, in order.
+    pub qmps: Vec<String>,
+    /// `-qtest`
+    pub qtest: Option<String>,
+    /// `-qtest-log`
+    pub qtest_log: Option<PathBuf>,
+    /// `-no-reboot`
+    pub no_reboot: bool,
+    /// `-d`, as given.
+    pub log: Vec<String>,
+    /// `-D`
+    pub log_file: Option<PathBuf>,
+    /// `-name`
+    pub name: Option<String>,
+    /// `-nodefaults`
+    pub nodefaults: bool,
+    /// `-device`, in order.
+    pub devices: Vec<String>,
+}
+
+/// What the command line asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// Text.
+    Print(Print),
+    /// A machine.
+    Run(Box<Options>),
+}
+
+/// One option: its names, its argument as the help shows it (empty: none), its help.
+struct Known {
+    short: &'static str,
+    long: &'static str,
+    argument: &'static str,
+    help: &'static str,
+}
+
+const fn known(short: &'static str, long: &'static str, argument: &'static str, help: &'static str) -> Known {
+    Known { short, long, argument, help }
+}
+
+const OPTIONS: &[Known] = &[
+    known("h", "help", "", "this text"),
+    known("", "version", "", "the version"),
+    known(
+        "M",
+        "machine",
+        "[type=]name[,prop=value]",
+        "the board ('-M help' for a list); properties: accel=tcg|qtest, and\nnvm-file=path for the board cpiom",
+    ),
+    known("", "accel", "name", "tcg (default), or qtest: the clock goes as the qtest client says"),
+    known("m", "", "[size=]megs", "RAM size, MiB or with suffix k, M, G; default and limits are the board's"),
+    known("", "name", "string", "name of the machine, as 'info name' gives it"),
+    known("", "bios", "file", "firmware, raw or ELF"),
+    known("", "kernel", "file", "program to load, ELF"),
+    known("", "append", "cmdline", "command line for the program"),
+    known("", "pflash", "file", "contents of the board's flash"),
+    known("L", "", "path", "folder to search for firmware; may be given again"),
+    known("", "device", "driver", "add a device ('-device help' for a list); may be given again"),
+    known("", "nodefaults", "", "no serial port and no monitor but those named"),
+    known("S", "", "", "do not start: the monitor's 'cont' lets the machine go"),
+    known("s", "", "", "the same as -gdb tcp::1234"),
+    known("", "gdb", "dev", "gdb server on dev (comes with the CPU engine)"),
+    known("", "no-reboot", "", "end where the machine would reset"),
+    known("", "display", "type", "none is the only one"),
+    known("", "nographic", "", "serial port and monitor share standard input and output (Ctrl-A h: help)"),
+    known("", "serial", "dev", "serial port to dev; may be given again"),
+    known("", "monitor", "dev", "monitor on dev; may be given again"),
+    known("", "qmp", "dev", "QMP on dev; may be given again"),
+    known("", "qtest", "dev", "qtest protocol on dev"),
+    known("", "qtest-log", "file", "copy of the qtest conversation; none: no copy (default)"),
+    known("d", "", "item1,...", "log items ('-d help' for a list)"),
+    known("D", "", "file", "log to file instead of standard error"),
+];
+
+impl Known {
+    fn names(&self) -> impl Iterator<Item = &'static str> {
+        [self.short, self.long].into_iter().filter(|name| !name.is_empty())
+    }
+}
+
+/// The text of `-h`.
+pub fn help() -> String {
+    use std::fmt::Write as _;
+    let mut text = format!(
+        "{}\n\
+         usage: flatview [options]\n\
+         \x20      flatview mtree CAPTURE [--answers FLAT] [-f] [--show-answers] [--at ADDRESS [--space NAME]]\n\n\
+         A machine's memory map, its monitor and its test protocols, with QEMU's command line.\n\
+         'flatview mtree -h' is about reading captured memory maps.\n\nOptions:\n",
+        version()
+    );
+    for option in OPTIONS {
+        let names = option.names().map(|name| format!("-{name}")).collect::<Vec<_>>().join(" or ");
+        let left = format!("{names} {}", option.argument);
+        let mut lines = option.help.lines();
+        let first = lines.next().unwrap_or_default();
+        let left = left.trim_end();
+        if left.len() < 16 {
+            let _ = writeln!(text, "{left:<16}{first}");
+        } else {
+            let _ = writeln!(text, "{left}\n{:16}{first}", "");
+        }
+        for line in lines {
+            let _ = writeln!(text, "{:16}{line}", "");
+        }
+    }
+    text.push_str(
+        "\ndev is one of: none, null, stdio, mon:stdio (shared with the monitor), file:path, pty,\n\
+         tcp:host:port[,server[,nowait]], unix:path[,server[,nowait]]\n\n\
+         Try: flatview -M 40p -S -monitor stdio    and there: info mtree\n",
+    );
+    text
+}
+
+/// The text of `-version`, one line.
+pub fn version() -> String {
+    format!("Flatview emulator version {}", flatview_monitor::VERSION)
+}
+
+/// Reads the command line, without the program's name.
+///
+/// # Errors
+/// [`OptionError`] names the option and what would be right.
+pub fn parse(args: &[String]) -> Result<Asked, OptionError> {
+    let mut getopts = Getopts::new();
+    getopts.long_only(true);
+    for option in OPTIONS {
+        if option.argument.is_empty() {
+            getopts.optflagmulti(option.short, option.long, "");
+        } else {
+            getopts.optmulti(option.short, option.long, "", "");
+        }
+    }
+    let matches = getopts.parse(args).map_err(|fail| match fail {
+        Fail::UnrecognizedOption(name) => {
+            let hint = hint(&name, OPTIONS.iter().flat_map(Known::names), "-");
+            OptionError::Unknown { name, hint }
+        }
+        Fail::ArgumentMissing(name) => OptionError::ArgumentMissing(name),
+        Fail::UnexpectedArgument(name) => OptionError::UnexpectedArgument(name),
+        // Every option may come again and none is required.
+        Fail::OptionDuplicated(name) | Fail::OptionMissing(name) => {
+            OptionError::Unknown { name, hint: String::new() }
+        }
+    })?;
+    if matches.opt_present("help") {
+        return Ok(Asked::Print(Print::Help));
+    }
+    if matches.opt_present("version") {
+        return Ok(Asked::Print(Print::Version));
+    }
+    for (option, print) in [
+        ("machine", Print::Machines),
+        ("d", Print::LogItems),
+        ("device", Print::Devices),
+        ("display", Print::Displays),
+    ] {
+        if matches.opt_strs(option).iter().any(|value| matches!(value.as_str(), "help" | "?")) {
+            return Ok(Asked::Print(print));
+        }
+    }
+    if let Some(word) = matches.free.first() {
+        return Err(OptionError::Positional(word.clone()));
+    }
+    run_options(&matches).map(|options| Asked::Run(Box::new(options)))
+}
+
+fn run_options(matches: &Matches) -> Result<Options, OptionError> {
+    let last = |name: &str| matches.opt_strs(name).pop();
+    let path = |name: &str| last(name).map(PathBuf::from);
+    let mut options = Options {
+        bios: path("bios"),
+        kernel: path("kernel"),
+        append: last("append").unwrap_or_default(),
+        pflash: path("pflash"),
+        firmware_dirs: matches.opt_strs("L").into_iter().map(PathBuf::from).collect(),
+        stopped: matches.opt_present("S"),
+        gdb: last("gdb").or_else(|| matches.opt_present("s").then(|| "tcp::1234".to_owned())),
+        nographic: matches.opt_present("nographic"),
+        serials: matches.opt_strs("serial"),
+        monitors: matches.opt_strs("monitor"),
+        qmps: matches.opt_strs("qmp"),
+        qtest: last("qtest"),
+        qtest_log: path("qtest-log").filter(|path| path.as_os_str() != "none"),
+        no_reboot: matches.opt_present("no-reboot"),
+        log: matches.opt_strs("d"),
+        log_file: path("D"),
+        nodefaults: matches.opt_present("nodefaults"),
+        devices: matches.opt_strs("device"),
+        ..Options::default()
+    };
+    for text in matches.opt_strs("machine") {
+        machine(&text, &mut options)?;
+    }
+    if let Some(text) = last("accel") {
+        options.accel = accel("accel", &text, text.strip_prefix("accel=").unwrap_or(&text))?;
+    }
+    if let Some(text) = last("m") {
+        options.ram_size = Some(memory(&text)?).filter(|&size| size > 0);
+    }
+    if let Some(text) = last("display") {
+        match text.split(',').next() {
+            Some("none") => options.display_none = true,
+            other => {
+                let reason = format!(
+                    "Parameter 'type' does not accept value '{}'; none is the only display",
+                    other.unwrap_or_default()
+                );
+                return Err(bad("display", &text, reason));
+            }
+        }
+    }
+    if let Some(text) = last("name") {
+        options.name = name(&text)?;
+    }
+    Ok(options)
+}
+
+/// `-M [type=]name[,prop=value]`
+fn machine(text: &str, options: &mut Options) -> Result<(), OptionError> {
+    for (position, part) in text.split(',').enumerate() {
+        match part.split_once('=') {
+            Some(("type", board)) => options.board = Some(board.to_owned()),
+            Some(("accel", value)) => options.accel = accel("machine", text, value)?,
+            Some(("nvm-file", path)) => options.nvm_file = Some(path.into()),
+            None if position == 0 => options.board = Some(part.to_owned()),
+            _ => {
+                let property = part.split('=').next().unwrap_or_default();
+                let board = options.board.as_deref().unwrap_or_default();
+                let hint = hint(property, ["type", "accel", "nvm-file"], "");
+                return Err(bad(
+                    "machine",
+                    text,
+                    format!("Property '{board}-machine.{property}' not found{hint}"),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn accel(option: &'static str, text: &str, name: &str) -> Result<Accel, OptionError> {
+    // `tcg:qtest` means the first that works; `tcg,thread=single` has properties of no meaning here.
+    match name.split([':', ',']).next() {
+        Some("tcg") => Ok(Accel::Tcg),
+        Some("qtest") => Ok(Accel::Qtest),
+        other => Err(bad(
+            option,
+            text,
+            format!("invalid accelerator {}; there are tcg and qtest", other.unwrap_or_default()),
+        )),
+    }
+}
+
+/// `-m [size=]megs`; rounded up to 8 KiB, as in QEMU.
+fn memory(text: &str) -> Result<u64, OptionError> {
+    let mut size = 0;
+    for (position, part) in text.split(',').enumerate() {
+        let value = match part.split_once('=') {
+            Some(("size", value)) => value,
+            None if position == 0 => part,
+            _ => {
+                let name = part.split('=').next().unwrap_or_default();
+                return Err(bad("m", text, format!("Invalid parameter '{name}'; only size is supported")));
+            }
+        };
+        size = size::parse(value).map_err(|reason| bad("m", text, reason))?;
+    }
+    size.checked_next_multiple_of(8192).ok_or_else(|| bad("m", text, "ram size too large"))
+}
+
+/// `-name [guest=]string[,debug-threads=on|off][,process=string]`
+fn name(text: &str) -> Result<Option<String>, OptionError> {
+    let mut name = None;
+    for (position, part) in text.split(',').enumerate() {
+        match part.split_once('=') {
+            Some(("guest", guest)) => name = Some(guest.to_owned()),
+            Some(("debug-threads" | "process", _)) => {}
+            None if position == 0 => name = Some(part.to_owned()),
+            _ => {
+                let key = part.split('=').next().unwrap_or_default();
+                return Err(bad("name", text, format!("Invalid parameter '{key}'")));
+            }
+        }
+    }
+    Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(line: &str) -> Result<Asked, String> {
+        let args: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        parse(&args).map_err(|e| e.to_string())
+    }
+
+    fn options(line: &str) -> Options {
+        match asked(line) {
+            Ok(Asked::Run(options)) => *options,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_session_of_the_readme_is_understood() {
+        let options = options("-M 40p -s -S -monitor stdio");
+        assert_eq!(options.board.as_deref(), Some("40p"));
+        assert_eq!(options.gdb.as_deref(), Some("tcp::1234"));
+        assert!(options.stopped);
+        assert_eq!(options.monitors, ["stdio"]);
+    }
+
+    #[test]
+    fn one_dash_and_two_mean_the_same_and_the_last_one_counts() {
+        let options = options(
+            "--machine mips -M type=40p,accel=qtest -m 64 -m size=1G -bios a --bios b -name x,process=y",
+        );
+        assert_eq!(options.board.as_deref(), Some("40p"));
+        assert_eq!(options.accel, Accel::Qtest);
+        assert_eq!(options.ram_size, Some(1 << 30));
+        assert_eq!(options.bios, Some("b".into()));
+        assert_eq!(options.name.as_deref(), Some("x"));
+    }
+
+    #[test]
+    fn lists_keep_their_order() {
+        let options =
+            options("-serial null -L a -serial mon:stdio -L b -device pc-testdev -d unimp -d guest_errors");
+        assert_eq!(options.serials, ["null", "mon:stdio"]);
+        assert_eq!(options.firmware_dirs, [PathBuf::from("a"), PathBuf::from("b")]);
+        assert_eq!(options.devices, ["pc-testdev"]);
+        assert_eq!(options.log, ["unimp", "guest_errors"]);
+    }
+
+    #[test]
+    fn an_argument_may_start_with_a_dash() {
+        assert_eq!(options("-name -x").name.as_deref(), Some("-x"));
+    }
+
+    #[test]
+    fn errors_name_the_option_and_the_cure() {
+        for (line, text) in [
+            ("-foo", "-foo: invalid option"),
+            ("-moniter stdio", "-moniter: invalid option; did you mean '-monitor'?"),
+            ("--no-grafic", "-no-grafic: invalid option; did you mean '-nographic'?"),
+            ("-m", "-m: requires an argument"),
+            ("-M", "-M: requires an argument"),
+            ("-S=1", "-S: takes no argument"),
+            ("-M 40p,foo=bar", "-machine 40p,foo=bar: Property '40p-machine.foo' not found"),
+            ("-m 64M,slots=3", "-m 64M,slots=3: Invalid parameter 'slots'; only size is supported"),
+            ("-accel kvm", "-accel kvm: invalid accelerator kvm; there are tcg and qtest"),
+            (
+                "-display gtk",
+                "-display gtk: Parameter 'type' does not accept value 'gtk'; none is the only display",
+            ),
+            (
+                "disk.img",
+                "disk.img: disk images are not supported yet; a firmware goes to -bios, a program to -kernel",
+            ),
+        ] {
+            assert_eq!(asked(line), Err(text.to_owned()), "{line}");
+        }
+        assert!(asked("-m abc").unwrap_err().starts_with("-m abc: Parameter 'size' expects"));
+    }
+
+    #[test]
+    fn questions_are_answered_before_anything_else_is_looked_at() {
+        for (line, print) in [
+            ("-h", Print::Help),
+            ("--help", Print::Help),
+            ("-version disk.img", Print::Version),
+            ("-M help", Print::Machines),
+            ("-machine ?", Print::Machines),
+            ("-d help -M nonsense", Print::LogItems),
+            ("-device help", Print::Devices),
+            ("-display help", Print::Displays),
+        ] {
+            assert_eq!(asked(line), Ok(Asked::Print(print)), "{line}");
+        }
+    }
+
+    #[test]
+    fn memory_of_zero_is_the_default_and_sizes_are_rounded() {
+        assert_eq!(options("-m 0").ram_size, None);
+        assert_eq!(options("-m 8193b").ram_size, Some(16384));
+    }
+
+    #[test]
+    fn the_help_names_every_option() {
+        let help = help();
+        for name in OPTIONS.iter().flat_map(Known::names) {
+            assert!(help.contains(&format!("-{name}")), "{name}");
+        }
+    }
+}

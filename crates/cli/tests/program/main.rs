@@ -1,0 +1,14 @@
+//! The built `flatview`, driven from outside.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests may fail loudly"
+)]
+
+mod driver;
+mod front_ends;
+mod mtree_command;
+mod qemu_texts;
+mod terminal;

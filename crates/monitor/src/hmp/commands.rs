@@ -1,0 +1,192 @@
+//! The command table: names, parameters, help texts, and what runs.
+//!
+//! Names and parameters of commands that QEMU has are QEMU's, so that what people know works; the explanations are our own.
+
+use super::args::Args;
+use super::{Hmp, HmpError, info, memory};
+use flatview_board::{Cause, Request};
+use std::io::Write;
+
+/// Carries a command out: parameters still to be read, output to be written.
+pub type Run = fn(&mut Hmp, &mut Args<'_>, &mut dyn Write) -> Result<(), HmpError>;
+
+/// One command.
+#[derive(Debug)]
+pub struct Command {
+    /// Name and aliases, separated by `|`.
+    pub name: &'static str,
+    /// Its parameters, as the help shows them.
+    pub params: &'static str,
+    /// One line of help, or several that are indented.
+    pub help: &'static str,
+    /// What it does.
+    pub run: Run,
+}
+
+impl Command {
+    /// All its names.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.name.split('|')
+    }
+
+    /// Its name proper.
+    pub fn first_name(&self) -> &'static str {
+        self.name.split('|').next().unwrap_or_default()
+    }
+}
+
+/// A table of commands, in the order in which the help lists them.
+pub type Commands = &'static [Command];
+
+/// The commands.
+pub fn commands() -> Commands {
+    COMMANDS
+}
+
+/// What follows `info`.
+pub fn info_commands() -> Commands {
+    INFO
+}
+
+const COMMANDS: Commands = &[
+    Command { name: "cont|c", params: "", help: "let the machine run", run: cont },
+    Command {
+        name: "gpa2hva",
+        params: "addr",
+        help: "where the host keeps the RAM at a guest physical address",
+        run: memory::gpa2hva,
+    },
+    Command { name: "help|?", params: "[cmd]", help: "list the commands, or explain one", run: help },
+    Command {
+        name: "i",
+        params: "/fmt addr",
+        help: "read an I/O port, side effects included",
+        run: memory::port_read,
+    },
+    Command {
+        name: "info",
+        params: "[subcommand]",
+        help: "tell about the machine; without a name, list what there is to tell",
+        run: info_help,
+    },
+    Command {
+        name: "memsave",
+        params: "addr size file",
+        help: "write 'size' bytes of memory, by virtual address, to a file\n\
+               \t\t\t(file in double quotes; without a running CPU virtual addresses are physical ones)",
+        run: memory::memsave,
+    },
+    Command { name: "o", params: "/fmt addr value", help: "write an I/O port", run: memory::port_write },
+    Command {
+        name: "pmemsave",
+        params: "addr size file",
+        help: "write 'size' bytes of memory, by physical address, to a file\n\
+               \t\t\t(file in double quotes; what is not RAM or ROM is saved as zeros)",
+        run: memory::pmemsave,
+    },
+    Command {
+        name: "print|p",
+        params: "/fmt expr",
+        help: "work out an expression ($name is a CPU register)",
+        run: memory::print,
+    },
+    Command { name: "quit|q", params: "", help: "end the emulator", run: quit },
+    Command { name: "stop|s", params: "", help: "stop the machine", run: stop },
+    Command {
+        name: "sum",
+        params: "addr size",
+        help: "16-bit checksum of physical memory",
+        run: memory::sum,
+    },
+    Command { name: "system_powerdown", params: "", help: "press the power button", run: system_powerdown },
+    Command { name: "system_reset", params: "", help: "press the reset button", run: system_reset },
+    Command {
+        name: "x",
+        params: "/fmt addr",
+        help: "show memory by virtual address\n\
+               \t\t\t(without a running CPU virtual addresses are physical ones)",
+        run: memory::x,
+    },
+    Command { name: "xp", params: "/fmt addr", help: "show memory by physical address", run: memory::xp },
+];
+
+const INFO: Commands = &[
+    Command { name: "history", params: "", help: "the commands given so far", run: info::history },
+    Command { name: "memory_size_summary", params: "", help: "bytes of RAM", run: info::memory_size_summary },
+    Command {
+        name: "mtree",
+        params: "[-f][-d][-o][-D]",
+        help: "memory regions: their tree, or\n\t\t\t-f the flat view of each address space, -d with -f how it is searched,\n\
+               \t\t\t-o who owns each region, -D disabled regions too",
+        run: info::mtree,
+    },
+    Command { name: "name", params: "", help: "the machine's name (-name)", run: info::name },
+    Command {
+        name: "qom-tree",
+        params: "[path]",
+        help: "the tree of objects, or the part below a path",
+        run: info::qom_tree,
+    },
+    Command { name: "qtree", params: "", help: "buses, devices and their properties", run: info::qtree },
+    Command { name: "ramblock", params: "", help: "the host memory behind RAM and ROM", run: info::ramblock },
+    Command { name: "roms", params: "", help: "images that were loaded", run: info::roms },
+    Command { name: "status", params: "", help: "whether the machine runs", run: info::status },
+    Command { name: "version", params: "", help: "the version of Flatview", run: info::version },
+];
+
+fn line(out: &mut dyn Write, prefix: &str, command: &Command) -> Result<(), HmpError> {
+    Ok(writeln!(out, "{prefix}{} {} -- {}", command.name, command.params, command.help)?)
+}
+
+fn list(out: &mut dyn Write, prefix: &str, table: Commands) -> Result<(), HmpError> {
+    table.iter().try_for_each(|command| line(out, prefix, command))
+}
+
+/// `help`, `help CMD`, `help info`, `help info CMD`.
+fn help(_: &mut Hmp, args: &mut Args<'_>, out: &mut dyn Write) -> Result<(), HmpError> {
+    let Some(name) = args.optional_word() else {
+        return list(out, "", COMMANDS);
+    };
+    let sub = args.optional_word();
+    let (table, prefix, wanted) = match (name.as_str(), sub) {
+        ("info", None) => return list(out, "info ", INFO),
+        ("info", Some(sub)) => (INFO, "info ", sub),
+        _ => (COMMANDS, "", name),
+    };
+    match table.iter().find(|c| c.names().any(|n| n == wanted)) {
+        Some(command) => line(out, prefix, command),
+        None => Ok(writeln!(out, "unknown command: '{prefix}{wanted}'")?),
+    }
+}
+
+fn info_help(_: &mut Hmp, args: &mut Args<'_>, out: &mut dyn Write) -> Result<(), HmpError> {
+    args.end()?;
+    list(out, "info ", INFO)
+}
+
+fn quit(hmp: &mut Hmp, args: &mut Args<'_>, _: &mut dyn Write) -> Result<(), HmpError> {
+    args.end()?;
+    hmp.quit = true;
+    hmp.machine.request(Request::Quit(Cause::HostQmpQuit));
+    Ok(())
+}
+
+fn stop(hmp: &mut Hmp, args: &mut Args<'_>, _: &mut dyn Write) -> Result<(), HmpError> {
+    args.end()?;
+    Ok(hmp.machine.perform(Request::Stop)?)
+}
+
+fn cont(hmp: &mut Hmp, args: &mut Args<'_>, _: &mut dyn Write) -> Result<(), HmpError> {
+    args.end()?;
+    Ok(hmp.machine.perform(Request::Continue)?)
+}
+
+fn system_reset(hmp: &mut Hmp, args: &mut Args<'_>, _: &mut dyn Write) -> Result<(), HmpError> {
+    args.end()?;
+    Ok(hmp.machine.perform(Request::SystemReset(Cause::HostQmpSystemReset))?)
+}
+
+fn system_powerdown(hmp: &mut Hmp, args: &mut Args<'_>, _: &mut dyn Write) -> Result<(), HmpError> {
+    args.end()?;
+    Ok(hmp.machine.perform(Request::Powerdown)?)
+}

@@ -1,0 +1,327 @@
+//! The commands of QMP: their parameters, checked as QEMU checks them, and what they do.
+
+use super::{QmpError, QmpSession};
+use crate::guest::{self, Unreadable};
+use crate::text::{ramblock_table, rom_table};
+use flatview_board::{Cause, Machine, Request};
+use serde_json::{Map, Value, json};
+
+/// What a parameter must be; the name that QEMU's messages use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A signed or unsigned 64-bit integer.
+    Integer,
+    /// A text.
+    String,
+    /// A list.
+    Array,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Integer => "integer",
+            Self::String => "string",
+            Self::Array => "array",
+        }
+    }
+
+    fn accepts(self, value: &Value) -> bool {
+        match self {
+            Self::Integer => value.is_i64() || value.is_u64(),
+            Self::String => value.is_string(),
+            Self::Array => value.is_array(),
+        }
+    }
+}
+
+/// One parameter of a command.
+#[derive(Debug)]
+pub struct Parameter {
+    /// Its name.
+    pub name: &'static str,
+    /// What it must be.
+    pub kind: Kind,
+    /// It may be left out.
+    pub optional: bool,
+}
+
+const fn needed(name: &'static str, kind: Kind) -> Parameter {
+    Parameter { name, kind, optional: false }
+}
+
+const fn optional(name: &'static str, kind: Kind) -> Parameter {
+    Parameter { name, kind, optional: true }
+}
+
+/// A command's arguments, all of them known and of the right kind.
+#[derive(Debug, Default)]
+pub struct Parameters<'a>(Option<&'a Map<String, Value>>);
+
+impl<'a> Parameters<'a> {
+    /// Checks `given` against what the command takes.
+    ///
+    /// # Errors
+    /// A parameter that is missing, of the wrong kind, or unknown.
+    pub fn check(known: &[Parameter], given: Option<&'a Map<String, Value>>) -> Result<Self, QmpError> {
+        for parameter in known {
+            match given.and_then(|map| map.get(parameter.name)) {
+                None if parameter.optional => {}
+                None => return Err(QmpError::Generic(format!("Parameter '{}' is missing", parameter.name))),
+                Some(value) if parameter.kind.accepts(value) => {}
+                Some(_) => {
+                    return Err(QmpError::Generic(format!(
+                        "Invalid parameter type for '{}', expected: {}",
+                        parameter.name,
+                        parameter.kind.name()
+                    )));
+                }
+            }
+        }
+        let unknown = given.into_iter().flatten().find(|(name, _)| known.iter().all(|k| k.name != *name));
+        match unknown {
+            Some((name, _)) => Err(QmpError::Generic(format!("Parameter '{name}' is unexpected"))),
+            None => Ok(Self(given)),
+        }
+    }
+
+    fn value(&self, name: &str) -> Option<&'a Value> {
+        self.0.and_then(|map| map.get(name))
+    }
+
+    /// A list, if it was given.
+    pub fn array(&self, name: &str) -> Option<&'a Vec<Value>> {
+        self.value(name).and_then(Value::as_array)
+    }
+
+    /// A text; empty if it was not given.
+    fn string(&self, name: &str) -> &'a str {
+        self.value(name).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// An address: negative numbers wrap, as in QEMU.
+    fn address(&self, name: &str) -> u64 {
+        let value = self.value(name);
+        value
+            .and_then(Value::as_u64)
+            .or_else(|| value.and_then(Value::as_i64).map(i64::cast_unsigned))
+            .unwrap_or_default()
+    }
+
+    /// A size.
+    fn size(&self, name: &str) -> Result<u64, QmpError> {
+        self.value(name)
+            .and_then(Value::as_u64)
+            .ok_or_else(|| QmpError::Generic(format!("Parameter '{name}' expects a size of at least 0")))
+    }
+}
+
+/// Carries a command out.
+pub type Run = fn(&mut QmpSession, &Parameters<'_>) -> Result<Value, QmpError>;
+
+/// One command.
+#[derive(Debug)]
+pub struct Command {
+    /// Its name.
+    pub name: &'static str,
+    /// What it takes.
+    pub parameters: &'static [Parameter],
+    /// What it does.
+    pub run: Run,
+}
+
+/// Finds a command by its name.
+pub fn find(name: &str) -> Option<&'static Command> {
+    COMMANDS.iter().find(|command| command.name == name)
+}
+
+const SAVE: &[Parameter] =
+    &[needed("val", Kind::Integer), needed("size", Kind::Integer), needed("filename", Kind::String)];
+
+const SAVE_OF_CPU: &[Parameter] = &[
+    needed("val", Kind::Integer),
+    needed("size", Kind::Integer),
+    needed("filename", Kind::String),
+    optional("cpu-index", Kind::Integer),
+];
+
+const COMMANDS: &[Command] = &[
+    Command { name: "qmp_capabilities", parameters: &[], run: |_, _| Ok(json!({})) },
+    Command { name: "query-version", parameters: &[], run: |_, _| Ok(version()) },
+    Command { name: "query-commands", parameters: &[], run: query_commands },
+    Command { name: "query-status", parameters: &[], run: query_status },
+    Command { name: "query-name", parameters: &[], run: query_name },
+    Command { name: "query-machines", parameters: &[], run: query_machines },
+    Command { name: "query-cpus-fast", parameters: &[], run: |_, _| Ok(json!([])) },
+    Command {
+        name: "query-kvm",
+        parameters: &[],
+        run: |_, _| Ok(json!({"enabled": false, "present": false})),
+    },
+    Command { name: "query-memory-size-summary", parameters: &[], run: query_memory_size_summary },
+    Command { name: "x-query-ramblock", parameters: &[], run: query_ramblock },
+    Command { name: "x-query-roms", parameters: &[], run: query_roms },
+    Command {
+        name: "human-monitor-command",
+        parameters: &[needed("command-line", Kind::String), optional("cpu-index", Kind::Integer)],
+        run: human_monitor_command,
+    },
+    Command { name: "memsave", parameters: SAVE_OF_CPU, run: memsave },
+    Command { name: "pmemsave", parameters: SAVE, run: pmemsave },
+    Command {
+        name: "system_reset",
+        parameters: &[],
+        run: |session, _| perform(session, Request::SystemReset(Cause::HostQmpSystemReset)),
+    },
+    Command {
+        name: "system_powerdown",
+        parameters: &[],
+        run: |session, _| perform(session, Request::Powerdown),
+    },
+    Command { name: "stop", parameters: &[], run: |session, _| perform(session, Request::Stop) },
+    Command { name: "cont", parameters: &[], run: |session, _| perform(session, Request::Continue) },
+    Command { name: "quit", parameters: &[], run: quit },
+];
+
+/// The version object of the greeting and of `query-version`: Flatview's own number, where QEMU's clients look for one.
+pub fn version() -> Value {
+    let mut numbers = crate::VERSION.split(['.', '-', '+']).map(|part| part.parse().unwrap_or(0_u32));
+    let mut next = || numbers.next().unwrap_or(0);
+    let (major, minor, micro) = (next(), next(), next());
+    json!({
+        "qemu": {"micro": micro, "minor": minor, "major": major},
+        "package": format!("Flatview {}", crate::VERSION),
+    })
+}
+
+fn perform(session: &mut QmpSession, request: Request) -> Result<Value, QmpError> {
+    session.machine.perform(request)?;
+    Ok(json!({}))
+}
+
+fn quit(session: &mut QmpSession, _: &Parameters<'_>) -> Result<Value, QmpError> {
+    session.quit = true;
+    perform(session, Request::Quit(Cause::HostQmpQuit))
+}
+
+fn query_commands(_: &mut QmpSession, _: &Parameters<'_>) -> Result<Value, QmpError> {
+    Ok(COMMANDS.iter().map(|command| json!({"name": command.name})).collect())
+}
+
+fn query_status(session: &mut QmpSession, _: &Parameters<'_>) -> Result<Value, QmpError> {
+    let state = session.machine.run_state();
+    Ok(json!({"status": state.as_str(), "singlestep": false, "running": state.is_running()}))
+}
+
+fn query_name(session: &mut QmpSession, _: &Parameters<'_>) -> Result<Value, QmpError> {
+    Ok(session.machine.name().map_or_else(|| json!({}), |name| json!({"name": name})))
+}
+
+fn query_machines(_: &mut QmpSession, _: &Parameters<'_>) -> Result<Value, QmpError> {
+    let machines = Machine::boards().iter().map(|board| {
+        let mut info = json!({
+            "hotpluggable-cpus": false,
+            "name": board.name,
+            "numa-mem-supported": false,
+            "cpu-max": 1,
+            "deprecated": false,
+        });
+        if let (Some(alias), Some(info)) = (board.aliases.first(), info.as_object_mut()) {
+            info.insert("alias".to_owned(), json!(alias));
+        }
+        info
+    });
+    Ok(machines.collect())
+}
+
+fn query_memory_size_summary(session: &mut QmpSession, _: &Parameters<'_>) -> Result<Value, QmpError> {
+    Ok(json!({"base-memory": session.machine.ram_size(), "plugged-memory": 0}))
+}
+
+fn query_ramblock(session: &mut QmpSession, _: &Parameters<'_>) -> Result<Value, QmpError> {
+    Ok(json!({"human-readable-text": ramblock_table(&session.machine)}))
+}
+
+fn query_roms(session: &mut QmpSession, _: &Parameters<'_>) -> Result<Value, QmpError> {
+    Ok(json!({"human-readable-text": rom_table(&session.machine)}))
+}
+
+/// Only CPU 0 can be meant: the boards have one.
+fn check_cpu(parameters: &Parameters<'_>) -> Result<(), QmpError> {
+    match parameters.value("cpu-index") {
+        Some(index) if index.as_i64() != Some(0) => {
+            Err(QmpError::generic("Parameter 'cpu-index' expects a CPU number"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn human_monitor_command(session: &mut QmpSession, parameters: &Parameters<'_>) -> Result<Value, QmpError> {
+    check_cpu(parameters)?;
+    let mut text = Vec::new();
+    session
+        .hmp
+        .execute(parameters.string("command-line"), &mut text)
+        .map_err(|e| QmpError::Generic(e.to_string()))?;
+    session.quit |= session.hmp.has_quit();
+    // QEMU's monitor ends its lines like this wherever it writes to.
+    Ok(json!(String::from_utf8_lossy(&text).replace('\n', "\r\n")))
+}
+
+fn save(
+    session: &QmpSession,
+    parameters: &Parameters<'_>,
+    unreadable: Unreadable,
+) -> Result<Value, QmpError> {
+    let (addr, size) = (parameters.address("val"), parameters.size("size")?);
+    guest::save(&session.machine, addr, size, parameters.string("filename"), unreadable)?;
+    Ok(json!({}))
+}
+
+fn memsave(session: &mut QmpSession, parameters: &Parameters<'_>) -> Result<Value, QmpError> {
+    check_cpu(parameters)?;
+    save(session, parameters, Unreadable::Refuse)
+}
+
+fn pmemsave(session: &mut QmpSession, parameters: &Parameters<'_>) -> Result<Value, QmpError> {
+    save(session, parameters, Unreadable::Zeros)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(given: &Value) -> Result<(), String> {
+        Parameters::check(SAVE, given.as_object()).map(|_| ()).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn parameters_are_checked_with_the_texts_of_qemu() {
+        assert_eq!(checked(&json!({"val": -1, "size": 4, "filename": "a"})), Ok(()));
+        for (given, reason) in [
+            (json!({"val": 0, "size": 4}), "Parameter 'filename' is missing"),
+            (
+                json!({"val": "0", "size": 4, "filename": "a"}),
+                "Invalid parameter type for 'val', expected: integer",
+            ),
+            (
+                json!({"val": 1.5, "size": 4, "filename": "a"}),
+                "Invalid parameter type for 'val', expected: integer",
+            ),
+            (
+                json!({"val": 1, "size": 4, "filename": 7}),
+                "Invalid parameter type for 'filename', expected: string",
+            ),
+            (json!({"val": 1, "size": 4, "filename": "a", "cpu": 5}), "Parameter 'cpu' is unexpected"),
+        ] {
+            assert_eq!(checked(&given), Err(reason.to_owned()));
+        }
+    }
+
+    #[test]
+    fn no_command_stands_twice_in_the_table() {
+        for command in COMMANDS {
+            assert_eq!(COMMANDS.iter().filter(|c| c.name == command.name).count(), 1, "{}", command.name);
+        }
+    }
+}

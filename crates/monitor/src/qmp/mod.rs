@@ -1,0 +1,277 @@
+//! QMP: the JSON language in which programs drive a machine.
+//!
+//! [`QmpSession`] speaks it with one client: greeting, negotiation, commands, events. The commands are in [`commands`]. Replies and
+//! error texts are QEMU 7.2's, spacing included. It is not a schema: there is no `query-qmp-schema`, and no capability is offered
+//! (`oob` would promise that commands overtake each other).
+
+pub mod commands;
+mod frame;
+mod json;
+
+use crate::hmp::{Hmp, HmpError};
+use crate::session::{Session, Waker};
+use commands::Parameters;
+use flatview_board::{Event, EventKind, Machine, RequestError};
+use frame::{Framer, Piece};
+use serde_json::{Map, Value, json};
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Receiver;
+use std::thread;
+use std::time::Duration;
+use thiserror::Error;
+
+/// Why a command failed; `Display` is the `desc` of the reply.
+#[derive(Debug, Error)]
+pub enum QmpError {
+    /// Class `CommandNotFound`.
+    #[error("{0}")]
+    CommandNotFound(String),
+    /// Class `GenericError`.
+    #[error("{0}")]
+    Generic(String),
+}
+
+impl QmpError {
+    /// The `class` of the reply.
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::CommandNotFound(_) => "CommandNotFound",
+            Self::Generic(_) => "GenericError",
+        }
+    }
+
+    fn generic(text: impl Into<String>) -> Self {
+        Self::Generic(text.into())
+    }
+}
+
+impl From<HmpError> for QmpError {
+    fn from(error: HmpError) -> Self {
+        Self::Generic(error.to_string())
+    }
+}
+
+impl From<RequestError> for QmpError {
+    fn from(error: RequestError) -> Self {
+        Self::Generic(error.to_string())
+    }
+}
+
+/// The machine's events, in order, for a session that is also told when there are some.
+///
+/// A command's events must come before its reply, so the session takes them itself, from a channel of its own; a second
+/// subscription on a small thread only says how many there should be by now.
+#[derive(Debug)]
+struct Events {
+    channel: Receiver<Event>,
+    /// How many the second subscription has seen.
+    announced: Arc<AtomicU64>,
+    taken: u64,
+}
+
+impl Events {
+    fn new(machine: &Machine, waker: Waker) -> io::Result<Self> {
+        let channel = machine.subscribe();
+        let bell = machine.subscribe();
+        let announced = Arc::new(AtomicU64::new(0));
+        let count = announced.clone();
+        thread::Builder::new().name("qmp events".to_owned()).spawn(move || {
+            for _ in bell {
+                count.fetch_add(1, Ordering::Release);
+                waker.wake();
+            }
+        })?;
+        Ok(Self { channel, announced, taken: 0 })
+    }
+
+    /// The next event that has happened, if any is left.
+    fn next(&mut self) -> Option<Event> {
+        // An event that was announced is in our channel, or will be in a moment: the machine is handing it out.
+        let wait = if self.taken < self.announced.load(Ordering::Acquire) { 100 } else { 0 };
+        let event = self.channel.recv_timeout(Duration::from_millis(wait)).ok()?;
+        self.taken += 1;
+        Some(event)
+    }
+}
+
+/// One client of QMP.
+#[derive(Debug)]
+pub struct QmpSession {
+    machine: Arc<Machine>,
+    /// The monitor behind `human-monitor-command`.
+    hmp: Hmp,
+    framer: Framer,
+    events: Events,
+    negotiated: bool,
+    quit: bool,
+}
+
+impl QmpSession {
+    /// A session on `machine`, whose thread `waker` tells of events.
+    ///
+    /// # Errors
+    /// The host has no thread left.
+    pub fn new(machine: Arc<Machine>, waker: Waker) -> io::Result<Self> {
+        let events = Events::new(&machine, waker)?;
+        let hmp = Hmp::new(machine.clone());
+        Ok(Self { machine, hmp, framer: Framer::default(), events, negotiated: false, quit: false })
+    }
+
+    /// Carries out one piece of input that should be a command; gives the reply.
+    fn reply_to(&mut self, piece: Piece) -> Value {
+        let text = match piece {
+            Piece::Text(text) => text,
+            Piece::Bad(reason) => {
+                return error_reply(None, &QmpError::Generic(format!("JSON parse error, {reason}")));
+            }
+        };
+        let value = match serde_json::from_str::<Value>(&text) {
+            Ok(value) => value,
+            Err(error) => {
+                return error_reply(None, &QmpError::Generic(format!("JSON parse error, {error}")));
+            }
+        };
+        let Value::Object(mut input) = value else {
+            return error_reply(None, &QmpError::generic("QMP input must be a JSON object"));
+        };
+        let id = input.remove("id");
+        match self.dispatch(&input) {
+            Ok(value) => {
+                let mut reply = Map::new();
+                reply.insert("return".to_owned(), value);
+                if let Some(id) = id {
+                    reply.insert("id".to_owned(), id);
+                }
+                Value::Object(reply)
+            }
+            Err(error) => error_reply(id, &error),
+        }
+    }
+
+    fn dispatch(&mut self, input: &Map<String, Value>) -> Result<Value, QmpError> {
+        let mut name = None;
+        let mut arguments = None;
+        for (key, value) in input {
+            match (key.as_str(), value) {
+                ("execute", Value::String(text)) => name = Some(text),
+                ("execute", _) => {
+                    return Err(QmpError::generic("QMP input member 'execute' must be a string"));
+                }
+                ("arguments", Value::Object(object)) => arguments = Some(object),
+                ("arguments", _) => {
+                    return Err(QmpError::generic("QMP input member 'arguments' must be an object"));
+                }
+                (other, _) => {
+                    return Err(QmpError::Generic(format!("QMP input member '{other}' is unexpected")));
+                }
+            }
+        }
+        let name = name.ok_or_else(|| QmpError::generic("QMP input lacks member 'execute'"))?;
+        match (name.as_str(), self.negotiated) {
+            ("qmp_capabilities", false) => {
+                capabilities(arguments)?;
+                self.negotiated = true;
+                return Ok(json!({}));
+            }
+            ("qmp_capabilities", true) => {
+                return Err(QmpError::CommandNotFound(
+                    "Capabilities negotiation is already complete, command ignored".to_owned(),
+                ));
+            }
+            (_, false) => {
+                return Err(QmpError::CommandNotFound(
+                    "Expecting capabilities negotiation with 'qmp_capabilities'".to_owned(),
+                ));
+            }
+            _ => {}
+        }
+        let command = commands::find(name)
+            .ok_or_else(|| QmpError::CommandNotFound(format!("The command {name} has not been found")))?;
+        let parameters = Parameters::check(command.parameters, arguments)?;
+        (command.run)(self, &parameters)
+    }
+
+    /// Sends the events that have happened; before the negotiation they are dropped, as in QEMU.
+    fn send_events(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        while let Some(event) = self.events.next() {
+            if self.negotiated {
+                json::write_line(out, &event_object(&event))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Checks the `enable` list of `qmp_capabilities`: there is nothing that could be enabled.
+fn capabilities(arguments: Option<&Map<String, Value>>) -> Result<(), QmpError> {
+    const PARAMETERS: &[commands::Parameter] =
+        &[commands::Parameter { name: "enable", kind: commands::Kind::Array, optional: true }];
+    let parameters = Parameters::check(PARAMETERS, arguments)?;
+    match parameters.array("enable").and_then(|names| names.first()) {
+        None => Ok(()),
+        Some(Value::String(name)) if name == "oob" => {
+            Err(QmpError::generic("Capability oob is not available"))
+        }
+        Some(other) => {
+            let name = other.as_str().map_or_else(|| other.to_string(), str::to_owned);
+            Err(QmpError::Generic(format!("Parameter 'enable[0]' does not accept value '{name}'")))
+        }
+    }
+}
+
+fn error_reply(id: Option<Value>, error: &QmpError) -> Value {
+    let mut reply = Map::new();
+    if let Some(id) = id {
+        reply.insert("id".to_owned(), id);
+    }
+    reply.insert("error".to_owned(), json!({"class": error.class(), "desc": error.to_string()}));
+    Value::Object(reply)
+}
+
+fn event_object(event: &Event) -> Value {
+    let mut object = Map::new();
+    object.insert(
+        "timestamp".to_owned(),
+        json!({"seconds": event.seconds, "microseconds": event.microseconds}),
+    );
+    object.insert("event".to_owned(), json!(event.kind.name()));
+    if let EventKind::Reset { cause } | EventKind::Shutdown { cause } = event.kind {
+        object.insert("data".to_owned(), json!({"guest": cause.is_guest(), "reason": cause.as_str()}));
+    }
+    Value::Object(object)
+}
+
+impl Session for QmpSession {
+    fn opened(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        self.framer = Framer::default();
+        self.negotiated = false;
+        // What happened before this client came is not for it.
+        while self.events.next().is_some() {}
+        json::write_line(out, &json!({"QMP": {"version": commands::version(), "capabilities": []}}))
+    }
+
+    fn received(&mut self, bytes: &[u8], out: &mut dyn Write) -> io::Result<()> {
+        for piece in self.framer.push(bytes) {
+            if self.quit {
+                break;
+            }
+            let reply = self.reply_to(piece);
+            self.send_events(out)?;
+            json::write_line(out, &reply)?;
+        }
+        Ok(())
+    }
+
+    fn woken(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        self.send_events(out)
+    }
+
+    fn closed(&mut self) {
+        self.negotiated = false;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,70 @@
+//! Texts that more than one front end prints.
+
+use flatview_board::Machine;
+use std::fmt::Write as _;
+use std::io;
+
+/// The host's reason for an error as C prints it: without Rust's `(os error 2)`.
+pub fn os_error(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.rfind(" (os error ") {
+        Some(end) => text.get(..end).unwrap_or(&text).to_owned(),
+        None => text,
+    }
+}
+
+/// `info ramblock` and `x-query-ramblock`: QEMU's columns.
+pub(crate) fn ramblock_table(machine: &Machine) -> String {
+    let mut text =
+        format!("{:>24} {:>8}  {:>18} {:>18} {:>18}\n", "Block Name", "PSize", "Offset", "Used", "Total");
+    for row in machine.ram_blocks() {
+        let _ = writeln!(
+            text,
+            "{:>24} {:>8}  {:#018x} {:#018x} {:#018x}",
+            row.name,
+            size_text(row.page_size),
+            row.offset,
+            row.used,
+            row.total
+        );
+    }
+    text
+}
+
+/// `info roms` and `x-query-roms`.
+pub(crate) fn rom_table(machine: &Machine) -> String {
+    machine.roms().iter().fold(String::new(), |mut text, rom| {
+        let _ = writeln!(text, "{rom}");
+        text
+    })
+}
+
+/// A size in the largest unit that keeps it below 1024: `4 KiB`.
+fn size_text(bytes: u64) -> String {
+    let mut value = bytes;
+    for unit in ["B", "KiB", "MiB", "GiB", "TiB", "PiB"] {
+        if value < 1024 || !value.is_multiple_of(1024) {
+            return format!("{value} {unit}");
+        }
+        value /= 1024;
+    }
+    format!("{value} EiB")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn page_sizes_have_the_unit_of_qemu() {
+        assert_eq!(size_text(4096), "4 KiB");
+        assert_eq!(size_text(2 << 20), "2 MiB");
+        assert_eq!(size_text(512), "512 B");
+    }
+
+    #[test]
+    fn an_error_of_the_host_reads_as_in_c() {
+        let error = io::Error::from_raw_os_error(2);
+        assert_eq!(os_error(&error), "No such file or directory");
+    }
+}

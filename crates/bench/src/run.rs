@@ -3,7 +3,7 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Instant;
 
-use crate::calm::{self, is_mostly_calm};
+use crate::calm;
 use crate::error::BenchError;
 use crate::limits::{self, NOISY, OFF, RAW, Unit};
 use crate::measure::{Contender, Plan, Race, Track, race, ratio};
@@ -196,24 +196,17 @@ impl Run {
     }
 
     /// Adds a value that is no race's, with its limits; `base` is whom it is compared with, and that one's value.
-    pub fn value(
-        &mut self,
-        figure: &str,
-        contender: &str,
-        value: f64,
-        unit: Unit,
-        base: Option<(&str, f64)>,
-    ) {
+    /// `quiet` says whether it was quiet enough to tell.
+    pub fn value(&mut self, figure: &str, value: f64, unit: Unit, base: Option<(&str, f64)>, quiet: bool) {
+        let contender = limits::OURS;
         let in_terms = |limit: &'static limits::Limit| match (limit.base, base) {
             (Some(_), Some((_, of))) => value / of,
             _ => value,
         };
-        // Bytes are bytes, however noisy it is.
-        let quiet = unit == Unit::Bytes || is_mostly_calm();
         let check = |limit| Check { limit, value: in_terms(limit), quiet };
         let checks: Vec<Check> = limits::of(figure, contender).map(check).collect();
         if !quiet && !checks.is_empty() {
-            self.report.noisy.push((figure.into(), "the machine is not calm".into()));
+            self.report.noisy.push((figure.into(), "the machine was not calm".into()));
         }
         let ratio = base.map(|(name, of)| (name.to_owned(), value / of));
         let (figure, contender) = (figure.into(), contender.into());

@@ -6,7 +6,7 @@ use flatview::{Access, Endianness, Le, MemTxError, Memory, MemoryError, MmioOps,
 
 use crate::error::BenchError;
 use crate::gauge::HeapCount;
-use crate::limits::{OURS, Unit};
+use crate::limits::Unit;
 use crate::maps::Siblings;
 use crate::run::Run;
 
@@ -90,12 +90,12 @@ pub(super) fn all(run: &mut Run) -> Result<(), BenchError> {
         if run.wants(figure) {
             let (a_region, a_range) = weighed(size, stride)?;
             let value = if figure == region { a_region } else { a_range };
-            run.value(figure, OURS, value, Unit::Bytes, None);
+            run.value(figure, value, Unit::Bytes, None, true);
         }
     }
     if run.wants("memory/growth") {
         let grown = grown_after(100, 1_000_000)?;
-        run.value("memory/growth", OURS, grown as f64, Unit::Bytes, None);
+        run.value("memory/growth", grown as f64, Unit::Bytes, None, true);
     }
     Ok(())
 }

@@ -277,10 +277,10 @@ mod tests {
     #[test]
     fn folders_are_searched_in_order_and_named_when_nothing_is_found() {
         let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        std::fs::write(second.path().join("fw-x"), "2").unwrap();
+        fs::write(second.path().join("fw-x"), "2").unwrap();
         let dirs = FirmwareDirs::new(&[first.path().to_owned(), second.path().to_owned()]);
         assert_eq!(dirs.find(Path::new("fw-x")), Some(second.path().join("fw-x")));
-        std::fs::write(first.path().join("fw-x"), "1").unwrap();
+        fs::write(first.path().join("fw-x"), "1").unwrap();
         assert_eq!(dirs.find(Path::new("fw-x")), Some(first.path().join("fw-x")));
         let error = dirs.require(Path::new("fw-y")).unwrap_err().to_string();
         assert!(

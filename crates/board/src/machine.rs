@@ -282,7 +282,6 @@ impl Machine {
     ///
     /// # Errors
     /// What the board says.
-    #[expect(clippy::needless_pass_by_value, reason = "a machine is made of its configuration, once")]
     pub fn with_board(board: &'static Board, config: MachineConfig) -> Result<Arc<Machine>, BoardError> {
         let requests = Arc::new(Requests::default());
         let mut builder = BoardBuilder::new(&config, board.info.name, board.target, requests.clone());

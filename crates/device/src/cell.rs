@@ -29,6 +29,7 @@ pub struct Effects {
 
 enum Effect {
     Line(IrqLine, bool),
+    Drive(IrqLine, bool),
     Call(Box<dyn FnOnce() + Send>),
 }
 
@@ -48,6 +49,11 @@ impl Effects {
     /// Sets a line of the device.
     pub fn line(&mut self, line: &IrqLine, level: bool) {
         self.list.push(Effect::Line(line.clone(), level));
+    }
+
+    /// Drives a line of the device, telling its handlers even if it has that level; see [`IrqLine::drive_ordered`].
+    pub fn drive(&mut self, line: &IrqLine, level: bool) {
+        self.list.push(Effect::Drive(line.clone(), level));
     }
 
     /// Runs anything else: a memory access, a transaction, a timer, a machine request. Work that must agree with the
@@ -75,6 +81,7 @@ impl<S> DeviceCell<S> {
         for effect in effects.list {
             match effect {
                 Effect::Line(line, level) => line.set_ordered(ticket, level),
+                Effect::Drive(line, level) => line.drive_ordered(ticket, level),
                 Effect::Call(call) => call(),
             }
         }

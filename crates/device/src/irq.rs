@@ -2,7 +2,7 @@
 //!
 //! An [`IrqLine`] is not an interrupt controller and knows no numbers or priorities: it has a level, handlers that are
 //! wired to it and observers that only watch (qtest's `irq_intercept_in` and `irq_intercept_out`; QEMU calls the line a
-//! `qemu_irq`). What must always hold: handlers see every change exactly once and in the order in which the line
+//! `qemu_irq`). What must always hold: handlers see every change and in the order in which the line
 //! changed, whichever threads set it, and none of them runs under a lock of ours, so a handler may set lines, this one
 //! included.
 
@@ -30,6 +30,8 @@ struct State {
     level: bool,
     /// The ticket of the last ordered change; see [`IrqLine::set_ordered`].
     ticket: u64,
+    /// The level that was told last.
+    told: bool,
     /// Changes that have not been told yet, oldest first.
     pending: VecDeque<bool>,
     /// Whether a thread is telling the pending changes now.
@@ -91,6 +93,26 @@ impl IrqLine {
         self.tell(state);
     }
 
+    /// Sets the level and tells the handlers even if it is the level it has: some interrupt controllers take a line
+    /// that is driven high once more for a new edge after they were initialised. Ordered as
+    /// [`IrqLine::set_ordered`]; observers only hear changes.
+    pub fn drive_ordered(&self, ticket: u64, level: bool) {
+        let mut state = self.0.state.lock();
+        if ticket < state.ticket {
+            return;
+        }
+        state.ticket = ticket;
+        state.level = level;
+        state.pending.push_back(level);
+        self.tell(state);
+    }
+
+    /// As [`IrqLine::drive_ordered`], for a line that only one thread drives at a time.
+    pub fn drive(&self, level: bool) {
+        let ticket = self.0.state.lock().ticket;
+        self.drive_ordered(ticket, level);
+    }
+
     /// Sets the line high.
     pub fn raise(&self) {
         self.set(true);
@@ -124,7 +146,7 @@ impl IrqLine {
     /// Wires the line to another one: that one follows this one.
     pub fn connect_to(&self, other: &IrqLine) {
         let other = other.clone();
-        self.connect(move |level| other.set(level));
+        self.connect(move |level| other.drive(level));
     }
 
     /// Watches the line until the guard is dropped. Observers are told after the handlers.
@@ -142,8 +164,10 @@ impl IrqLine {
         }
         state.telling = true;
         while let Some(level) = state.pending.pop_front() {
-            let handlers: Vec<Handler> =
-                state.handlers.iter().chain(state.observers.iter().map(|(_, o)| o)).cloned().collect();
+            let changed = state.told != level;
+            state.told = level;
+            let observers = state.observers.iter().filter(|_| changed).map(|(_, observer)| observer);
+            let handlers: Vec<Handler> = state.handlers.iter().chain(observers).cloned().collect();
             drop(state);
             for handler in handlers {
                 handler(level);
@@ -230,6 +254,21 @@ mod tests {
         line.lower();
         line.pulse();
         assert_eq!(*seen.lock(), [true, false, true, false]);
+    }
+
+    #[test]
+    fn driving_a_line_again_is_told_to_handlers_and_not_to_observers() {
+        let line = IrqLine::new("x");
+        let ((seen, handler), (watched, observer)) = (recorder(), recorder());
+        line.connect(handler);
+        let _guard = line.observe(observer);
+        line.drive(true);
+        line.drive(true);
+        line.drive(false);
+        assert_eq!(
+            (seen.lock().as_slice(), watched.lock().as_slice()),
+            ([true, true, false].as_slice(), [true, false].as_slice())
+        );
     }
 
     #[test]

@@ -105,6 +105,10 @@ pub(crate) fn render(
         let Some(clip) = own.and_then(|own| own.intersection(visit.clip)) else {
             continue;
         };
+        // What is hidden already is not gone through: aliases that show each other again and again end there.
+        if canvas.hides(clip) {
+            continue;
+        }
         if visit.depth >= budget.limits.depth {
             return Err(MemoryError::TooDeep {
                 root: topology.name_of(root),
@@ -145,46 +149,64 @@ pub(crate) fn render(
 /// What was placed so far; whoever was placed first stays on top.
 #[derive(Default)]
 struct Canvas {
-    /// By first address.
-    pieces: BTreeMap<u64, Piece>,
+    /// In no order.
+    pieces: Vec<Piece>,
+    /// The addresses that are taken: first to last, those that touch joined. However many pieces there are, what lies
+    /// under all of them meets one entry.
+    taken: BTreeMap<u64, u64>,
     gaps: Vec<Span>,
 }
 
 impl Canvas {
+    /// Whether nothing placed in `span` now would show.
+    fn hides(&self, span: Span) -> bool {
+        self.taken.range(..=span.start).next_back().is_some_and(|(_, last)| *last >= span.last)
+    }
+
     fn place(&mut self, visit: &Visit) {
         let clip = visit.clip;
-        let before = self.pieces.range(..=clip.start).next_back().map(|(_, p)| p.span.last);
-        let mut at = Some(clip.start);
-        if let Some(last) = before.filter(|last| *last >= clip.start) {
-            at = last.checked_add(1);
+        // With everything that touches it, which it joins.
+        let mut joined = clip;
+        let before = self.taken.range(..clip.start).next_back();
+        if let Some((start, _)) = before.filter(|(_, last)| last.saturating_add(1) >= clip.start) {
+            joined.start = *start;
         }
-        for (start, piece) in self.pieces.range(clip.start..=clip.last) {
-            match at {
-                Some(from) if from < *start => self.gaps.push(Span { start: from, last: start - 1 }),
-                _ => {}
+        let mut at = Some(clip.start);
+        for (start, last) in self.taken.range(joined.start..=clip.last.saturating_add(1)) {
+            if let Some(from) = at.filter(|from| from < start) {
+                self.gaps.push(Span { start: from, last: start - 1 });
             }
-            at = at.zip(piece.span.last.checked_add(1)).map(|(at, next)| at.max(next));
+            at = at.zip(last.checked_add(1)).map(|(at, next)| at.max(next));
+            joined.last = joined.last.max(*last);
         }
         if let Some(from) = at.filter(|from| *from <= clip.last) {
             self.gaps.push(Span { start: from, last: clip.last });
         }
+        if self.gaps.is_empty() {
+            return;
+        }
         for span in self.gaps.drain(..) {
             // The base is at most the start: the clip lies inside the region.
             let offset = u64::try_from(i128::from(span.start) - visit.base).unwrap_or(0);
-            let piece = Piece {
+            self.pieces.push(Piece {
                 span,
                 region: visit.region,
                 offset,
                 readonly: visit.readonly,
                 nonvolatile: visit.nonvolatile,
-            };
-            self.pieces.insert(span.start, piece);
+            });
         }
+        while let Some((start, _)) = self.taken.range(joined.start..=joined.last).next() {
+            let start = *start;
+            self.taken.remove(&start);
+        }
+        self.taken.insert(joined.start, joined.last);
     }
 
-    fn finish(self) -> Vec<Piece> {
+    fn finish(mut self) -> Vec<Piece> {
+        self.pieces.sort_unstable_by_key(|piece| piece.span.start);
         let mut joined: Vec<Piece> = Vec::with_capacity(self.pieces.len());
-        for piece in self.pieces.into_values() {
+        for piece in self.pieces {
             match joined.last_mut() {
                 Some(last) if last.continued_by(&piece) => last.span.last = piece.span.last,
                 _ => joined.push(piece),

@@ -173,48 +173,89 @@ pub fn who_answers(memory: &Memory, root: RegionId, addr: u64) -> Result<Option<
     Search { map: memory, root, addr, steps: STEPS }.run()
 }
 
-impl<M: Map> Search<'_, M> {
+/// A region that may answer, while what is mapped in it is asked first.
+struct Asked<'a> {
+    region: RegionId,
+    terminates: bool,
+    offset: i128,
+    children: Cow<'a, [RegionId]>,
+    /// How many of the children were asked.
+    asked: usize,
+    depth: u32,
+    readonly: bool,
+    nonvolatile: bool,
+}
+
+impl<'a, M: Map> Search<'a, M> {
+    // Not recursive: the depth of a map must not be that of the caller's stack.
     fn run(mut self) -> Result<Option<Answer>, MemoryError> {
         let stands_at = self.map.place(self.root)?.addr;
-        self.inside(self.root, i128::from(self.addr) - i128::from(stands_at), 0)
+        let offset = i128::from(self.addr) - i128::from(stands_at);
+        let mut path: Vec<Asked<'a>> = self.asked(self.root, offset, 0, false, false)?.into_iter().collect();
+        while let Some(outer) = path.last_mut() {
+            // Winners first: a region that has nothing to say at this address lets the next one speak.
+            if let Some(child) = outer.children.get(outer.asked).copied() {
+                outer.asked += 1;
+                let (offset, depth) = (outer.offset, outer.depth + 1);
+                let (readonly, nonvolatile) = (outer.readonly, outer.nonvolatile);
+                let offset = offset - i128::from(self.map.place(child)?.addr);
+                path.extend(self.asked(child, offset, depth, readonly, nonvolatile)?);
+            } else if outer.terminates {
+                return Ok(Some(Answer {
+                    region: outer.region,
+                    offset: u64::try_from(outer.offset).unwrap_or(0),
+                    readonly: outer.readonly,
+                    nonvolatile: outer.nonvolatile,
+                }));
+            } else {
+                path.pop();
+            }
+        }
+        Ok(None)
     }
 
-    /// Who answers at `offset` of a region, were it alone.
-    fn inside(&mut self, id: RegionId, offset: i128, depth: u32) -> Result<Option<Answer>, MemoryError> {
-        let left = self.steps.checked_sub(1);
-        self.steps =
-            left.ok_or_else(|| MemoryError::TooMuchWork { root: self.map.name(self.root), limit: STEPS })?;
-        let region = self.map.place(id)?;
-        let size = i128::try_from(region.size).unwrap_or(i128::MAX);
-        if !region.enabled || offset < 0 || offset >= size {
-            return Ok(None);
-        }
-        if depth >= DEPTH {
-            let (root, name, address) = (self.map.name(self.root), self.map.name(id), self.addr);
-            return Err(MemoryError::TooDeep { root, name, address, limit: DEPTH });
-        }
-        let mut found = None;
-        if let Some((target, from)) = region.alias {
-            found = self.inside(target, offset + i128::from(from), depth + 1)?;
-        } else {
-            // Winners first: a region that has nothing to say at this address lets the next one speak.
-            let map = self.map;
-            for child in map.children(id)?.iter() {
-                let at = offset - i128::from(map.place(*child)?.addr);
-                found = self.inside(*child, at, depth + 1)?;
-                if found.is_some() {
-                    break;
-                }
+    /// What is to be asked at `offset` of a region: the region, what it is an alias of, or nobody.
+    fn asked(
+        &mut self,
+        mut id: RegionId,
+        mut offset: i128,
+        mut depth: u32,
+        mut readonly: bool,
+        mut nonvolatile: bool,
+    ) -> Result<Option<Asked<'a>>, MemoryError> {
+        let map = self.map;
+        loop {
+            let left = self.steps.checked_sub(1);
+            self.steps =
+                left.ok_or_else(|| MemoryError::TooMuchWork { root: map.name(self.root), limit: STEPS })?;
+            let region = map.place(id)?;
+            let size = i128::try_from(region.size).unwrap_or(i128::MAX);
+            if !region.enabled || offset < 0 || offset >= size {
+                return Ok(None);
             }
-            if found.is_none() && region.terminates {
-                let offset = u64::try_from(offset).unwrap_or(0);
-                found = Some(Answer { region: id, offset, readonly: false, nonvolatile: false });
+            if depth >= DEPTH {
+                let (root, name, address) = (map.name(self.root), map.name(id), self.addr);
+                return Err(MemoryError::TooDeep { root, name, address, limit: DEPTH });
             }
+            readonly |= region.readonly;
+            nonvolatile |= region.nonvolatile;
+            let Some((target, from)) = region.alias else {
+                let (children, terminates) = (map.children(id)?, region.terminates);
+                let asked = 0;
+                return Ok(Some(Asked {
+                    region: id,
+                    terminates,
+                    offset,
+                    children,
+                    asked,
+                    depth,
+                    readonly,
+                    nonvolatile,
+                }));
+            };
+            id = target;
+            offset += i128::from(from);
+            depth += 1;
         }
-        Ok(found.map(|answer| Answer {
-            readonly: answer.readonly | region.readonly,
-            nonvolatile: answer.nonvolatile | region.nonvolatile,
-            ..answer
-        }))
     }
 }

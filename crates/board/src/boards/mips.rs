@@ -52,7 +52,7 @@ pub static BOARD: Board = Board {
 
 fn build(b: &mut BoardBuilder<'_>) -> Result<(), BoardError> {
     let ram_size = b.config().ram_size.filter(|size| *size != 0).unwrap_or(BOARD.info.default_ram);
-    if ram_size > RAM_MAX || ram_size % 0x1000 != 0 {
+    if ram_size > RAM_MAX || !ram_size.is_multiple_of(0x1000) {
         let rule = "it takes whole 4 KiB pages, at most 256 MiB; try -m 256".to_owned();
         return Err(BoardError::RamSize { board: BOARD.info.name, asked: ram_size, rule });
     }

@@ -590,7 +590,7 @@ fn pcnet(b: &mut BoardBuilder<'_>, host: &mut Host) -> Result<(), BoardError> {
 fn fw_cfg(b: &mut BoardBuilder<'_>, ram_size: u64) -> Result<(), BoardError> {
     let owner = b.device("/machine/fw_cfg", "fw_cfg_mem");
     let half = |value: u16| value.to_le_bytes().to_vec();
-    let device = FwCfg::new([
+    let items = [
         (key::RAM_SIZE, ram_size.to_le_bytes().to_vec()),
         (key::NOGRAPHIC, half(b.config().nographic.into())),
         (key::MAX_CPUS, half(1)),
@@ -600,7 +600,11 @@ fn fw_cfg(b: &mut BoardBuilder<'_>, ram_size: u64) -> Result<(), BoardError> {
         (key::ARCH_LOCAL + 1, half(600)),
         (key::ARCH_LOCAL + 2, half(32)),
         (key::ARCH_LOCAL + 3, 1_000_000_000_u32.to_le_bytes().to_vec()),
-    ]);
+    ];
+    // No geometry and no order to boot in are known, and a failed boot waits for ever.
+    let files: [(&str, &[u8]); 3] =
+        [("bios-geometry", &[]), ("bootorder", &[]), ("etc/boot-fail-wait", &[0xff; 4])];
+    let device = FwCfg::new(items, &files);
     let system = b.memory().system();
     b.map(system, FW_CFG_CONTROL, 0, device.control_region(&owner))?;
     b.map(system, FW_CFG_DATA, 0, device.data_region(&owner))?;

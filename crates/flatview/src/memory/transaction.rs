@@ -166,8 +166,8 @@ impl Transaction<'_> {
                 });
             }
             let attrs = record.attrs;
-            // Containers are a forest, so the way up ends.
-            let mut above = into;
+            // Containers are a forest, so the way up ends. It may be long: it is not gone for what contains nothing.
+            let mut above = if record.children.is_some() || into == child.index { into } else { NONE };
             while above != NONE {
                 if above == child.index {
                     return Err(MemoryError::ContainerCycle { name, container: topology.name_of(into) });

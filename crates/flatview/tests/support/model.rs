@@ -179,46 +179,18 @@ impl Model {
         children
     }
 
-    /// The region that a space's view is rendered from: down from the root as long as the next one shows the very
-    /// same. `Err` if that goes round.
-    pub fn effective(&self, root: usize, children: &[Vec<usize>]) -> Result<Option<usize>, ()> {
-        let mut at = root;
-        for _ in 0..=self.nodes.len() {
-            let node = &self.nodes[at];
-            if !node.enabled {
-                return Ok(None);
-            }
-            if matches!(node.sort, Sort::Leaf | Sort::RomDevice) || node.readonly || node.nonvolatile {
-                return Ok(Some(at));
-            }
-            let next = if let Some(target) = node.target {
-                (node.alias_offset == 0).then_some(target)
-            } else {
-                let mut enabled = children[at].iter().filter(|c| self.nodes[**c].enabled);
-                match (enabled.next(), enabled.next()) {
-                    (None, _) => return Ok(None),
-                    (Some(only), None) => (self.nodes[*only].addr == 0).then_some(*only),
-                    _ => None,
-                }
-            };
-            let same = |n: &usize| self.nodes[*n].addr == node.addr && self.nodes[*n].size <= node.size;
-            match next.filter(same) {
-                Some(next) => at = next,
-                None => return Ok(Some(at)),
-            }
-        }
-        Err(())
-    }
-
     /// Every address of a space with that root at which the answer may change: where anything that is enabled, hidden
     /// or not, begins, and the address after its end. Between two of them that follow each other one region answers
-    /// with offsets that go up, or nobody does. `None` after `patience` steps.
-    pub fn edges(&self, root: usize, children: &[Vec<usize>], mut patience: u32) -> Option<Vec<u64>> {
+    /// with offsets that go up, or nobody does.
+    ///
+    /// Behind others there may be aliases that show each other without an end: after `patience` steps, winners first,
+    /// it is left at that, and the second value is `false`.
+    pub fn edges(&self, root: usize, children: &[Vec<usize>], mut patience: u32) -> (Vec<u64>, bool) {
         let top = i128::from(u64::MAX);
         let mut edges = Vec::new();
         let mut work = vec![(root, i128::from(self.nodes[root].addr), 0, top)];
-        while let Some((at, base, from, to)) = work.pop() {
-            patience = patience.checked_sub(1)?;
+        while let Some((at, base, from, to)) = work.pop().filter(|_| patience > 0) {
+            patience -= 1;
             let node = &self.nodes[at];
             let from = from.max(base);
             let to = to.min(base + node.size as i128 - 1);
@@ -230,11 +202,11 @@ impl Model {
                 work.push((target, base - i128::from(node.alias_offset), from, to));
             } else {
                 let inside = |c: &usize| (*c, base + i128::from(self.nodes[*c].addr), from, to);
-                work.extend(children[at].iter().map(inside));
+                work.extend(children[at].iter().rev().map(inside));
             }
         }
         edges.sort_unstable();
         edges.dedup();
-        Some(edges)
+        (edges, patience > 0)
     }
 }

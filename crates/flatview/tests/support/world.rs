@@ -66,6 +66,8 @@ pub struct World<L> {
     verbose: bool,
     /// Aliases that stand alone in a bus master's container.
     masters: Vec<usize>,
+    /// The many leaves of a wide map.
+    comb: Vec<usize>,
     pub nested: u64,
     names: u32,
 }
@@ -92,6 +94,7 @@ impl<L: Leaves> World<L> {
             wide,
             verbose,
             masters: Vec::new(),
+            comb: Vec::new(),
             nested: 0,
             names: 0,
         };
@@ -321,6 +324,7 @@ impl<L: Leaves> World<L> {
                 let size = self.rng.u64(1..=stride + stride / 4);
                 let leaf = self.leaf(t, u128::from(size));
                 self.map(t, comb, i * stride, leaf);
+                self.comb.push(leaf);
             }
             if comb != system {
                 let addr = self.addr();
@@ -392,6 +396,12 @@ impl<L: Leaves> World<L> {
     }
 
     fn changes(&mut self, t: &mut Transaction<'_>, depth: u32) -> Result<(), Stop> {
+        if self.wide && self.rng.bool() {
+            self.sweep(t);
+        }
+        if self.masters.len() > 1 && self.rng.u32(..16) == 0 {
+            self.swap_masters(t);
+        }
         let most = if self.wide && self.rng.u32(..4) == 0 { 150 } else { 6 };
         for _ in 0..self.rng.u32(1..=most) {
             if depth < 2 && self.rng.u32(..16) == 0 {
@@ -413,6 +423,39 @@ impl<L: Leaves> World<L> {
         }
         let limit = if depth == 0 { 16 } else { 4 };
         if self.rng.u32(..limit) == 0 { Err(Stop::Wanted) } else { Ok(()) }
+    }
+
+    /// Changes many places that do not touch each other.
+    fn sweep(&mut self, t: &mut Transaction<'_>) {
+        let (skip, hide) = (self.rng.usize(1..4), self.rng.bool());
+        for i in (0..self.comb.len()).step_by(skip + 1) {
+            let at = self.comb[i];
+            let node = &self.model.nodes[at];
+            let (result, good) = if hide {
+                let to = !node.enabled;
+                (t.set_enabled(node.id, to), self.model.set_flag(at, |n| &mut n.enabled, to))
+            } else {
+                let to = !node.readonly;
+                (t.set_readonly(node.id, to), self.model.set_flag(at, |n| &mut n.readonly, to))
+            };
+            assert_eq!(result.is_ok(), good, "sweep over {at}: {result:?}");
+        }
+        if self.verbose {
+            eprintln!("  sweep over every {}th leaf, hide: {hide}", skip + 1);
+        }
+    }
+
+    /// Two bus masters look at what the other one looked at.
+    fn swap_masters(&mut self, t: &mut Transaction<'_>) {
+        let (a, b) = (self.masters[0], self.masters[1]);
+        let targets = (self.model.nodes[a].target, self.model.nodes[b].target);
+        for (at, target) in [(a, targets.1), (b, targets.0)] {
+            if let Some(target) = target {
+                let result = t.set_alias_target(self.id(at), self.id(target));
+                self.told(&format!("swap: {at} is an alias of {target}"), &result);
+                assert_eq!(result.is_ok(), self.model.retarget(at, target), "{result:?}");
+            }
+        }
     }
 
     /// One random change; whether it was accepted. The model knows beforehand.

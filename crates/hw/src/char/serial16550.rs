@@ -60,6 +60,8 @@ struct State {
     /// Characters have waited longer than four character times.
     rx_quiet: bool,
     received: VecDeque<u8>,
+    /// The receiver buffer of a UART without FIFO, which keeps what was read.
+    buffer: u8,
     /// What the back end has not taken yet.
     sending: VecDeque<u8>,
 }
@@ -77,6 +79,7 @@ impl State {
             tx_pending: false,
             rx_quiet: false,
             received: VecDeque::new(),
+            buffer: 0,
             sending: VecDeque::new(),
         }
     }
@@ -161,7 +164,7 @@ impl Serial16550 {
         });
         let weak = Arc::downgrade(&uart);
         let quiet = clock.timer(move || {
-            with_uart(&weak, |uart| uart.with(|state, _| state.rx_quiet = !state.received.is_empty()));
+            with_uart(&weak, |uart| uart.with(|state| state.rx_quiet = !state.received.is_empty()));
         });
         let _ = uart.quiet.set(quiet);
         let weak = Arc::downgrade(&uart);
@@ -180,17 +183,24 @@ impl Serial16550 {
         Region::io("serial", SIZE, Registers(self.clone())).owner(owner)
     }
 
-    fn with<R>(&self, f: impl FnOnce(&mut State, &mut Effects) -> R) -> R {
+    /// Changes the state and drives the interrupt line.
+    fn with<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
         self.cell.with(|state, effects| {
-            let result = f(state, effects);
-            effects.line(&self.irq, state.identification() & 1 == 0);
+            let result = f(state);
+            self.drive(state, effects);
             result
         })
     }
 
+    /// The line is driven where an interrupt may have come or gone, even to the level it has: a line that it shares
+    /// with another device follows the one that drove it last.
+    fn drive(&self, state: &State, effects: &mut Effects) {
+        effects.drive(&self.irq, state.identification() & 1 == 0);
+    }
+
     /// Hands over what is to be sent, as far as the back end takes it.
     fn send(&self) {
-        let left = self.with(|state, _| {
+        let left = self.with(|state| {
             // The back end never blocks and calls nobody back, so it may be called with the state locked.
             let taken = self.backend.write(state.sending.make_contiguous());
             state.sending.drain(..taken.min(state.sending.len()));
@@ -205,11 +215,15 @@ impl Serial16550 {
     }
 
     fn take(&self, bytes: &[u8]) {
-        let time = self.with(|state, _| {
+        let time = self.with(|state| {
             for byte in bytes {
-                if state.received.len() >= state.capacity() {
-                    state.overrun = true;
-                } else {
+                state.overrun |= state.received.len() >= state.capacity();
+                if !state.has_fifo() {
+                    // Without FIFO it is the older character that is lost.
+                    state.received.clear();
+                    state.buffer = *byte;
+                }
+                if state.received.len() < state.capacity() {
                     state.received.push_back(*byte);
                 }
             }
@@ -226,13 +240,15 @@ impl Serial16550 {
 
     fn read(&self, register: u64) -> u8 {
         let mut time = None;
-        let value = self.with(|state, _| match (register, state.lcr & LCR_DIVISOR != 0) {
+        let value = self.cell.with(|state, effects| match (register, state.lcr & LCR_DIVISOR != 0) {
             (0, true) => state.divisor as u8,
             (1, true) => (state.divisor >> 8) as u8,
             (0, false) => {
                 state.rx_quiet = false;
-                let byte = state.received.pop_front().unwrap_or(0);
+                let empty = if state.has_fifo() { 0 } else { state.buffer };
+                let byte = state.received.pop_front().unwrap_or(empty);
                 time = (state.has_fifo() && !state.received.is_empty()).then(|| state.quiet_time());
+                self.drive(state, effects);
                 byte
             }
             (1, false) => state.ier,
@@ -240,6 +256,7 @@ impl Serial16550 {
                 let value = state.identification();
                 if value & 0xf == 2 {
                     state.tx_pending = false;
+                    self.drive(state, effects);
                 }
                 value
             }
@@ -247,7 +264,10 @@ impl Serial16550 {
             (4, _) => state.mcr,
             (5, _) => {
                 let value = state.line_status();
-                state.overrun = false;
+                if state.overrun {
+                    state.overrun = false;
+                    self.drive(state, effects);
+                }
                 value
             }
             (6, _) => state.modem_status(),
@@ -258,13 +278,14 @@ impl Serial16550 {
     }
 
     fn write(&self, register: u64, value: u8) {
-        let (sent, looped) = self.with(|state, _| {
+        let (sent, looped) = self.cell.with(|state, effects| {
             match (register, state.lcr & LCR_DIVISOR != 0) {
                 (0, true) => state.divisor = state.divisor & 0xff00 | u16::from(value),
                 (1, true) => state.divisor = state.divisor & 0x00ff | u16::from(value) << 8,
                 (0, false) => {
                     if state.mcr & MCR_LOOP != 0 {
                         state.tx_pending = true;
+                        self.drive(state, effects);
                         return (false, true);
                     }
                     state.tx_pending = false;
@@ -274,10 +295,14 @@ impl Serial16550 {
                     return (true, false);
                 }
                 (1, false) => {
-                    let gained = value & !state.ier;
-                    state.ier = value & (IER_RX | IER_TX | IER_LINE | IER_MODEM);
-                    if gained & IER_TX != 0 && state.sending.is_empty() {
+                    let value = value & (IER_RX | IER_TX | IER_LINE | IER_MODEM);
+                    let changed = value ^ state.ier;
+                    state.ier = value;
+                    if changed & value & IER_TX != 0 && state.sending.is_empty() {
                         state.tx_pending = true;
+                    }
+                    if changed != 0 {
+                        self.drive(state, effects);
                     }
                 }
                 (2, _) => {
@@ -291,6 +316,7 @@ impl Serial16550 {
                         state.tx_pending = true;
                     }
                     state.fcr = value & 0xc9;
+                    self.drive(state, effects);
                 }
                 (3, _) => state.lcr = value,
                 (4, _) => state.mcr = value & 0x1f,
@@ -320,7 +346,7 @@ impl Reset for Serial16550 {
         if let Some(quiet) = self.quiet.get() {
             quiet.cancel();
         }
-        self.with(|state, _| *state = State::at_reset());
+        self.with(|state| *state = State::at_reset());
     }
 }
 

@@ -1,7 +1,8 @@
 //! `isa-i8259`: Intel's programmable interrupt controller, alone or as a pair, with ELCR.
 //!
 //! One chip has eight inputs; on a PC-like board the second one's output is the first one's input 2. ELCR (ports 0x4d0
-//! and 0x4d1 in EISA) says which inputs are level-triggered. It is not an APIC, and its 8080 mode is not modelled.
+//! and 0x4d1 in EISA) says which inputs are level-triggered, in place of ICW1's LTIM bit, which
+//! chips with an ELCR ignore. It is not an APIC, and its 8080 mode is not modelled.
 //! (Intel 8259A datasheet; names of the command words are the datasheet's.)
 
 use std::sync::Arc;
@@ -49,7 +50,6 @@ struct State {
     expects: Expects,
     single: bool,
     wants_icw4: bool,
-    level_mode: bool,
     read_isr: bool,
     poll: bool,
     special_mask: bool,
@@ -66,7 +66,7 @@ impl State {
     }
 
     fn is_level(&self, input: u8) -> bool {
-        self.level_mode || self.elcr >> input & 1 != 0
+        self.elcr >> input & 1 != 0
     }
 
     /// The input to serve now, if any.
@@ -116,26 +116,27 @@ impl State {
         *self = State {
             irr: self.irr & self.elcr,
             elcr: self.elcr,
-            levels: self.levels & self.elcr,
             expects: Expects::Icw2,
             wants_icw4: word & 1 != 0,
             single: word & 2 != 0,
-            level_mode: word & 8 != 0,
             ..State::default()
         };
     }
 
-    fn end_of_interrupt(&mut self, word: u8) {
+    /// OCW2; returns whether the output may change by it.
+    fn end_of_interrupt(&mut self, word: u8) -> bool {
         let (command, input) = (word >> 5, word & 7);
         match command {
-            0 | 4 => self.rotate_on_auto_eoi = command == 4,
+            0 | 4 => {
+                self.rotate_on_auto_eoi = command == 4;
+                return false;
+            }
             1 | 5 => {
-                if let Some(priority) = self.priority(self.isr) {
-                    let served = (priority + self.top) & 7;
-                    self.isr &= !(1 << served);
-                    if command == 5 {
-                        self.top = (served + 1) & 7;
-                    }
+                let Some(priority) = self.priority(self.isr) else { return false };
+                let served = (priority + self.top) & 7;
+                self.isr &= !(1 << served);
+                if command == 5 {
+                    self.top = (served + 1) & 7;
                 }
             }
             3 | 7 => {
@@ -145,13 +146,16 @@ impl State {
                 }
             }
             6 => self.top = (input + 1) & 7,
-            _ => {}
+            _ => return false,
         }
+        true
     }
 
-    fn write_command(&mut self, word: u8) {
+    /// Returns whether the output may change by it.
+    fn write_command(&mut self, word: u8) -> bool {
         if word & 0x10 != 0 {
             self.initialise(word);
+            true
         } else if word & 8 != 0 {
             self.poll |= word & 4 != 0;
             if word & 2 != 0 {
@@ -160,12 +164,15 @@ impl State {
             if word & 0x40 != 0 {
                 self.special_mask = word & 0x20 != 0;
             }
+            false
         } else {
-            self.end_of_interrupt(word);
+            self.end_of_interrupt(word)
         }
     }
 
-    fn write_data(&mut self, word: u8) {
+    /// Returns whether the output may change by it.
+    fn write_data(&mut self, word: u8) -> bool {
+        let mask = self.expects == Expects::Mask;
         let after_icw3 = if self.wants_icw4 { Expects::Icw4 } else { Expects::Mask };
         self.expects = match self.expects {
             Expects::Mask => {
@@ -183,6 +190,7 @@ impl State {
                 Expects::Mask
             }
         };
+        mask
     }
 }
 
@@ -203,7 +211,7 @@ impl I8259 {
             let weak = Arc::downgrade(&chip);
             line.connect(move |level| {
                 if let Some(chip) = weak.upgrade() {
-                    chip.with(|state| state.set_input(n as u8, level));
+                    chip.with(|state| (state.set_input(n as u8, level), true));
                 }
             });
         }
@@ -220,10 +228,13 @@ impl I8259 {
         (master, slave)
     }
 
-    fn with<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
+    /// Changes the state; where `f` says that the output may change by it, the output is driven.
+    fn with<R>(&self, f: impl FnOnce(&mut State) -> (R, bool)) -> R {
         self.cell.with(|state, effects: &mut Effects| {
-            let result = f(state);
-            effects.line(&self.output, state.pending(self.master).is_some());
+            let (result, drives) = f(state);
+            if drives {
+                effects.drive(&self.output, state.pending(self.master).is_some());
+            }
             result
         })
     }
@@ -246,7 +257,7 @@ impl I8259 {
             if let Some(input) = input {
                 state.acknowledge(input);
             }
-            (input, state.vector + input.unwrap_or(7))
+            ((input, state.vector + input.unwrap_or(7)), input.is_some())
         });
         if input != Some(CASCADE) {
             return vector;
@@ -256,7 +267,7 @@ impl I8259 {
             if let Some(input) = input {
                 state.acknowledge(input);
             }
-            state.vector + input.unwrap_or(7)
+            (state.vector + input.unwrap_or(7), input.is_some())
         })
     }
 
@@ -295,7 +306,10 @@ impl I8259 {
 impl Reset for I8259 {
     fn reset(&self) {
         // The inputs are driven by others, so their levels are what they are.
-        self.with(|state| *state = State { levels: state.levels, ..State::default() });
+        self.with(|state| {
+            *state = State { levels: state.levels, ..State::default() };
+            ((), true)
+        });
     }
 }
 
@@ -315,24 +329,22 @@ impl MmioOps for Ports {
                 if let Some(input) = input {
                     state.acknowledge(input);
                 }
-                return input.map_or(0, |input| 0x80 | input).into();
+                return (input.map_or(0, |input| 0x80 | input).into(), input.is_some());
             }
-            // A wide access reaches the chip whole: all but the first byte of it are the data port.
-            match (access.offset(), state.read_isr) {
-                (0, true) => state.isr.into(),
-                (0, false) => state.irr.into(),
-                _ => state.imr.into(),
-            }
+            let value = match (access.offset(), state.read_isr) {
+                (0, true) => state.isr,
+                (0, false) => state.irr,
+                // Pieces of a wide access beyond the data port are the data port.
+                _ => state.imr,
+            };
+            (value.into(), false)
         }))
     }
 
     fn write(&self, access: &Access<'_>, value: u64) -> Result<(), MemTxError> {
         self.0.with(|state| {
-            if access.offset() == 0 {
-                state.write_command(value as u8);
-            } else {
-                state.write_data(value as u8);
-            }
+            let word = value as u8;
+            ((), if access.offset() == 0 { state.write_command(word) } else { state.write_data(word) })
         });
         Ok(())
     }
@@ -350,7 +362,7 @@ impl MmioOps for Elcr {
     }
 
     fn write(&self, _access: &Access<'_>, value: u64) -> Result<(), MemTxError> {
-        self.0.with(|state| state.elcr = value as u8 & self.0.elcr_mask);
+        self.0.cell.with(|state, _| state.elcr = value as u8 & self.0.elcr_mask);
         Ok(())
     }
 
@@ -363,14 +375,20 @@ impl MmioOps for Elcr {
 mod tests {
     use super::*;
 
+    fn command(chip: &I8259, word: u8) {
+        chip.with(|state| ((), state.write_command(word)));
+    }
+
+    fn data(chip: &I8259, word: u8) {
+        chip.with(|state| ((), state.write_data(word)));
+    }
+
     /// As PC firmware does: ICW1 to ICW4, vectors 0x08 and 0x70, everything unmasked.
     fn initialised() -> (Arc<I8259>, Arc<I8259>) {
         let (master, slave) = I8259::pair();
         for (chip, words) in [(&master, [0x08, 0x04, 0x01, 0x00]), (&slave, [0x70, 0x02, 0x01, 0x00])] {
-            chip.with(|state| {
-                state.write_command(0x11);
-                words.into_iter().for_each(|word| state.write_data(word));
-            });
+            command(chip, 0x11);
+            words.into_iter().for_each(|word| data(chip, word));
         }
         (master, slave)
     }
@@ -383,10 +401,10 @@ mod tests {
         assert!(master.output().level());
         assert_eq!(I8259::acknowledge(&master, &slave), 0x09);
         assert!(!master.output().level(), "input 4 waits for the end of input 1");
-        master.with(|state| state.write_command(0x20));
+        command(&master, 0x20);
         assert!(master.output().level());
         assert_eq!(I8259::acknowledge(&master, &slave), 0x0c);
-        master.with(|state| state.write_command(0x20));
+        command(&master, 0x20);
         assert!(!master.output().level(), "a line that stays high is no new edge");
     }
 
@@ -402,12 +420,12 @@ mod tests {
     #[test]
     fn a_level_input_asks_again_until_it_is_low() {
         let (master, slave) = initialised();
-        slave.with(|state| state.elcr = 0x80);
+        slave.cell.with(|state, _| state.elcr = 0x80);
         slave.inputs()[7].raise();
         for _ in 0..2 {
             assert_eq!(I8259::acknowledge(&master, &slave), 0x77);
-            slave.with(|state| state.write_command(0x20));
-            master.with(|state| state.write_command(0x20));
+            command(&slave, 0x20);
+            command(&master, 0x20);
         }
         slave.inputs()[7].lower();
         assert!(!slave.output().level());
@@ -416,10 +434,10 @@ mod tests {
     #[test]
     fn masks_and_rotation_decide_who_is_first() {
         let (master, slave) = initialised();
-        master.with(|state| state.write_data(0x02));
+        data(&master, 0x02);
         master.inputs()[1].raise();
         assert!(!master.output().level());
-        master.with(|state| state.write_command(0xc3));
+        command(&master, 0xc3);
         master.inputs()[3].raise();
         master.inputs()[4].raise();
         assert_eq!(

@@ -71,8 +71,11 @@ impl MmioOps for Ports {
 
     fn read(&self, access: &Access<'_>) -> Result<u64, MemTxError> {
         Ok(self.0.cell.with(|state, _| {
-            if access.offset() & 1 == 1 {
-                return state.registers.get(usize::from(state.index)).copied().unwrap_or(0).into();
+            match access.offset() {
+                0 => {}
+                1 => return state.registers.get(usize::from(state.index)).copied().unwrap_or(0).into(),
+                // Pieces of a wide access that lie beyond the two ports.
+                _ => return 0,
             }
             let value = match state.identified {
                 0 => IDENTIFICATION,
@@ -87,10 +90,14 @@ impl MmioOps for Ports {
     fn write(&self, access: &Access<'_>, value: u64) -> Result<(), MemTxError> {
         let value = value as u8;
         let changed = self.0.cell.with(|state, _| {
-            if access.offset() & 1 == 0 {
-                state.index = value;
-                state.identified = 2;
-                return false;
+            match access.offset() {
+                0 => {
+                    state.index = value;
+                    state.identified = 2;
+                    return false;
+                }
+                1 => {}
+                _ => return false,
             }
             match state.registers.get_mut(usize::from(state.index)) {
                 Some(register) => {

@@ -81,7 +81,7 @@ impl MmioOps for IrqPorts {
     fn write(&self, access: &Access<'_>, value: u64) -> Result<(), MemTxError> {
         // A port beyond the interrupts there are does nothing.
         if let Some(line) = usize::try_from(access.offset()).ok().and_then(|n| self.0.get(n)) {
-            line.set(value != 0);
+            line.drive(value != 0);
         }
         Ok(())
     }

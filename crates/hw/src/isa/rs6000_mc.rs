@@ -3,7 +3,8 @@
 //! Which sockets are filled is told by ports 0x803 (32 MiB SIMM present) and 0x804 (socket empty). Port 0x820 places
 //! them: bits 7–5 are the socket, 1 to 6, bits 4–0 the address at which the SIMM ends, in 8 MiB; a SIMM starts where
 //! the socket before it ends, and one that starts where it ends is switched off. Port 0x841 is the parity register,
-//! which always reads 1. The SIMMs stand at priority 0 to 5, so a later socket hides an earlier one. A system reset
+//! which always reads 1. Reading port 0x820 tells the ends of
+//! one socket after the other; reading port 0x804 begins again. The SIMMs stand at priority 0 to 5, so a later socket hides an earlier one. A system reset
 //! does not move them.
 
 use std::sync::{Arc, OnceLock};
@@ -172,7 +173,6 @@ impl Rs6000Mc {
 impl BytePorts for Rs6000Mc {
     fn read(&self, port: u16) -> u8 {
         if port == 0x804 {
-            // Asking which sockets are empty begins the list of ends anew.
             self.cell.with(|state, _| state.next_read = 0);
         }
         self.look(port).unwrap_or_else(|| {

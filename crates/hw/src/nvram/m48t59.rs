@@ -1,14 +1,13 @@
 //! `isa-m48t59`: 8 KiB of battery-backed RAM with a clock in its last eight bytes, behind ISA ports.
 //!
-//! Ports 0x74 and 0x75 take the address, low byte first; port 0x77 is the data. The address and port 0x76 do not read
-//! back. The clock's registers show the host's date (UTC) in BCD; setting them is not modelled and is logged. A system
+//! Ports 0x74 and 0x75 take the address, low byte first; port 0x77 is the data; writing it leaves the address at 0. The
+//! address and port 0x76 do not read back. The clock's registers show the host's date (UTC) in BCD; setting them is not modelled and is logged. A system
 //! reset keeps the contents. (ST M48T59 datasheet, "Clock operations".)
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use flatview::{Owner, Region};
-use flatview_device::portio::{BytePorts, PortRange};
+use flatview::{Access, AccessRules, DeviceEndian, MemTxError, MmioOps, Owner, Region};
 use flatview_device::{DeviceCell, Log, LogMask, QtreeDevice};
 
 /// Size of the memory, clock included, in bytes.
@@ -42,7 +41,7 @@ impl M48t59 {
 
     /// The region of the four ports.
     pub fn region(self: &Arc<Self>, owner: &Owner) -> Region {
-        Region::io("m48t59", 4, PortRange::new(self, Self::BASE, 4)).owner(owner)
+        Region::io("m48t59", 4, Ports(self.clone())).owner(owner)
     }
 
     /// The entry in `info qtree`.
@@ -100,13 +99,15 @@ fn clock_register(register: usize, control: Option<u8>) -> u8 {
     }
 }
 
-impl BytePorts for M48t59 {
-    fn read(&self, port: u16) -> u8 {
-        self.peek(port).unwrap_or(0xff)
+impl M48t59 {
+    /// Reads the port at an offset from the first one.
+    fn read(&self, port: u64) -> u8 {
+        if port == 3 { self.cell.peek(Self::data) } else { 0xff }
     }
 
-    fn write(&self, port: u16, value: u8) {
-        let clock_set = self.cell.with(|state, _| match port - Self::BASE {
+    /// Writes the port at an offset from the first one.
+    fn write(&self, port: u64, value: u8) {
+        let clock_set = self.cell.with(|state, _| match port {
             0 => {
                 state.address = state.address & 0xff00 | u16::from(value);
                 false
@@ -120,6 +121,7 @@ impl BytePorts for M48t59 {
                 if let Some(slot) = state.bytes.get_mut(address) {
                     *slot = value;
                 }
+                state.address = 0;
                 (CLOCK..SIZE).contains(&address)
             }
             _ => false,
@@ -128,9 +130,26 @@ impl BytePorts for M48t59 {
             self.log.line(LogMask::UNIMP, format_args!("m48t59: setting the clock is not modelled"));
         }
     }
+}
 
-    fn peek(&self, port: u16) -> Option<u8> {
-        Some(if port == Self::BASE + 3 { self.cell.peek(Self::data) } else { 0xff })
+struct Ports(Arc<M48t59>);
+
+impl MmioOps for Ports {
+    fn rules(&self) -> AccessRules {
+        AccessRules::new().endian(DeviceEndian::Little).implemented(1, 1)
+    }
+
+    fn read(&self, access: &Access<'_>) -> Result<u64, MemTxError> {
+        Ok(self.0.read(access.offset()).into())
+    }
+
+    fn write(&self, access: &Access<'_>, value: u64) -> Result<(), MemTxError> {
+        self.0.write(access.offset(), value as u8);
+        Ok(())
+    }
+
+    fn peek(&self, offset: u64, size: u32) -> Option<u64> {
+        (size == 1).then(|| self.0.read(offset).into())
     }
 }
 
@@ -156,13 +175,16 @@ mod tests {
     #[test]
     fn the_memory_is_reached_through_address_and_data_ports() {
         let nvram = M48t59::new(b"QEMU", &Log::none());
-        nvram.write(0x74, 1);
-        nvram.write(0x75, 0);
-        assert_eq!((nvram.read(0x77), nvram.read(0x74), nvram.read(0x76)), (b'E', 0xff, 0xff));
-        nvram.write(0x75, 0x10);
-        nvram.write(0x77, 0xab);
-        assert_eq!(nvram.read(0x77), 0xab);
-        nvram.write(0x75, 0x20);
-        assert_eq!(nvram.read(0x77), 0xff, "beyond the memory");
+        nvram.write(0, 1);
+        nvram.write(1, 0);
+        assert_eq!((nvram.read(3), nvram.read(0), nvram.read(2)), (b'E', 0xff, 0xff));
+        nvram.write(1, 0x10);
+        nvram.write(3, 0xab);
+        assert_eq!(nvram.read(3), b'Q', "a write leaves the address at 0");
+        nvram.write(0, 1);
+        nvram.write(1, 0x10);
+        assert_eq!(nvram.read(3), 0xab);
+        nvram.write(1, 0x20);
+        assert_eq!(nvram.read(3), 0xff, "beyond the memory");
     }
 }

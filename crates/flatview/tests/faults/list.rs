@@ -1,0 +1,441 @@
+//! Faults that must be found, each one wrong line: of the renderer, the commit, the tree and the view by the random
+//! maps of `visibility.rs`, of the access rules by the random accesses of `bytes.rs`.
+
+/// One wrong line.
+pub struct Fault {
+    /// What goes wrong.
+    pub name: &'static str,
+    /// Under `crates/flatview/src`.
+    pub file: &'static str,
+    /// Occurs exactly once in the file.
+    pub from: &'static str,
+    pub to: &'static str,
+    /// The test that must find it.
+    pub test: &'static str,
+}
+
+const fn fault(name: &'static str, file: &'static str, from: &'static str, to: &'static str) -> Fault {
+    Fault { name, file, from, to, test: "visibility" }
+}
+
+const fn access(name: &'static str, file: &'static str, from: &'static str, to: &'static str) -> Fault {
+    Fault { name, file, from, to, test: "bytes" }
+}
+
+pub const FAULTS: &[Fault] = &[
+    // Rendering.
+    fault(
+        "disabled regions are shown",
+        "render.rs",
+        "if !attrs.enabled || attrs.size == 0 {",
+        "if attrs.size == 0 {",
+    ),
+    fault(
+        "what reaches out of its container is not clipped",
+        "render.rs",
+        "own.and_then(|own| own.intersection(visit.clip))",
+        "own.filter(|own| own.intersection(visit.clip).is_some())",
+    ),
+    fault(
+        "regions are a byte too long",
+        "render.rs",
+        "base + attrs.size as i128 - 1)",
+        "base + attrs.size as i128)",
+    ),
+    fault(
+        "read-only is not passed down",
+        "render.rs",
+        "readonly: visit.readonly | attrs.readonly,",
+        "readonly: attrs.readonly,",
+    ),
+    fault(
+        "a leaf's own non-volatile mark is lost",
+        "render.rs",
+        "nonvolatile: visit.nonvolatile | attrs.nonvolatile,",
+        "nonvolatile: visit.nonvolatile,",
+    ),
+    fault(
+        "the place where an alias's target stands counts",
+        "render.rs",
+        "map_or(0, |t| t.attrs.addr);",
+        "map_or(0, |_| 0);",
+    ),
+    fault(
+        "an alias shows its target from the start",
+        "render.rs",
+        "- i128::from(stands_at) - i128::from(attrs.alias_offset)",
+        "- i128::from(stands_at)",
+    ),
+    fault(
+        "a region that answers hides what is mapped in it",
+        "render.rs",
+        "work.push(Step::Place(here));\n        }",
+        "work.push(Step::Place(here));\n            continue;\n        }",
+    ),
+    fault(
+        "a piece that ends on a region's first byte does not hide it",
+        "render.rs",
+        "filter(|(_, last)| last.saturating_add(1) >= clip.start)",
+        "filter(|(_, last)| **last > clip.start)",
+    ),
+    fault(
+        "gaps of one byte are not filled",
+        "render.rs",
+        "at.filter(|from| from < start)",
+        "at.filter(|from| *from + 1 < *start)",
+    ),
+    fault(
+        "the last byte after others is not filled",
+        "render.rs",
+        "at.filter(|from| *from <= clip.last)",
+        "at.filter(|from| *from < clip.last)",
+    ),
+    fault(
+        "what is seen behind another begins at offset 0 again",
+        "render.rs",
+        "i128::from(span.start) - visit.base",
+        "i128::from(clip.start) - visit.base",
+    ),
+    fault(
+        "what is hidden in part is taken for hidden",
+        "render.rs",
+        "is_some_and(|(_, last)| *last >= span.last)",
+        "is_some_and(|(_, last)| *last >= span.start)",
+    ),
+    fault(
+        "what a piece joins is taken for free",
+        "render.rs",
+        "self.taken.insert(joined.start, joined.last);",
+        "self.taken.insert(clip.start, clip.last);",
+    ),
+    fault(
+        "what reaches past a region that joins it is taken for free",
+        "render.rs",
+        "joined.last = joined.last.max(*last);",
+        "",
+    ),
+    // Merging and cutting.
+    fault(
+        "pieces are joined whether read-only or not",
+        "view/range.rs",
+        "            && self.readonly == next.readonly\n",
+        "",
+    ),
+    fault(
+        "ranges are joined whatever their offsets",
+        "view/range.rs",
+        "u128::from(self.offset) + self.span().size() == u128::from(next.offset)",
+        "self.offset <= next.offset",
+    ),
+    fault(
+        "ranges are joined whether non-volatile or not",
+        "view/range.rs",
+        "(self.readonly, self.nonvolatile, self.romd) == (next.readonly, next.nonvolatile, next.romd)",
+        "(self.readonly, self.romd) == (next.readonly, next.romd)",
+    ),
+    fault(
+        "a range of other attributes is the same",
+        "view/range.rs",
+        "(self.readonly, self.nonvolatile, self.romd) == (other.readonly, other.nonvolatile, other.romd)",
+        "self.nonvolatile == other.nonvolatile",
+    ),
+    fault(
+        "the rest of a cut range begins at the old offset",
+        "view/range.rs",
+        "offset: self.offset + skipped",
+        "offset: self.offset",
+    ),
+    // Effective roots.
+    fault(
+        "a root alias with an offset is skipped",
+        "commit.rs",
+        "attrs.alias_offset == 0 && fits(attrs.target)",
+        "fits(attrs.target)",
+    ),
+    fault(
+        "a root that cuts its target is skipped",
+        "commit.rs",
+        "attrs.size >= o.attrs.size && attrs.addr == o.attrs.addr",
+        "attrs.addr == o.attrs.addr",
+    ),
+    fault(
+        "a root at another address is skipped",
+        "commit.rs",
+        "attrs.size >= o.attrs.size && attrs.addr == o.attrs.addr",
+        "attrs.size >= o.attrs.size",
+    ),
+    fault(
+        "a read-only root is skipped",
+        "commit.rs",
+        "|| attrs.readonly || attrs.nonvolatile {",
+        "|| attrs.nonvolatile {",
+    ),
+    fault(
+        "a root's alias is not looked at again when its target changes",
+        "topology/tree.rs",
+        "self.rechecks.extend(&record.aliases);",
+        "let _ = record;",
+    ),
+    fault(
+        "a root is not looked at again when its children change",
+        "topology/tree.rs",
+        "self.rechecks.push(container);",
+        "let _ = container;",
+    ),
+    fault(
+        "where the way to a root went before is not brought up to date",
+        "memory/state.rs",
+        "waypoint.next = next;",
+        "let _ = waypoint.next;",
+    ),
+    fault(
+        "a view that one space leaves is gone before another enters it",
+        "memory/state.rs",
+        "left.extend(self.look_elsewhere(space, walk));",
+        "if let Some(view) = self.look_elsewhere(space, walk) { self.leave_view(view, domain); left.clear(); }",
+    ),
+    fault(
+        "a view is dropped while a second space looks at it",
+        "memory/state.rs",
+        "if view.spaces == 0\n",
+        "if view.spaces <= 1\n",
+    ),
+    // What a change touches.
+    fault(
+        "the place that a region leaves is not touched",
+        "topology/tree.rs",
+        "self.touch_child(old.container, &old);",
+        "",
+    ),
+    fault("a root that moves takes nothing along", "topology/tree.rs", "self.moved.push(index);", ""),
+    fault(
+        "what a region loses before it moves is not touched",
+        "topology/tree.rs",
+        "if old.size != new.size\n",
+        "if old.size < new.size\n",
+    ),
+    fault(
+        "a new size touches what stays",
+        "topology/tree.rs",
+        "let from = if only_size { small } else { 0 };",
+        "let from = if only_size { large } else { 0 };",
+    ),
+    fault(
+        "a change is seen through the first alias only",
+        "commit.rs",
+        "for alias in record.live_aliases() {",
+        "for alias in record.live_aliases().iter().take(1) {",
+    ),
+    fault(
+        "a change is looked for on the wrong side of an alias's offset",
+        "commit.rs",
+        "up(*alias, -i128::from(alias_attrs.alias_offset));",
+        "up(*alias, i128::from(alias_attrs.alias_offset));",
+    ),
+    fault(
+        "a root's own address is forgotten when its content changes",
+        "commit.rs",
+        "span.moved_into(i128::from(attrs.addr), crate::WHOLE)",
+        "span.moved_into(0, crate::WHOLE)",
+    ),
+    fault(
+        "a region that is touched too often is forgotten",
+        "commit.rs",
+        "            span = Span::ALL;\n",
+        "            continue;\n",
+    ),
+    fault(
+        "too many windows are replaced by the first",
+        "span.rs",
+        "Span { start: a.start, last: b.last })",
+        "Span { start: a.start, last: a.last.max(b.start.min(a.last)) })",
+    ),
+    fault("windows that overlap lose their end", "span.rs", "last: span.last.max(s.last)", "last: span.last"),
+    fault(
+        "a region that two show is dead when one goes",
+        "topology/tree.rs",
+        "record.live_above = record.live_above.saturating_add_signed(if more { 1 } else { -1 });",
+        "record.live_above = if more { record.live_above + 1 } else { 0 };",
+    ),
+    fault(
+        "what is mapped in something that comes to life stays dead",
+        "topology/tree.rs",
+        "                        work.push(index);\n",
+        "                        work.clear();\n",
+    ),
+    // Splicing.
+    fault(
+        "the range before a window is not joined",
+        "commit.rs",
+        "let from = window.start.saturating_sub(1);",
+        "let from = window.start;",
+    ),
+    fault(
+        "the range after a window is not joined",
+        "commit.rs",
+        "let to = window.last.saturating_add(1);",
+        "let to = window.last;",
+    ),
+    fault(
+        "the rest of a range after a window is put beside the old one",
+        "commit.rs",
+        ".fold(window.last, u64::max)",
+        ".fold(window.last, |last, _| last)",
+    ),
+    fault(
+        "ranges that begin at a window's end stay",
+        "view/tree.rs",
+        "partition_point(|s| *s <= span.last)",
+        "partition_point(|s| *s < span.last)",
+    ),
+    fault(
+        "a window over three chunks replaces two",
+        "view/tree.rs",
+        "all.extend_from_slice(&old[last + 1..]);",
+        "all.extend_from_slice(&old[(first + 2).min(last + 1)..]);",
+    ),
+    // Order and indexes.
+    fault(
+        "of equals the one mapped first wins",
+        "topology/tree.rs",
+        "new.sort_by_cached_key(|i| self.get(*i).map(|r| (r.attrs.priority, r.attrs.sequence)));",
+        "new.sort_by_cached_key(|i| self.get(*i).map(|r| (r.attrs.priority, u64::MAX - r.attrs.sequence)));",
+    ),
+    fault(
+        "a region that moves keeps its rank",
+        "memory/transaction.rs",
+        "if addr == old.addr || old.container == NONE {",
+        "if addr == old.addr || old.container != NONE {",
+    ),
+    fault(
+        "a child twice as large as it starts before a window is overlooked",
+        "topology/children.rs",
+        "(1_u128 << (class + 1)) - 2",
+        "(1_u128 << class) - 1",
+    ),
+    fault(
+        "a child that ends on a window's first byte is overlooked",
+        "topology/children.rs",
+        "**last >= window.start",
+        "**last > window.start",
+    ),
+    fault(
+        "a size class is closed with children in it",
+        "topology/children.rs",
+        "0)).next().is_none() {",
+        "0)).nth(1).is_none() {",
+    ),
+    // Undoing.
+    fault(
+        "undoing a change leaves the indexes",
+        "topology/tree.rs",
+        "                    self.put(index, old);\n",
+        "                    if let Some(record) = self.arena.get_mut(index) {\n                        record.attrs = old;\n                    }\n",
+    ),
+    fault(
+        "undoing a removal forgets that it was an alias",
+        "topology/tree.rs",
+        "                    self.link_alias(target, index);\n",
+        "                    let _ = target;\n",
+    ),
+    fault(
+        "undoing an addition leaves its target an alias",
+        "topology/tree.rs",
+        "if let Some(record) = self.arena.remove(index) {\n                        self.unlink_alias(record.attrs.target, index);\n",
+        "if let Some(record) = self.arena.remove(index) {\n",
+    ),
+    fault(
+        "an update that cannot be rendered stays in the tree",
+        "memory/handle.rs",
+        "garbage.bodies = state.topology.rollback(savepoint);",
+        "garbage.bodies = state.topology.accept();",
+    ),
+    fault("an inner update publishes", "memory/handle.rs", "if state.depth == 0 {", "if state.depth <= 1 {"),
+    // Publishing.
+    fault(
+        "readers are not told of a changed view",
+        "memory/state.rs",
+        "domain.publish(&state.slot, Arc::clone(&view));",
+        "",
+    ),
+    // Accesses.
+    access(
+        "a read-only alias lets stores through",
+        "view/range.rs",
+        "is_ram && writable && !piece.readonly",
+        "is_ram && writable",
+    ),
+    access(
+        "a ROM device answers from memory with its ROM mode off",
+        "view/range.rs",
+        "ram.is_some() && (is_ram || romd)",
+        "ram.is_some()",
+    ),
+    access(
+        "a window of a block begins at the block's start",
+        "view/range.rs",
+        "block.span(base.checked_add(piece.offset)?, len)",
+        "block.span(piece.offset.min(base.checked_add(piece.offset)?), len)",
+    ),
+    access(
+        "where nothing is, accesses are cut into eights",
+        "access/port.rs",
+        "None => (addr, 4, false),",
+        "None => (addr, 8, false),",
+    ),
+    access(
+        "the first byte of a device is accessed alone",
+        "access/port.rs",
+        "if unaligned || offset == 0 {",
+        "if unaligned {",
+    ),
+    access(
+        "a read-only device takes writes",
+        "access/port.rs",
+        "_ if range.readonly() =>",
+        "_ if range.readonly() && range.nonvolatile() =>",
+    ),
+    access(
+        "the halves of a misaligned load are swapped",
+        "access/port.rs",
+        "(first >> by) | (second << rest)",
+        "(second >> by) | (first << rest)",
+    ),
+    access(
+        "a store that reaches past ROM is dropped",
+        "access/port.rs",
+        "rom && range.room(addr) >= u64::from(V::SIZE)",
+        "rom",
+    ),
+    access(
+        "big-endian pieces are put together from the wrong end",
+        "access/dispatch.rs",
+        "self.size as i32 - call_size as i32 - at as i32",
+        "at as i32",
+    ),
+    access(
+        "garbage above a callback's size is kept",
+        "access/dispatch.rs",
+        "shifted(got & low_mask(call.size), shift)",
+        "shifted(got, shift)",
+    ),
+    access(
+        "a narrow write clears the rest of the word",
+        "access/dispatch.rs",
+        "(part & kept) | (old & low_mask(call.size) & !kept)",
+        "part & kept",
+    ),
+    access("the largest size is refused", "access/dispatch.rs", "self.size > max)", "self.size >= max)"),
+    access(
+        "a split access tells of its first error only",
+        "error.rs",
+        "(Err(a), Err(b)) => Err(a.and(b)),",
+        "(Err(a), Err(_)) => Err(a),",
+    ),
+    access(
+        "the bus accesses a device that says nothing in eights",
+        "mmio.rs",
+        "if self.valid_max == 0 { 4 }",
+        "if self.valid_max == 0 { 8 }",
+    ),
+];

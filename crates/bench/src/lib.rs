@@ -2,7 +2,7 @@
 //!
 //! What it is: figures, each measured by letting Flatview and what it is compared with run in short batches in
 //! turn, so that what else the machine does hits all of them alike; ratios are what counts. What it is not: a
-//! profile of one path (see `crates/flatview/benches`), or a proof that nothing slipped by 5 % (see
+//! profile of one path (see `benches/access.rs` and `benches/commit.rs`), or a proof that nothing slipped by 5 % (see
 //! `benches/instructions.rs`, which counts instructions).
 //!
 //! What must hold: every loop's results are added up and compared between the contenders, so that nothing measured

@@ -1,4 +1,4 @@
-//! Changes of the map, in detail: `cargo bench -p flatview --bench commit`.
+//! Changes of the map, in detail: `cargo bench -p flatview-bench --bench commit`.
 #![expect(clippy::unwrap_used, reason = "a map that cannot be built ends the bench")]
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};

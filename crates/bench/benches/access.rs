@@ -1,4 +1,4 @@
-//! Single accesses, in detail: `cargo bench -p flatview --bench access`. Side by side with others: `flatview-bench`.
+//! Single accesses, in detail: `cargo bench -p flatview-bench --bench access`. Side by side with others: `flatview-bench`.
 #![expect(clippy::unwrap_used, reason = "a map that cannot be built ends the bench")]
 
 use std::hint::black_box;

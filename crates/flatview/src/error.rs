@@ -111,6 +111,9 @@ pub enum MemoryError {
         /// What holds it.
         why: InUse,
     },
+    /// The id comes from another [`Memory`](crate::Memory).
+    #[error("The address space belongs to another Memory; ask the Memory it was made with")]
+    ForeignSpace,
     /// The address space was removed.
     #[error("The address space no longer exists: it was removed")]
     StaleSpace,
@@ -255,6 +258,8 @@ pub enum Reason {
     TooDeep,
     /// MMIO from inside an `update` closure, where device code must not run.
     InsideUpdate,
+    /// The address space belongs to another [`Memory`](crate::Memory) than the reader.
+    ForeignSpace,
     /// A look without side effects is not possible there.
     Unknown,
 }
@@ -270,6 +275,7 @@ impl fmt::Display for Reason {
             Self::Reentry => f.write_str("the device is already being accessed in this chain"),
             Self::TooDeep => f.write_str("too many accesses nested in device callbacks"),
             Self::InsideUpdate => f.write_str("device code must not run inside an update of the map"),
+            Self::ForeignSpace => f.write_str("the address space belongs to another memory than the reader"),
             Self::Unknown => f.write_str("it cannot be read without side effects"),
         }
     }
@@ -313,9 +319,11 @@ impl MemTxError {
 
     pub(crate) const fn refused(reason: Reason) -> Self {
         let result = match reason {
-            Reason::Reentry | Reason::TooDeep | Reason::NotRam | Reason::InsideUpdate => {
-                MemTxResult::ACCESS_ERROR
-            }
+            Reason::Reentry
+            | Reason::TooDeep
+            | Reason::NotRam
+            | Reason::InsideUpdate
+            | Reason::ForeignSpace => MemTxResult::ACCESS_ERROR,
             _ => MemTxResult::DECODE_ERROR,
         };
         Self::made(result, reason)

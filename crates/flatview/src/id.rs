@@ -23,6 +23,10 @@ impl fmt::Debug for RegionId {
     }
 }
 
-/// An address space of a [`Memory`](crate::Memory). Numbers are not used again.
+/// An address space of a [`Memory`](crate::Memory). Numbers are not used again; ids of one memory are in the order in
+/// which its spaces were made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SpaceId(pub(crate) u64);
+pub struct SpaceId {
+    pub(crate) memory: u32,
+    pub(crate) number: u64,
+}

@@ -53,6 +53,7 @@ pub use error::{InUse, MemTxError, MemTxResult, MemoryError, Reason};
 pub use id::{RegionId, SpaceId};
 pub use memory::{
     AccessLog, AddressSpace, InvalidAccess, Limits, Memory, MemoryBuilder, Section, Transaction, WeakMemory,
+    WeakSpace,
 };
 pub use mmio::{AccessRules, MmioOps, Ops};
 pub use order::{Be, ByteOrder, DeviceEndian, Endianness, Le, Value};

@@ -64,11 +64,12 @@ impl AccessRules {
     }
 
     /// The sizes the device takes; others are a decode error on an exact access, larger ones are split on the bus.
-    /// 1, 2, 4 or 8 bytes; anything else is rounded down to these.
+    /// 1, 2, 4 or 8 bytes; anything else is rounded down to these. As in QEMU a `max` of 0 takes everything, whatever
+    /// `min` says.
     #[must_use]
     pub const fn valid(mut self, min: u32, max: u32) -> Self {
         self.valid_min = size(min);
-        self.valid_max = size(max);
+        self.valid_max = if max == 0 { 0 } else { size(max) };
         self
     }
 
@@ -79,11 +80,12 @@ impl AccessRules {
         self
     }
 
-    /// The sizes the callbacks are called with; accesses are split or widened to fit (QEMU: `impl`). 1, 2, 4 or 8.
+    /// The sizes the callbacks are called with; accesses are split or widened to fit (QEMU: `impl`). 1, 2, 4 or 8;
+    /// as in QEMU a `min` of 0 is 1 and a `max` of 0 is 4.
     #[must_use]
     pub const fn implemented(mut self, min: u32, max: u32) -> Self {
         self.impl_min = size(min);
-        self.impl_max = size(max);
+        self.impl_max = if max == 0 { 4 } else { size(max) };
         self
     }
 

@@ -10,7 +10,7 @@ pub struct MemTxAttrs {
     pub secure: bool,
     /// The access comes from user mode.
     pub user: bool,
-    /// The access is for RAM only: anything else on the bus is an access error.
+    /// The access is for RAM (or ROM) only: anything else on the bus, ROM devices included, is an access error.
     pub memory: bool,
     /// Which bus master asks, for example a PCI requester id.
     pub requester_id: u16,

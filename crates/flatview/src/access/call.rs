@@ -14,11 +14,17 @@ thread_local! {
 
 /// Whether this thread is in a device callback.
 pub(crate) fn in_callback() -> bool {
-    CALLBACKS.get() > 0
+    nesting() > 0
+}
+
+/// How many callbacks this thread is in.
+#[inline]
+pub(super) fn nesting() -> u32 {
+    CALLBACKS.get()
 }
 
 /// Counts a callback while it runs, also when it panics.
-pub(super) struct InCallback;
+pub(crate) struct InCallback;
 
 impl InCallback {
     #[inline]
@@ -57,7 +63,9 @@ impl fmt::Debug for Access<'_> {
 }
 
 impl<'a> Access<'a> {
-    /// How deep accesses may nest through callbacks that access memory.
+    /// How deep accesses may nest through callbacks that access memory, whether through [`port`](Self::port) or
+    /// through readers of their own. One chain also looks at no more than eight maps at once: a ninth space (or the
+    /// same one after eight changes) is refused as too deep.
     pub const MAX_DEPTH: u32 = 32;
 
     /// Offset in the region, in bytes.
@@ -115,20 +123,19 @@ impl<'a> Access<'a> {
     }
 
     /// Memory as seen in a space, for a device that accesses memory while it is accessed: DMA, bridges, forwarding.
+    /// A device holds its space by a [`WeakSpace`](crate::WeakSpace), or it and the memory keep each other for ever.
     ///
     /// The view the device is accessed in stays as it is; what it accesses through the port is the newest map. The
-    /// accesses are part of this chain: a device that is already in it is not entered again.
+    /// accesses are part of this chain: a device that is already in it is not entered again. A space of another
+    /// [`Memory`](crate::Memory) is refused with every access: make a reader of that memory's own.
     #[must_use]
     pub fn port<'b>(&'b self, space: &'b AddressSpace) -> Port<'b> {
         Port::nested(self.reader, space, self.attrs, self)
     }
 
-    /// Refuses an access that goes too deep or enters a device again. Regions without a device as owner, and those
-    /// that opted out, are not guarded.
+    /// Refuses an access that enters a device again. Regions without a device as owner, and those that opted out, are
+    /// not guarded.
     pub(super) fn admitted(&self) -> Result<(), MemTxError> {
-        if self.depth >= Self::MAX_DEPTH {
-            return Err(MemTxError::refused(Reason::TooDeep));
-        }
         let Some(owner) = self.body.guarded_by() else {
             return Ok(());
         };

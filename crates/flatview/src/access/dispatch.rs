@@ -5,7 +5,7 @@
 //! device's byte order here: the bytes in ascending address order, read in that order.
 
 use super::Access;
-use super::call::InCallback;
+use super::call::{InCallback, nesting};
 use crate::error::join;
 use crate::memory::{InvalidAccess, writing};
 use crate::order::low_mask;
@@ -16,8 +16,10 @@ impl Access<'_> {
     #[inline]
     fn callbacks(&self) -> Result<&dyn MmioOps, MemTxError> {
         match self.body.kind.ops() {
-            Some(ops) if !writing() => Ok(ops),
-            Some(_) => Err(self.refused(Reason::InsideUpdate)),
+            // The nesting is the thread's: a callback may access memory through a reader of its own, or from `accepts`.
+            Some(ops) if !writing() && nesting() < Self::MAX_DEPTH => Ok(ops),
+            Some(_) if writing() => Err(self.refused(Reason::InsideUpdate)),
+            Some(_) => Err(self.refused(Reason::TooDeep)),
             None => Err(self.refused(Reason::Rejected)),
         }
     }
@@ -48,26 +50,23 @@ impl Access<'_> {
     /// Refuses the access and tells the log.
     #[cold]
     pub(super) fn refused(&self, reason: Reason) -> MemTxError {
-        if let Some(log) = &*self.reader.memory.log.load() {
-            let region = Some(&*self.body.name);
-            log.invalid(&InvalidAccess {
-                write: self.write,
-                addr: self.offset,
-                size: self.size,
-                region,
-                reason,
-            });
-        }
+        self.reader.memory.tell(&InvalidAccess {
+            write: self.write,
+            addr: self.offset,
+            size: self.size,
+            region: Some(&self.body.name),
+            reason,
+        });
         MemTxError::refused(reason)
     }
 
     #[cold]
     fn tell_blocked(&self, error: MemTxError) {
-        if error.reason() == Reason::Reentry {
-            self.reader.memory.reentries.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            if let Some(log) = &*self.reader.memory.log.load() {
-                log.reentry(&self.body.name, self.offset);
-            }
+        debug_assert_eq!(error.reason(), Reason::Reentry);
+        self.reader.memory.reentries.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        if let Some(log) = &*self.reader.memory.log.load() {
+            let _running = InCallback::enter();
+            log.reentry(&self.body.name, self.offset);
         }
     }
 
@@ -89,8 +88,9 @@ impl Access<'_> {
         }
         let mut value = 0;
         let mut result = Ok(());
-        self.for_each_call(|call, shift, _| match ops.read(call) {
-            Ok(got) => value |= shifted(got & low_mask(call.size), shift),
+        self.for_each_call(|call, shift, wide| match ops.read(call) {
+            // Of a wider word only its piece: the next one may give the rest again, and differently.
+            Ok(got) => value |= shifted(got & wide.unwrap_or(low_mask(call.size)), shift),
             Err(e) => result = join(result, Err(e)),
         });
         (value & low_mask(self.size), result)
@@ -109,7 +109,7 @@ impl Access<'_> {
             let mut part = shifted(value, -shift) & low_mask(call.size);
             if let Some(kept) = wide {
                 // A piece of an unaligned access, narrower than the device implements: the rest of the word stays.
-                match ops.read(call) {
+                match ops.read(&Access { write: false, ..*call }) {
                     Ok(old) => part = (part & kept) | (old & low_mask(call.size) & !kept),
                     Err(e) => {
                         result = join(result, Err(e));
@@ -130,8 +130,8 @@ impl Access<'_> {
     }
 
     /// Calls `f` for each callback the access becomes: with the callback's access, the bits by which its value is
-    /// shifted in the whole one (negative: the callback's value is the wider), and, for a piece that a wider word
-    /// contains, the mask of the piece in that word.
+    /// shifted in the whole one (negative: the callback's value is the wider), and, for a word of which the access
+    /// covers only a part, the mask of that part in it.
     fn for_each_call(&self, mut f: impl FnMut(&Access<'_>, i32, Option<u64>)) {
         let rules = &self.body.rules;
         let little = self.body.order == Endianness::Little;
@@ -147,30 +147,25 @@ impl Access<'_> {
     }
 
     /// An unaligned access to a device that does not implement them (QEMU ignores `impl.unaligned`: a deviation of
-    /// ours): naturally aligned pieces, in ascending order. A piece narrower than the device implements becomes an
-    /// access of the aligned word that contains it, and a write keeps the rest of that word.
+    /// ours): naturally aligned calls, in ascending order, each as large as fits. Where even the smallest that the
+    /// device implements does not fit, the aligned word there is accessed, and a write keeps the rest of that word.
     fn for_each_aligned_call(&self, mut f: impl FnMut(&Access<'_>, i32, Option<u64>)) {
         let rules = &self.body.rules;
         let little = self.body.order == Endianness::Little;
         let mut at = 0;
         while at < self.size {
             let offset = self.offset.wrapping_add(u64::from(at));
-            let aligned = 1 << offset.trailing_zeros().min(3);
-            let mut piece = rules.call_size(8).min(aligned);
-            while piece > self.size - at {
-                piece /= 2;
-            }
-            let word = rules.call_size(piece);
+            let left = self.size - at;
+            let fits = rules.call_size(8).min(1 << offset.trailing_zeros().min(3)).min(1 << left.ilog2());
+            let word = rules.call_size(fits);
             let word_at = offset & !u64::from(word - 1);
-            let inside = (offset - word_at) as i32;
+            let inside = (offset - word_at) as u32;
+            let piece = (word - inside).min(left);
             // Where the piece stands in the whole value, and in the word, counted in bytes from the low end.
-            let (in_value, in_word) = if little {
-                (at as i32, inside)
-            } else {
-                ((self.size - at - piece) as i32, word as i32 - inside - piece as i32)
-            };
+            let (in_value, in_word) =
+                if little { (at, inside) } else { (left - piece, word - inside - piece) };
             let wide = (word != piece).then(|| low_mask(piece) << (8 * in_word));
-            f(&self.piece(word_at, word), (in_value - in_word) * 8, wide);
+            f(&self.piece(word_at, word), (in_value as i32 - in_word as i32) * 8, wide);
             at += piece;
         }
     }

@@ -26,4 +26,4 @@ pub use call::Access;
 pub use port::Port;
 pub use reader::Reader;
 
-pub(crate) use call::in_callback;
+pub(crate) use call::{InCallback, in_callback};

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::reader::PinnedView;
-use super::{Access, MemTxAttrs, Reader};
+use super::{Access, InCallback, MemTxAttrs, Reader};
 use crate::error::join;
 use crate::memory::{InvalidAccess, SpaceInner};
 use crate::order::{put_value, reorder, value_of};
@@ -77,9 +77,7 @@ impl<'a> Port<'a> {
     #[cold]
     fn unassigned(&self, addr: u64, size: u32, write: bool) -> MemTxError {
         let reason = Reason::Rejected;
-        if let Some(log) = &*self.reader.memory.log.load() {
-            log.invalid(&InvalidAccess { write, addr, size, region: None, reason });
-        }
+        self.reader.memory.tell(&InvalidAccess { write, addr, size, region: None, reason });
         MemTxError::refused(reason).at(addr, size, None)
     }
 
@@ -159,27 +157,30 @@ impl<'a> Port<'a> {
 
     /// Reads any number of bytes, in as many pieces as those who answer need (QEMU: `address_space_read`).
     ///
-    /// All pieces are tried; what fails reads as 0, so that after an error `out` still has what could be read.
+    /// All pieces are tried; what fails reads as 0, so that after an error `out` still has what could be read. All
+    /// see the same map, the one at the beginning of the access.
     ///
     /// # Errors
     /// [`MemTxError`] of the first piece that failed, with the result bits of all.
     pub fn read(&self, addr: u64, out: &mut [u8]) -> Result<(), MemTxError> {
+        // One view for all pieces, whatever the map or the devices do meanwhile.
+        let view = self.reader.pin(self.space)?;
         let mut result = Ok(());
         let mut addr = addr;
         let mut rest = out;
         while !rest.is_empty() {
-            let view = self.reader.pin(self.space)?;
             let range = self.range_at(&view, addr);
-            let (piece, memory) = self.bus_piece(range, addr, rest.len(), |r| r.readable_ram().is_some());
+            let readable = |r: &FlatRange| r.readable_ram().is_some() && self.is_allowed(Some(r));
+            let (piece, memory) = self.bus_piece(range, addr, rest.len(), readable);
             let (now, later) = std::mem::take(&mut rest).split_at_mut(piece);
             let done = match range {
+                _ if !self.is_allowed(range) => {
+                    now.fill(0);
+                    Err(self.not_ram(range, addr, piece, false))
+                }
                 Some(range) if memory => {
                     let copied = range.readable_ram().and_then(|ram| ram.read(addr - range.start, now));
                     copied.ok_or(MemTxError::decode().at(addr, piece as u32, Some(range.region())))
-                }
-                _ if self.attrs.memory => {
-                    now.fill(0);
-                    Err(self.not_ram(range, addr, piece))
                 }
                 Some(range) => {
                     let (value, result) = self.call_read(range, addr, piece as u32);
@@ -199,25 +200,25 @@ impl<'a> Port<'a> {
     }
 
     /// Writes any number of bytes, in as many pieces as those who answer need (QEMU: `address_space_write`). All
-    /// pieces are tried.
+    /// pieces are tried, and all see the same map.
     ///
     /// # Errors
     /// As [`read`](Self::read); ROM is a decode error.
     pub fn write(&self, addr: u64, bytes: &[u8]) -> Result<(), MemTxError> {
+        let view = self.reader.pin(self.space)?;
         let mut result = Ok(());
         let mut addr = addr;
         let mut rest = bytes;
         while !rest.is_empty() {
-            let view = self.reader.pin(self.space)?;
             let range = self.range_at(&view, addr);
             let (piece, memory) = self.bus_piece(range, addr, rest.len(), |r| r.writable_ram().is_some());
             let (now, later) = rest.split_at(piece);
             let done = match range {
+                _ if !self.is_allowed(range) => Err(self.not_ram(range, addr, piece, true)),
                 Some(range) if memory => {
                     let copied = range.writable_ram().and_then(|ram| ram.write(addr - range.start, now));
                     copied.ok_or(MemTxError::decode().at(addr, piece as u32, Some(range.region())))
                 }
-                _ if self.attrs.memory => Err(self.not_ram(range, addr, piece)),
                 Some(range) => self.call_write(range, addr, piece as u32, value_of(now, range.body.order)),
                 None => Err(self.unassigned(addr, piece as u32, true)),
             };
@@ -226,6 +227,12 @@ impl<'a> Port<'a> {
             rest = later;
         }
         result
+    }
+
+    /// Whether the attributes allow an access of what is there at all (QEMU: `flatview_access_allowed`).
+    #[inline]
+    fn is_allowed(&self, range: Option<&FlatRange>) -> bool {
+        !self.attrs.memory || range.is_some_and(FlatRange::is_ram)
     }
 
     fn range_at<'v>(&self, view: &'v PinnedView<'_>, addr: u64) -> Option<&'v FlatRange> {
@@ -257,8 +264,16 @@ impl<'a> Port<'a> {
     }
 
     #[cold]
-    fn not_ram(&self, range: Option<&FlatRange>, addr: u64, size: usize) -> MemTxError {
-        MemTxError::refused(Reason::NotRam).at(addr, size as u32, range.map(FlatRange::region))
+    fn not_ram(&self, range: Option<&FlatRange>, addr: u64, size: usize, write: bool) -> MemTxError {
+        let (reason, size) = (Reason::NotRam, size as u32);
+        self.reader.memory.tell(&InvalidAccess {
+            write,
+            addr: range.map_or(addr, |r| r.offset_of(addr)),
+            size,
+            region: range.map(FlatRange::name),
+            reason,
+        });
+        MemTxError::refused(reason).at(addr, size, range.map(FlatRange::region))
     }
 
     // CPU.
@@ -360,7 +375,10 @@ impl<'a> Port<'a> {
                 // A ROM device that answers through callbacks says what it would answer, or else what it stores.
                 let size = u32::try_from(piece).ok().filter(|n| matches!(n, 1 | 2 | 4 | 8));
                 let ops = range.body.kind.ops();
-                let peeked = ops.zip(size).and_then(|(ops, n)| ops.peek(range.offset_of(addr), n));
+                let peeked = ops.zip(size).and_then(|(ops, n)| {
+                    let _running = InCallback::enter();
+                    ops.peek(range.offset_of(addr), n)
+                });
                 match peeked {
                     Some(value) => {
                         put_value(value, range.body.order, now);

@@ -1,5 +1,6 @@
 //! A thread's way into memory.
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ pub(super) type PinnedView<'a> = Pinned<'a, FlatView, FlatRange>;
 /// The methods access with [`MemTxAttrs::UNSPECIFIED`]; [`port`](Self::port) takes others.
 pub struct Reader {
     // Dropped before `memory`: lanes look into its views.
-    lanes: [(std::cell::Cell<Option<SpaceId>>, ViewLane); LANES],
+    lanes: [(Cell<Option<SpaceId>>, ViewLane); LANES],
     hazards: Arc<crate::publish::Hazards<FlatView>>,
     pub(super) space: Arc<SpaceInner>,
     pub(super) memory: Arc<Inner>,
@@ -39,7 +40,7 @@ impl Reader {
         let memory = Arc::clone(&space.memory.0);
         let hazards = memory.domain.register();
         let slot = space.inner.slot.load_full();
-        let lane = |i| (std::cell::Cell::new(None), Lane::new(i, Arc::clone(&hazards), Arc::clone(&slot)));
+        let lane = |i| (Cell::new(None), Lane::new(i, Arc::clone(&hazards), Arc::clone(&slot)));
         let lanes = std::array::from_fn(lane);
         Self { lanes, hazards, space: Arc::clone(&space.inner), memory }
     }
@@ -59,23 +60,32 @@ impl Reader {
 
     #[cold]
     fn pin_slow(&self, space: &SpaceInner) -> Result<PinnedView<'_>, MemTxError> {
+        // Its writer does not know this reader's hazards, and would free views under it.
+        if space.id.memory != self.memory.tag {
+            return Err(MemTxError::refused(Reason::ForeignSpace));
+        }
         let slot_now = || space.slot.load_full();
         // The first lane is for the reader's own space, so that its accesses find it at once.
         let from = usize::from(space.id != self.space.id);
-        let mut usable = None;
-        for (id, lane) in self.lanes.iter().skip(from) {
-            if id.get() == Some(space.id) {
-                if lane.is_current()
-                    && let Some(pinned) = lane.pin()
-                {
-                    return Ok(pinned);
-                }
-                if !lane.is_pinned() {
-                    usable = Some((id, lane));
-                    break;
-                }
-            } else if usable.is_none() && !lane.is_pinned() && (id.get().is_none() || from == 1) {
-                usable = Some((id, lane));
+        let mut usable: Option<&(Cell<Option<SpaceId>>, ViewLane)> = None;
+        for entry @ (id, lane) in self.lanes.iter().skip(from) {
+            let same = id.get() == Some(space.id);
+            if same
+                && lane.is_current()
+                && let Some(pinned) = lane.pin()
+            {
+                return Ok(pinned);
+            }
+            if lane.is_pinned() {
+                continue;
+            }
+            if same {
+                usable = Some(entry);
+                break;
+            }
+            // Rather a lane that looks at nothing than one that looks at another space.
+            if usable.is_none_or(|(taken, _)| taken.get().is_some() && id.get().is_none()) {
+                usable = Some(entry);
             }
         }
         let (id, lane) = usable.ok_or(MemTxError::refused(Reason::TooDeep))?;

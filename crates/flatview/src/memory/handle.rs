@@ -52,6 +52,13 @@ impl fmt::Display for InvalidAccess<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = if self.write { "write" } else { "read" };
         let region = self.region.unwrap_or("(null)");
+        if self.reason == Reason::NotRam {
+            let (addr, size) = (self.addr, self.size);
+            return write!(
+                f,
+                "Invalid access to non-RAM device at addr 0x{addr:X}, size {size}, region '{region}'"
+            );
+        }
         write!(
             f,
             "Invalid {what} at addr 0x{:X}, size {}, region '{region}', reason: {}",
@@ -60,7 +67,8 @@ impl fmt::Display for InvalidAccess<'_> {
     }
 }
 
-/// Where refused accesses are told. Called on the accessing thread, with no lock held.
+/// Where refused accesses are told. Called on the accessing thread, with no lock held, and as part of the access: as
+/// in a device callback, [`Memory::synchronize`] is refused there.
 pub trait AccessLog: Send + Sync {
     /// An access was refused.
     fn invalid(&self, access: &InvalidAccess<'_>);
@@ -80,6 +88,17 @@ pub(crate) struct Inner {
     pub log: ArcSwapOption<Box<dyn AccessLog>>,
     pub reentries: AtomicU64,
     defaults: Option<Defaults>,
+}
+
+impl Inner {
+    /// Tells the log of a refused access.
+    #[cold]
+    pub fn tell(&self, access: &InvalidAccess<'_>) {
+        if let Some(log) = &*self.log.load() {
+            let _running = crate::access::InCallback::enter();
+            log.invalid(access);
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -200,22 +219,28 @@ struct Open<'a> {
 }
 
 impl Open<'_> {
-    fn close(&mut self, keep: bool) -> Garbage {
+    fn close(&mut self, keep: bool) -> Garbage<'static> {
         self.done = true;
         UPDATES.set(UPDATES.get().saturating_sub(1));
         let mut state = self.state.borrow_mut();
         state.depth = state.depth.saturating_sub(1);
         let bodies = if keep { Vec::new() } else { state.topology.rollback(self.savepoint) };
-        Garbage { bodies, ..Garbage::default() }
+        Garbage { bodies, views: None }
     }
 }
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
         if !self.done {
-            drop(self.close(false));
+            discard(self.close(false));
         }
     }
+}
+
+/// Frees what a change let go of. The caller's own code may run; it must not wait for itself.
+fn discard<T>(garbage: T) {
+    let _running = crate::access::InCallback::enter();
+    drop(garbage);
 }
 
 impl Memory {
@@ -258,6 +283,10 @@ impl Memory {
         RegionId { index: u32::MAX, generation: 0, memory: self.0.tag }
     }
 
+    fn no_space(&self) -> SpaceId {
+        SpaceId { memory: self.0.tag, number: u64::MAX }
+    }
+
     /// The space `memory` (QEMU: `address_space_memory`). On a bare memory a removed space.
     #[must_use]
     pub fn memory_space(&self) -> AddressSpace {
@@ -274,7 +303,7 @@ impl Memory {
         let known = self.0.defaults.as_ref().and_then(|d| self.space(which(d)).ok());
         known.unwrap_or_else(|| {
             let slot = Arc::new(crate::publish::Slot::new(Arc::new(FlatView::empty(None))));
-            let inner = Arc::new(super::SpaceInner::new(SpaceId(u64::MAX), "removed".into(), slot));
+            let inner = Arc::new(super::SpaceInner::new(self.no_space(), "removed".into(), slot));
             AddressSpace { memory: self.clone(), inner }
         })
     }
@@ -317,7 +346,7 @@ impl Memory {
         }
         // M2: what is freed may run code of the caller's.
         drop(guard);
-        drop(garbage);
+        discard(garbage);
         match failed {
             Some(e) => Err(e.into()),
             None => result,
@@ -332,9 +361,9 @@ impl Memory {
     }
 
     /// Runs `f` on the state and drops what it lets go of without the lock.
-    pub(super) fn write_state<R>(
-        &self,
-        f: impl FnOnce(&mut State) -> Result<(R, Garbage), MemoryError>,
+    pub(super) fn write_state<'s, R>(
+        &'s self,
+        f: impl FnOnce(&mut State) -> Result<(R, Garbage<'s>), MemoryError>,
     ) -> Result<R, MemoryError> {
         let guard = self.0.writer.lock();
         let result = {
@@ -342,7 +371,10 @@ impl Memory {
             if state.depth > 0 { Err(MemoryError::SpaceInsideUpdate) } else { f(&mut state) }
         };
         drop(guard);
-        result.map(|(value, _garbage)| value)
+        result.map(|(value, garbage)| {
+            discard(garbage);
+            value
+        })
     }
 
     /// Adds a region: an [`update`](Self::update) of one step.
@@ -375,7 +407,8 @@ impl Memory {
     /// Removes an address space; its readers see nothing mapped from then on (QEMU: `address_space_destroy`).
     ///
     /// # Errors
-    /// [`MemoryError::StaleSpace`] if it was removed already, or this is inside an [`update`](Self::update).
+    /// [`MemoryError::StaleSpace`] if it was removed already, [`MemoryError::ForeignSpace`] if it is another memory's,
+    /// or [`MemoryError::SpaceInsideUpdate`].
     pub fn remove_space(&self, space: SpaceId) -> Result<(), MemoryError> {
         self.write_state(|s| Ok(((), s.remove_space(space, &self.0.domain)?)))
     }
@@ -391,11 +424,12 @@ impl Memory {
         self.0.reentries.load(Ordering::Relaxed)
     }
 
-    /// Waits until no running [`Reader`](crate::Reader) uses a view that was replaced before the call, and frees
-    /// what they used. A reader that is idle and not [parked](crate::Reader::park) is waited for.
+    /// Waits until no running [`Reader`](crate::Reader) uses a view that was replaced before the call and all that
+    /// those views alone used is freed, whichever thread frees it. A reader that is idle and not [parked](crate::Reader::park) is waited for.
     ///
     /// # Errors
-    /// [`MemoryError::WouldWaitForItself`] inside a device callback or an [`update`](Self::update).
+    /// [`MemoryError::WouldWaitForItself`] inside a device callback or destructor, an [`AccessLog`] or an
+    /// [`update`](Self::update).
     pub fn synchronize(&self) -> Result<(), MemoryError> {
         if writing() || crate::access::in_callback() {
             return Err(MemoryError::WouldWaitForItself);
@@ -404,7 +438,7 @@ impl Memory {
         self.read_state(State::bump_all);
         let mut pause = std::time::Duration::from_micros(1);
         loop {
-            drop(self.0.domain.reclaim());
+            discard(self.0.domain.reclaim());
             if self.0.domain.waiting(mark) == 0 {
                 return Ok(());
             }

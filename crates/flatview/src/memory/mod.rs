@@ -16,7 +16,7 @@ mod transaction;
 
 pub use handle::{AccessLog, InvalidAccess, Limits, Memory, MemoryBuilder, WeakMemory};
 pub use query::Section;
-pub use spaces::AddressSpace;
+pub use spaces::{AddressSpace, WeakSpace};
 pub use transaction::Transaction;
 
 pub(crate) use handle::{Inner, writing};

@@ -53,7 +53,7 @@ impl Memory {
     /// The space of that number.
     ///
     /// # Errors
-    /// [`MemoryError::StaleSpace`] if it was removed.
+    /// [`MemoryError::StaleSpace`] if it was removed, [`MemoryError::ForeignSpace`] if it is another memory's.
     pub fn space(&self, id: SpaceId) -> Result<AddressSpace, MemoryError> {
         let inner = self.read_state(|s| s.space(id).map(|s| Arc::clone(&s.inner)))?;
         Ok(AddressSpace { memory: self.clone(), inner })
@@ -152,7 +152,7 @@ impl Memory {
         blocks.values().map(|b| b.info()).collect()
     }
 
-    /// How many replaced views are kept alive by readers that have not moved on.
+    /// How many replaced views are kept alive by readers that have not moved on, or are being freed just now.
     #[must_use]
     pub fn views_in_use(&self) -> usize {
         self.0.domain.waiting(u64::MAX)

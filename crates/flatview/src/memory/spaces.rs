@@ -1,11 +1,11 @@
 //! Address spaces: what an initiator looks at memory through.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 
-use super::Memory;
+use super::{Memory, WeakMemory};
 use crate::publish::Slot;
 use crate::view::FlatView;
 use crate::{MemTxAttrs, MemTxError, MemoryError, Reader, RegionId, SpaceId};
@@ -42,7 +42,35 @@ impl fmt::Debug for AddressSpace {
     }
 }
 
+/// A handle that keeps neither the space nor the memory alive: what a device holds that accesses memory, since a
+/// memory keeps its devices.
+#[derive(Clone)]
+pub struct WeakSpace {
+    memory: WeakMemory,
+    inner: Weak<SpaceInner>,
+}
+
+impl fmt::Debug for WeakSpace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WeakSpace")
+    }
+}
+
+impl WeakSpace {
+    /// The space, if it and its memory are still there. Takes no lock.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<AddressSpace> {
+        Some(AddressSpace { inner: self.inner.upgrade()?, memory: self.memory.upgrade()? })
+    }
+}
+
 impl AddressSpace {
+    /// A handle that does not keep the space or its memory alive.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakSpace {
+        WeakSpace { memory: self.memory.downgrade(), inner: Arc::downgrade(&self.inner) }
+    }
+
     /// Its number in this memory.
     #[must_use]
     pub fn id(&self) -> SpaceId {

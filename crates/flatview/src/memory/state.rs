@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Limits, SpaceInner};
 use crate::commit::{Next, next_root, touched_windows, updated_view};
-use crate::publish::{Domain, Slot};
+use crate::publish::{Domain, Reclaimed, Slot};
 use crate::render::Budget;
 use crate::span::{Span, SpanSet};
 use crate::topology::{Body, Record, Topology};
@@ -61,11 +61,11 @@ struct Walk {
 }
 
 /// What a commit or rollback lets go of. Dropped when no lock is held: with it devices' own `Drop`s may run.
-#[derive(Default)]
 #[expect(dead_code, reason = "held only to be dropped later")]
-pub(super) struct Garbage {
-    pub views: Vec<Arc<FlatView>>,
+pub(super) struct Garbage<'d> {
+    /// Dropped first, so that what a view showed goes with the view, for which `synchronize` waits.
     pub bodies: Vec<Arc<Body>>,
+    pub views: Option<Reclaimed<'d, FlatView>>,
 }
 
 impl State {
@@ -84,6 +84,9 @@ impl State {
     }
 
     pub fn space(&self, id: SpaceId) -> Result<&SpaceState, MemoryError> {
+        if id.memory != self.topology.tag() {
+            return Err(MemoryError::ForeignSpace);
+        }
         self.spaces.iter().find(|s| s.inner.id == id).ok_or(MemoryError::StaleSpace)
     }
 
@@ -195,11 +198,26 @@ impl State {
     }
 
     /// Publishes what was prepared. Cannot fail.
-    pub fn publish(&mut self, prepared: Prepared, domain: &Domain<FlatView>) -> Garbage {
+    pub fn publish<'d>(&mut self, prepared: Prepared, domain: &'d Domain<FlatView>) -> Garbage<'d> {
+        let moving: BTreeSet<SpaceId> = prepared.moved.iter().map(|(id, _)| *id).collect();
+        let moves = |s: &SpaceState| moving.contains(&s.inner.id);
+        let left: BTreeSet<RegionId> =
+            self.spaces.iter().filter(|s| moves(s)).filter_map(|s| s.effective).collect();
+        let mut abandoned = Vec::new();
         for (id, view) in prepared.updated {
-            if let Some(state) = self.views.get_mut(&Some(id)) {
-                domain.publish(&state.slot, Arc::clone(&view));
-                state.view = view;
+            let Some(state) = self.views.get_mut(&Some(id)) else { continue };
+            state.view = Arc::clone(&view);
+            if left.contains(&id) {
+                // A space that leaves this view for another must not see it change first: that would be a map
+                // which never was. So the new view gets a slot of its own, to which those who stay go over.
+                let old = std::mem::replace(&mut state.slot, Arc::new(Slot::new(view)));
+                for space in self.spaces.iter().filter(|s| s.effective == Some(id) && !moves(s)) {
+                    space.inner.slot.store(Arc::clone(&state.slot));
+                }
+                old.bump();
+                abandoned.push(old);
+            } else {
+                domain.publish(&state.slot, view);
             }
         }
         for (id, view) in prepared.fresh {
@@ -215,7 +233,10 @@ impl State {
         for view in left {
             self.leave_view(view, domain);
         }
-        Garbage { views: domain.reclaim(), bodies: self.topology.accept() }
+        for slot in abandoned {
+            self.empty(&slot, domain);
+        }
+        Garbage { bodies: self.topology.accept(), views: Some(domain.reclaim()) }
     }
 
     /// Lets a space look at the view of another effective root, and gives the one it has left.
@@ -258,31 +279,36 @@ impl State {
         view.spaces = view.spaces.saturating_sub(1);
         if view.spaces == 0
             && let Some(root) = left
+            && let Some(gone) = self.views.remove(&left)
         {
             // The root may have been removed by the same change, and its index given to another region.
             if self.topology.id_of(root.index) == Some(root) {
                 self.topology.set_root(root.index, false);
             }
-            // The slot may outlive this in lanes that have not looked again yet; the view must not be freed there.
-            let nothing = self.views.get(&None).map(|v| Arc::clone(&v.view));
-            if let Some((gone, nothing)) = self.views.remove(&left).zip(nothing) {
-                domain.publish(&gone.slot, nothing);
-            }
+            self.empty(&gone.slot, domain);
+        }
+    }
+
+    /// Takes the view out of a slot that no space looks through any more. The slot may outlive this in lanes that
+    /// have not looked again yet; the view must not be freed there.
+    fn empty(&self, slot: &Slot<FlatView>, domain: &Domain<FlatView>) {
+        if let Some(nothing) = self.views.get(&None) {
+            domain.publish(slot, Arc::clone(&nothing.view));
         }
     }
 
     /// Adds a space with `root`; its view is rendered first, so an error adds nothing.
-    pub fn add_space(
+    pub fn add_space<'d>(
         &mut self,
         name: Arc<str>,
         root: RegionId,
-        domain: &Domain<FlatView>,
-    ) -> Result<(Arc<SpaceInner>, Garbage), MemoryError> {
+        domain: &'d Domain<FlatView>,
+    ) -> Result<(Arc<SpaceInner>, Garbage<'d>), MemoryError> {
         self.topology.record(root)?;
         let walk = self.walk(root)?;
         let mut prepared = Prepared::default();
         self.render_fresh(walk.effective, &mut prepared, &mut Budget::new(self.limits))?;
-        let id = SpaceId(self.next_space);
+        let id = SpaceId { memory: self.topology.tag(), number: self.next_space };
         self.next_space += 1;
         let nothing = self.views.get_mut(&None).map(|v| {
             v.spaces += 1;
@@ -296,7 +322,11 @@ impl State {
         Ok((inner, self.publish(prepared, domain)))
     }
 
-    pub fn remove_space(&mut self, id: SpaceId, domain: &Domain<FlatView>) -> Result<Garbage, MemoryError> {
+    pub fn remove_space<'d>(
+        &mut self,
+        id: SpaceId,
+        domain: &'d Domain<FlatView>,
+    ) -> Result<Garbage<'d>, MemoryError> {
         let root = self.space(id)?.root;
         let prepared = Prepared { moved: vec![(id, Walk::default())], ..Prepared::default() };
         self.topology.count_space(root.index, -1);

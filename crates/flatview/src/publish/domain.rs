@@ -5,9 +5,7 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
-use super::{AtomicPtr, AtomicU64, LANES, Ordering, fence};
+use super::{AtomicPtr, AtomicU64, LANES, Mutex, Ordering, fence};
 
 /// A place where one value at a time is published.
 pub(crate) struct Slot<T> {
@@ -76,11 +74,36 @@ pub(crate) struct Domain<T> {
 struct Retired<T> {
     next: u64,
     values: Vec<(u64, Arc<T>)>,
+    /// Numbers of those that somebody has taken out and is about to free.
+    freeing: Vec<u64>,
+}
+
+/// Values that nobody looks at any more. They count as [waiting](Domain::waiting) until this is dropped.
+pub(crate) struct Reclaimed<'d, T> {
+    domain: &'d Domain<T>,
+    values: Vec<(u64, Arc<T>)>,
+}
+
+impl<T> Drop for Reclaimed<'_, T> {
+    fn drop(&mut self) {
+        /// Strikes the numbers off also if a value's own `Drop` panics.
+        struct Strike<'d, T>(&'d Domain<T>, Vec<u64>);
+        impl<T> Drop for Strike<'_, T> {
+            fn drop(&mut self) {
+                self.0.retired.lock().freeing.retain(|n| !self.1.contains(n));
+            }
+        }
+        if !self.values.is_empty() {
+            let _strike = Strike(self.domain, self.values.iter().map(|(n, _)| *n).collect());
+            self.values.clear();
+        }
+    }
 }
 
 impl<T> Domain<T> {
     pub fn new() -> Self {
-        Self { readers: Mutex::new(Vec::new()), retired: Mutex::new(Retired { next: 0, values: Vec::new() }) }
+        let retired = Retired { next: 0, values: Vec::new(), freeing: Vec::new() };
+        Self { readers: Mutex::new(Vec::new()), retired: Mutex::new(retired) }
     }
 
     pub fn register(&self) -> Arc<Hazards<T>> {
@@ -108,17 +131,18 @@ impl<T> Domain<T> {
     /// Takes out the retired values that no reader looks at. The caller drops them when it holds no lock, because
     /// with the last view of a device the device's own `Drop` may run.
     #[must_use]
-    pub fn reclaim(&self) -> Vec<Arc<T>> {
+    pub fn reclaim(&self) -> Reclaimed<'_, T> {
         // Pairs with the fence in Lane::refresh: see the module documentation.
         fence(Ordering::SeqCst);
         let mut retired = self.retired.lock();
         if retired.values.is_empty() {
-            return Vec::new();
+            return Reclaimed { domain: self, values: Vec::new() };
         }
         let readers = self.readers.lock();
         let in_use = |p: *const T| readers.iter().any(|h| h.name(p));
-        let free = retired.values.extract_if(.., |(_, v)| !in_use(Arc::as_ptr(v)));
-        free.map(|(_, v)| v).collect()
+        let values: Vec<_> = retired.values.extract_if(.., |(_, v)| !in_use(Arc::as_ptr(v))).collect();
+        retired.freeing.extend(values.iter().map(|(n, _)| *n));
+        Reclaimed { domain: self, values }
     }
 
     /// The number that the next value to be replaced will have.
@@ -126,8 +150,10 @@ impl<T> Domain<T> {
         self.retired.lock().next
     }
 
-    /// How many values that were replaced before `mark` are still looked at (or not reclaimed yet).
+    /// How many values that were replaced before `mark` are still looked at, not reclaimed yet, or being freed.
     pub fn waiting(&self, mark: u64) -> usize {
-        self.retired.lock().values.iter().filter(|(n, _)| *n < mark).count()
+        let retired = self.retired.lock();
+        let numbers = retired.values.iter().map(|(n, _)| n).chain(&retired.freeing);
+        numbers.filter(|n| **n < mark).count()
     }
 }

@@ -19,16 +19,22 @@
 mod domain;
 mod lane;
 
-pub(crate) use domain::{Domain, Hazards, Slot};
+pub(crate) use domain::{Domain, Hazards, Reclaimed, Slot};
 pub(crate) use lane::{Lane, Pinned};
 
-#[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU64, Ordering, fence};
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering, fence};
+use parking_lot::Mutex;
+#[cfg(not(loom))]
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering, fence};
+#[cfg(loom)]
+use {
+    loom::sync::atomic::{AtomicPtr, AtomicU64, Ordering, fence},
+    loom_tests::Mutex,
+};
 
-/// The lanes of one reader: its own space and those that device callbacks reach through it.
-pub(crate) const LANES: usize = 8;
+/// The lanes of one reader: its own space and those that device callbacks reach through it. One is enough for the
+/// models, which try every interleaving of what happens.
+pub(crate) const LANES: usize = if cfg!(loom) { 1 } else { 8 };
 
 #[cfg(all(test, loom))]
 mod loom_tests;

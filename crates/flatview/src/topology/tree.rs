@@ -81,6 +81,11 @@ impl Topology {
 
     // Looking.
 
+    /// The number of the memory that this is the tree of.
+    pub fn tag(&self) -> u32 {
+        self.tag
+    }
+
     #[inline]
     pub fn get(&self, index: u32) -> Option<&Record> {
         self.arena.get(index)

@@ -151,6 +151,12 @@ impl FlatRange {
         self.romd
     }
 
+    /// Whether it is RAM or ROM, whoever may write it (QEMU: `memory_region_is_ram`). A ROM device is not.
+    #[must_use]
+    pub fn is_ram(&self) -> bool {
+        matches!(self.body.kind, Kind::Ram { .. })
+    }
+
     /// Whether reads come from memory.
     #[must_use]
     pub fn is_ram_backed(&self) -> bool {

@@ -349,8 +349,8 @@ pub const FAULTS: &[Fault] = &[
     fault(
         "readers are not told of a changed view",
         "memory/state.rs",
-        "domain.publish(&state.slot, Arc::clone(&view));",
-        "",
+        "domain.publish(&state.slot, view);",
+        "drop(view);",
     ),
     // Accesses.
     access(
@@ -410,7 +410,7 @@ pub const FAULTS: &[Fault] = &[
     access(
         "garbage above a callback's size is kept",
         "access/dispatch.rs",
-        "shifted(got & low_mask(call.size), shift)",
+        "shifted(got & wide.unwrap_or(low_mask(call.size)), shift)",
         "shifted(got, shift)",
     ),
     access(

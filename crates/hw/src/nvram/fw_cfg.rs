@@ -35,8 +35,12 @@ pub mod key {
     pub const ARCH_LOCAL: u16 = 0x8000;
 }
 
+/// The number of the first named file.
+const FIRST_FILE: u16 = 0x20;
 /// Beyond the last number of an item.
-const KEYS: u16 = 0x20 + 0x20;
+const KEYS: u16 = FIRST_FILE + 0x20;
+/// Bytes of a file's name in the directory, the zero at its end included.
+const NAME: usize = 56;
 /// What a selector that is out of range selects.
 const INVALID: u16 = 0xffff;
 
@@ -54,11 +58,23 @@ struct State {
 }
 
 impl FwCfg {
-    /// A device that offers these items beside the signature and the interface identification.
-    pub fn new(items: impl IntoIterator<Item = (u16, Vec<u8>)>) -> Arc<FwCfg> {
+    /// A device that offers these items, and these named files (at most 32, in the order of their names; a name has at
+    /// most 55 bytes), beside the signature, the interface identification and the directory of the files.
+    pub fn new(items: impl IntoIterator<Item = (u16, Vec<u8>)>, files: &[(&str, &[u8])]) -> Arc<FwCfg> {
         let mut all =
             BTreeMap::from([(key::SIGNATURE, b"QEMU".to_vec()), (key::ID, 1_u32.to_le_bytes().to_vec())]);
         all.extend(items);
+        let files: BTreeMap<_, _> = files.iter().copied().collect();
+        let mut directory = (files.len() as u32).to_be_bytes().to_vec();
+        for (key, (name, content)) in (FIRST_FILE..KEYS).zip(files) {
+            directory.extend((content.len() as u32).to_be_bytes());
+            directory.extend(key.to_be_bytes());
+            // Reserved.
+            directory.extend([0; 2]);
+            directory.extend(name.bytes().chain(std::iter::repeat(0)).take(NAME - 1).chain([0]));
+            all.insert(key, content.to_vec());
+        }
+        all.insert(key::FILE_DIR, directory);
         Arc::new(FwCfg { items: all, cell: DeviceCell::new(State::default()) })
     }
 
@@ -142,5 +158,23 @@ impl MmioOps for Data {
 
     fn peek(&self, _offset: u64, _size: u32) -> Option<u64> {
         Some(self.0.cell.peek(|state| self.0.item(state)).unwrap_or(0).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_directory_lists_the_files_by_name_and_their_keys_give_their_content() {
+        let device = FwCfg::new([], &[("etc/b", &[1, 2]), ("a", &[])]);
+        let bytes = |key: u16| device.items.get(&key).cloned().unwrap();
+        let directory = bytes(key::FILE_DIR);
+        assert_eq!(directory.len(), 4 + 2 * 64);
+        assert_eq!(directory[..12], [0, 0, 0, 2, 0, 0, 0, 0, 0, 0x20, 0, 0]);
+        assert_eq!(&directory[12..15], b"a\0\0");
+        assert_eq!(directory[68..76], [0, 0, 0, 2, 0, 0x21, 0, 0]);
+        assert_eq!(&directory[76..82], b"etc/b\0");
+        assert_eq!((bytes(0x20), bytes(0x21)), (vec![], vec![1, 2]));
     }
 }

@@ -71,14 +71,19 @@ impl Copy {
         // Not the copy's target folder: it keeps the dependencies for the next time.
         let _ = fs::remove_dir_all(root.join("crates"));
         let to = root.join("crates/flatview");
-        copy_tree(&crate_dir().join("src"), &to.join("src"));
-        copy_tree(&crate_dir().join("tests/support"), &to.join("tests/support"));
+        // Everything that the manifest may name, and of the tests what is run.
+        for folder in ["src", "benches", "examples", "tests/support"] {
+            if crate_dir().join(folder).is_dir() {
+                copy_tree(&crate_dir().join(folder), &to.join(folder));
+            }
+        }
+        let member = |file: &str| (crate_dir().join(file), to.join(file));
         for (from, to) in [
             (workspace.join("Cargo.toml"), root.join("Cargo.toml")),
             (workspace.join("Cargo.lock"), root.join("Cargo.lock")),
-            (crate_dir().join("Cargo.toml"), to.join("Cargo.toml")),
-            (crate_dir().join("tests/visibility.rs"), to.join("tests/visibility.rs")),
-            (crate_dir().join("tests/bytes.rs"), to.join("tests/bytes.rs")),
+            member("Cargo.toml"),
+            member("tests/visibility.rs"),
+            member("tests/bytes.rs"),
         ] {
             fs::copy(&from, &to).unwrap_or_else(|e| panic!("copy {}: {e}", from.display()));
         }

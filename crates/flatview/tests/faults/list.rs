@@ -244,12 +244,6 @@ pub const FAULTS: &[Fault] = &[
         "            span = Span::ALL;\n",
         "            continue;\n",
     ),
-    fault(
-        "too many windows are replaced by the first",
-        "span.rs",
-        "Span { start: a.start, last: b.last })",
-        "Span { start: a.start, last: a.last.max(b.start.min(a.last)) })",
-    ),
     fault("windows that overlap lose their end", "span.rs", "last: span.last.max(s.last)", "last: span.last"),
     fault(
         "a region that two show is dead when one goes",

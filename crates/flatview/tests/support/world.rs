@@ -543,6 +543,17 @@ impl<L: Leaves> World<L> {
                 (format!("ROM mode of {at}: {to}"), result, self.model.set_romd(at, to))
             }
             _ => {
+                // Mostly what a user does: down first, then away.
+                let container = self.model.nodes[at].container.filter(|_| self.rng.u32(..4) != 0);
+                if let Some(from) = container {
+                    let result = t.unmap(self.id(from), self.id(at));
+                    self.told(&format!("unmap {at} from {from}"), &result);
+                    assert_eq!(
+                        result.is_ok(),
+                        self.model.unmap(from, at),
+                        "unmap {at} from {from}: {result:?}"
+                    );
+                }
                 let result = t.remove(self.id(at));
                 (format!("remove {at}"), result, self.model.remove(at))
             }

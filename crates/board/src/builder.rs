@@ -72,7 +72,6 @@ pub(crate) struct Parts {
     pub cpu_space: Option<AddressSpace>,
     pub ram_size: u64,
     pub entry: Option<u64>,
-    pub at_end: Vec<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl Parts {
@@ -96,7 +95,6 @@ impl Parts {
             cpu_space: None,
             ram_size: 0,
             entry: None,
-            at_end: Vec::new(),
         }
     }
 
@@ -353,11 +351,6 @@ impl<'a> BoardBuilder<'a> {
     /// Notes how much RAM the machine has, in bytes.
     pub fn set_ram_size(&mut self, size: u64) {
         self.parts.ram_size = size;
-    }
-
-    /// Runs when the machine is taken apart: to let go of handles that would keep the memory alive.
-    pub fn at_end(&mut self, f: impl Fn() + Send + Sync + 'static) {
-        self.parts.at_end.push(Box::new(f));
     }
 
     /// The back end of the *n*th serial port with its name; one that discards if the user gave none.

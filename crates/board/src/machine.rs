@@ -555,9 +555,6 @@ impl Core {
         for backend in &self.parts.backends {
             backend.flush();
         }
-        for end in &self.parts.at_end {
-            end();
-        }
         let mut queue = self.requests.queue.lock();
         queue.closed = true;
         queue.waiting.clear();

@@ -177,7 +177,7 @@ impl IsaBus {
         for (n, argument) in b.config().devices.iter().enumerate() {
             let kind = device_kind(argument)?;
             let owner = b.device(&format!("/machine/peripheral-anon/device[{n}]"), kind);
-            let device = PcTestdev::new(&self.irqs);
+            let device = PcTestdev::new(&self.irqs, &b.memory().memory_space());
             self.map(b, device.port_regions(&owner))?;
             b.map(memory, IOMEM_ADDRESS, 0, device.memory_region(&owner))?;
             b.plug(self.bus, move || device.qtree());

@@ -3,6 +3,7 @@
 pub mod cpiom;
 pub mod isa;
 pub mod mips;
+mod prep_nvram;
 pub mod rs6000_40p;
 
 use flatview::Endianness;

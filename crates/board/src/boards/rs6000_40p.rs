@@ -21,6 +21,7 @@ use flatview_hw::pci::raven::{self, Raven};
 
 use super::Board;
 use super::isa::{IsaBus, VGA_PORTS, irqs, placeholder};
+use super::prep_nvram;
 use crate::builder::{BusId, PinDirection};
 use crate::firmware::{self, Rom, Target};
 use crate::{BoardBuilder, BoardError, BoardInfo};
@@ -127,11 +128,7 @@ fn host_bridge(
     let pci_memory = Region::container("pci-memory", raven::MEMORY_SIZE.into()).owner(&owner);
     let memory = b.map(system, raven::MEMORY_BASE, 0, pci_memory)?;
     let ports = b.memory().address_space("raven-io", io)?;
-    raven.set_ports(ports);
-    b.at_end({
-        let raven = raven.clone();
-        move || raven.detach()
-    });
+    raven.set_ports(&ports);
     b.map(system, raven::IO_BASE, 1, raven.window_region(&owner))?;
     b.map(io, 0xcf8, 0, raven.index_region(&owner))?;
     b.map(io, 0xcfc, 0, raven.data_region(&owner))?;
@@ -341,7 +338,8 @@ fn memory_controller(b: &mut BoardBuilder<'_>, isa: &IsaBus, ram_size: u64) -> R
 /// The devices that `-nodefaults` leaves out, in front of PCI's.
 fn defaults(b: &mut BoardBuilder<'_>, isa: &IsaBus, ram_size: u64) -> Result<Arc<SystemIo>, BoardError> {
     let owner = b.unattached("isa-m48t59");
-    let nvram = M48t59::new(&nvram_contents(ram_size, &b.config().kernel_arguments), b.log());
+    let nvram =
+        M48t59::new(&prep_nvram::contents(ram_size, COMMAND_LINE, &b.config().kernel_arguments), b.log());
     isa.map(b, [(M48t59::BASE, nvram.region(&owner))])?;
     b.plug(isa.bus, move || nvram.qtree());
 
@@ -632,52 +630,4 @@ fn kernel(b: &mut BoardBuilder<'_>) -> Result<(), BoardError> {
     line.push(0);
     b.rom(Rom { name: "cmdline".to_owned(), addr: COMMAND_LINE, data: line });
     Ok(())
-}
-
-/// What firmware finds in the NVRAM: the PReP system configuration that QEMU writes there.
-fn nvram_contents(ram_size: u64, arguments: &str) -> Vec<u8> {
-    let mut bytes = vec![0_u8; 0x100];
-    let mut put = |at: usize, data: &[u8]| {
-        if let Some(slot) = bytes.get_mut(at..at + data.len()) {
-            slot.copy_from_slice(data);
-        }
-    };
-    put(0x00, b"QEMU_BIOS");
-    put(0x10, &2_u32.to_be_bytes());
-    put(0x14, &0x2000_u16.to_be_bytes());
-    put(0x20, b"PREP");
-    put(0x30, &(ram_size as u32).to_be_bytes());
-    put(0x34, b"c");
-    put(0x40, &(COMMAND_LINE as u32).to_be_bytes());
-    put(0x44, &(arguments.len() as u32).to_be_bytes());
-    put(0x54, &800_u16.to_be_bytes());
-    put(0x56, &600_u16.to_be_bytes());
-    put(0x58, &32_u16.to_be_bytes());
-    // QEMU's checksum runs from the second byte on.
-    let checksum = bytes.get(1..0xf9).map_or(0, crc16);
-    if let Some(slot) = bytes.get_mut(0xfc..0xfe) {
-        slot.copy_from_slice(&checksum.to_be_bytes());
-    }
-    bytes
-}
-
-/// CRC-16/MCRF4XX: polynomial 0x1021, reflected, started with ones.
-fn crc16(bytes: &[u8]) -> u16 {
-    bytes.iter().fold(0xffff, |crc, byte| {
-        (0..8).fold(crc ^ u16::from(*byte), |crc, _| if crc & 1 == 0 { crc >> 1 } else { crc >> 1 ^ 0x8408 })
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Read from a running QEMU 7.2 with 128 MiB.
-    #[test]
-    fn the_nvram_starts_with_what_qemu_writes_there() {
-        let bytes = nvram_contents(128 * MIB, "");
-        assert_eq!(bytes[0x30..0x44], *b"\x08\0\0\0c\0\0\0\0\0\0\0\0\0\0\0\x01\x7f\xf0\0");
-        assert_eq!(bytes[0x54..0x5a], *b"\x03\x20\x02\x58\0\x20");
-        assert_eq!(bytes[0xfc..], *b"\x95\x06\0\0");
-    }
 }

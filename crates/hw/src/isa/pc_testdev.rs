@@ -1,12 +1,15 @@
 //! `pc-testdev`: a device without any use of its own, for testing how accesses are split and composed.
 //!
 //! QEMU has it for its own tests; with it a test can put the same accesses to QEMU and to Flatview. Four ports that
-//! remember what is written, once taken in any size and once byte by byte; a port that does nothing; 24 bytes of ports
+//! remember what is written, once taken in any size and once byte by byte; a port that maps the page whose address is
+//! written for a moment, which reads the page if it is i/o; 24 bytes of ports
 //! of which each raises or lowers one ISA interrupt; and 64 KiB of i/o memory that remembers. Nothing of it is reset.
 
 use std::sync::Arc;
 
-use flatview::{Access, AccessRules, DeviceEndian, MemTxError, MmioOps, Owner, Region};
+use flatview::{
+    Access, AccessRules, AddressSpace, DeviceEndian, MemTxError, MmioOps, Owner, Region, WeakSpace,
+};
 use flatview_device::{IrqLine, QtreeDevice};
 use parking_lot::Mutex;
 
@@ -22,6 +25,7 @@ pub struct PcTestdev {
     port: Arc<Mutex<Vec<u8>>>,
     memory: Arc<Mutex<Vec<u8>>>,
     irqs: Vec<IrqLine>,
+    space: WeakSpace,
 }
 
 /// Bytes that remember what is written.
@@ -87,7 +91,11 @@ impl MmioOps for IrqPorts {
     }
 }
 
-struct Flush;
+/// Maps a page and lets it go; the memory it is in is held weakly, for it holds this device.
+struct Flush(WeakSpace);
+
+/// Bytes that the flush port maps.
+const PAGE: u64 = 4096;
 
 impl MmioOps for Flush {
     fn rules(&self) -> AccessRules {
@@ -96,7 +104,20 @@ impl MmioOps for Flush {
     fn read(&self, _access: &Access<'_>) -> Result<u64, MemTxError> {
         Ok(0)
     }
-    fn write(&self, _access: &Access<'_>, _value: u64) -> Result<(), MemTxError> {
+    fn write(&self, access: &Access<'_>, value: u64) -> Result<(), MemTxError> {
+        let page = value & !(PAGE - 1);
+        if let Some(space) = self.0.upgrade() {
+            // Mapping RAM touches nothing; what is no RAM is copied, and so read.
+            let ram = space.view().is_ok_and(|view| {
+                let range = view.lookup(page);
+                let block = range.and_then(|range| space.memory().region(range.region()).ok()?.ram);
+                block.is_some()
+            });
+            if !ram {
+                let mut bytes = [0; PAGE as usize];
+                let _ = access.port(&space).read(page, &mut bytes);
+            }
+        }
         Ok(())
     }
     fn peek(&self, _offset: u64, _size: u32) -> Option<u64> {
@@ -105,9 +126,10 @@ impl MmioOps for Flush {
 }
 
 impl PcTestdev {
-    /// A device that raises these ISA interrupts.
-    pub fn new(irqs: &[IrqLine]) -> PcTestdev {
+    /// A device that raises these ISA interrupts and maps pages of this memory.
+    pub fn new(irqs: &[IrqLine], space: &AddressSpace) -> PcTestdev {
         PcTestdev {
+            space: space.downgrade(),
             port: Arc::new(Mutex::new(vec![0; 4])),
             memory: Arc::new(Mutex::new(vec![0; IOMEM_SIZE])),
             irqs: irqs.iter().take(usize::from(IRQ_PORTS)).cloned().collect(),
@@ -122,7 +144,7 @@ impl PcTestdev {
         vec![
             (0xe0, Region::io("pc-testdev-ioport", 4, any).owner(owner)),
             (0xe8, Region::io("pc-testdev-ioport-byte", 4, bytewise).owner(owner)),
-            (0xe4, Region::io("pc-testdev-flush-page", 4, Flush).owner(owner)),
+            (0xe4, Region::io("pc-testdev-flush-page", 4, Flush(self.space.clone())).owner(owner)),
             (
                 0x2000,
                 Region::io("pc-testdev-irq-line", IRQ_PORTS.into(), IrqPorts(self.irqs.clone())).owner(owner),

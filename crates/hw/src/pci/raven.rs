@@ -7,12 +7,13 @@
 //! Reading `pci-intack` acknowledges an interrupt. (PReP specification, §5; Motorola MPC105 manual for the map.)
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use flatview::{Access, AccessRules, AddressSpace, DeviceEndian, MemTxError, MmioOps, Owner, Region};
+use flatview::{
+    Access, AccessRules, AddressSpace, DeviceEndian, MemTxError, MmioOps, Owner, Region, WeakSpace,
+};
 use flatview_device::{IrqLine, QtreeDevice, Reset};
-use parking_lot::RwLock;
 
 use super::function::PciBus;
 
@@ -41,8 +42,8 @@ pub struct Raven {
     config_address: AtomicU32,
     contiguous: AtomicBool,
     map_input: IrqLine,
-    /// The ports; gone once the machine is taken apart, so that the memory does not hold itself.
-    ports: RwLock<Option<AddressSpace>>,
+    /// The ports, held weakly: the memory holds this bridge.
+    ports: OnceLock<WeakSpace>,
     acknowledge: Box<dyn Fn() -> u8 + Send + Sync>,
 }
 
@@ -60,7 +61,7 @@ impl Raven {
             config_address: AtomicU32::new(0),
             contiguous: AtomicBool::new(false),
             map_input: IrqLine::new("raven-pcihost.contiguous-map"),
-            ports: RwLock::new(None),
+            ports: OnceLock::new(),
             acknowledge: Box::new(acknowledge),
         });
         let weak = Arc::downgrade(&raven);
@@ -82,14 +83,9 @@ impl Raven {
         &self.map_input
     }
 
-    /// Tells the bridge through which space ports are reached.
-    pub fn set_ports(&self, ports: AddressSpace) {
-        *self.ports.write() = Some(ports);
-    }
-
-    /// Lets go of the ports' space; the window reads 0 from now on.
-    pub fn detach(&self) {
-        *self.ports.write() = None;
+    /// Tells the bridge through which space ports are reached; later calls do nothing.
+    pub fn set_ports(&self, ports: &AddressSpace) {
+        let _ = self.ports.set(ports.downgrade());
     }
 
     /// The window that forwards to ports.
@@ -140,7 +136,7 @@ impl Raven {
     }
 
     fn ports(&self) -> Option<AddressSpace> {
-        self.ports.read().clone()
+        self.ports.get()?.upgrade()
     }
 }
 

@@ -124,7 +124,6 @@ const fn bus(figure: &'static str, contender: &'static str) -> Reference {
 pub const REFERENCES: &[Reference] = &[
     seen("load/same/8", "vm-memory load", 3.5, 6.4),
     seen("load/same/8", "vm-memory read_obj", 39.0, 51.0),
-    Reference { figure: "load/random/1", contender: "vm-memory load", base: RAW, seen: (2.4, 2.4) },
     bus("mmio/mutex/random/8/4KiB", "crosvm"),
     bus("mmio/mutex/random/8/4KiB", "cloud-hypervisor"),
     bus("mmio/mutex/random/8/4KiB", "openvmm"),

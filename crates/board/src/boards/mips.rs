@@ -15,9 +15,8 @@ use flatview_hw::nvram::pflash::Pflash;
 
 use super::Board;
 use super::isa::{IsaBus, VGA_PORTS, irqs};
-use crate::builder::PinDirection;
 use crate::firmware::{self, Rom, Target};
-use crate::machine::{Cause, Request};
+use crate::state::{Cause, Request};
 use crate::{BoardBuilder, BoardError, BoardInfo};
 
 const MIB: u64 = 1 << 20;
@@ -127,7 +126,6 @@ fn build(b: &mut BoardBuilder<'_>) -> Result<(), BoardError> {
     let keyboard = b.unattached("i8042");
     isa.i8042(b, &keyboard)?;
     isa.user_devices(b, isa_memory)?;
-    b.pins(&machine, PinDirection::In, Some("cpu"), &cpu);
     kernel(b, ram_size)
 }
 

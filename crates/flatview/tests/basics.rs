@@ -213,3 +213,15 @@ fn a_space_shows_what_its_root_shows_also_where_its_target_stands_elsewhere_or_i
     assert!(Arc::ptr_eq(&readonly.view().unwrap(), &memory.memory_space().view().unwrap()));
     assert_eq!(memory.stale_view().unwrap(), None);
 }
+
+#[test]
+fn callbacks_may_be_given_shared() {
+    let memory = Memory::new(Endianness::Little);
+    let shared = Arc::new(Ops::new().read(|_| Ok(7)));
+    let erased: Arc<dyn MmioOps> = shared.clone();
+    for (addr, region) in [(0, Region::io("typed", 4, shared)), (4, Region::io("erased", 4, erased))] {
+        let id = memory.add(region).unwrap();
+        memory.map(memory.system(), addr, id).unwrap();
+        assert_eq!(memory.memory_space().reader().load::<Le, u32>(addr), Ok(7));
+    }
+}

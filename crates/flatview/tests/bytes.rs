@@ -243,7 +243,7 @@ fn also(first: &mut Option<Failure>, bits: u8, addr: u64, size: u32, region: Opt
 }
 
 fn largest_power_of_two(at_most: u64) -> u32 {
-    1 << at_most.min(8).max(1).ilog2()
+    1 << at_most.clamp(1, 8).ilog2()
 }
 
 /// What should happen.
@@ -267,6 +267,11 @@ struct Found {
 impl Found {
     fn id(&self) -> Option<RegionId> {
         Some(self.answer.region)
+    }
+
+    /// RAM or ROM; a ROM device is neither.
+    fn is_ram(&self) -> bool {
+        self.what.ram.is_some() && self.what.device.is_none()
     }
 
     fn reads_memory(&self) -> bool {
@@ -369,14 +374,16 @@ impl Oracle<'_> {
         let mut bits = 0;
         let (least, most) = d.implemented;
         if unaligned && !d.implemented_unaligned {
-            // Naturally aligned pieces; one that is narrower than what the device has becomes the word around it.
+            // Naturally aligned words, as large as fits; where not even the smallest that the device has fits, the
+            // word around it, of which the access has a part.
             let mut at = 0;
             while at < size {
                 let here = offset.wrapping_add(u64::from(at));
                 let aligned = 1_u64 << here.trailing_zeros().min(3);
-                let piece = largest_power_of_two(u64::from(most).min(aligned).min(u64::from(size - at)));
-                let word = piece.max(least);
+                let fits = largest_power_of_two(u64::from(most).min(aligned).min(u64::from(size - at)));
+                let word = fits.max(least);
                 let word_at = here - here % u64::from(word);
+                let piece = (word - (here - word_at) as u32).min(size - at);
                 let word_address = address.wrapping_add(word_at.wrapping_sub(offset));
                 let inside = (here - word_at) as usize..(here - word_at) as usize + piece as usize;
                 let part = at as usize..(at + piece) as usize;
@@ -422,7 +429,9 @@ impl Oracle<'_> {
         while done < data.len() {
             let (here, left) = (addr.wrapping_add(done as u64), (data.len() - done) as u64);
             let found = self.at(here);
-            let memory = found.filter(|f| if write { f.writes_memory() } else { f.reads_memory() });
+            let allowed = !only_ram || found.as_ref().is_some_and(Found::is_ram);
+            let memory =
+                found.filter(|f| allowed && if write { f.writes_memory() } else { f.reads_memory() });
             if let Some(found) = memory {
                 let byte = self.byte(&found).unwrap();
                 if write {
@@ -436,11 +445,11 @@ impl Oracle<'_> {
             let size = found.map_or_else(|| piece(here, 4, false, left), |f| f.piece(left));
             let part = &mut data[done..done + size as usize];
             let bits = match &found {
-                _ if only_ram => ACCESS,
+                _ if !allowed => ACCESS,
                 Some(found) => self.dispatch(found, here, part, write),
                 None => DECODE,
             };
-            if !write && (only_ram || found.is_none()) {
+            if !write && (!allowed || found.is_none()) {
                 part.fill(0);
             }
             also(&mut first, bits, here, size, found.and_then(|f| f.id()));

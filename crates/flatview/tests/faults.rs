@@ -101,6 +101,8 @@ impl Copy {
             .arg("--message-format=json-render-diagnostics")
             .current_dir(&self.root)
             .env("CARGO_TARGET_DIR", self.root.join("target"))
+            // One line changes at a time.
+            .env("CARGO_INCREMENTAL", "1")
             .env("CARGO_PROFILE_DEV_DEBUG", "false")
             .stdin(Stdio::null())
             .output()
@@ -109,11 +111,11 @@ impl Copy {
             return Err(String::from_utf8_lossy(&output.stderr).into_owned());
         }
         let messages = String::from_utf8_lossy(&output.stdout);
-        let programs = messages.lines().filter_map(|line| {
+        let mut programs = messages.lines().filter_map(|line| {
             let (_, after) = line.split_once("\"executable\":\"")?;
             after.split_once('"').map(|(program, _)| PathBuf::from(program))
         });
-        programs.last().ok_or_else(|| "cargo names no program".to_owned())
+        programs.next_back().ok_or_else(|| "cargo names no program".to_owned())
     }
 
     /// Runs the test: `Ok` if it passes, else by what it fails.

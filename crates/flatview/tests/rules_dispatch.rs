@@ -458,7 +458,7 @@ fn splitting_loses_and_invents_no_bytes() {
             let memory = Memory::new(Endianness::Little);
             let ops = Ops::new().rules(rules.implemented(1, max)).read(|a| {
                 Ok(match a.size() {
-                    1 => 0x01 * (a.offset() + 1),
+                    1 => a.offset() + 1,
                     2 => 0x0101 * (a.offset() + 1),
                     4 => 0x0101_0101 * (a.offset() + 1),
                     _ => 0x0101_0101_0101_0101 * (a.offset() + 1),

@@ -10,7 +10,7 @@
 //! | each byte of a read comes from one call | `each_byte_of_an_unaligned_read_comes_from_one_call` |
 //! | a call that reads the rest of a word before writing it is a read | `the_rest_of_a_word_is_read_before_it_is_written` |
 //! | that read fails | `a_word_whose_rest_cannot_be_read_is_not_written` |
-#![expect(clippy::unwrap_used, reason = "helpers of tests may fail loudly")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests may fail loudly")]
 
 use std::sync::Arc;
 
@@ -89,7 +89,7 @@ impl Case {
     }
 
     fn is_aligned(&self) -> bool {
-        self.offset % u64::from(self.size) == 0
+        self.offset.is_multiple_of(u64::from(self.size))
     }
 
     /// Whether it reaches the device at all.

@@ -6,7 +6,12 @@
 //!
 //! `FLATVIEW_STRESS_SECONDS` sets how long it runs (default 2). Only `parking_lot` and `spawn` with `join` here:
 //! ThreadSanitizer does not see into the standard library's locks.
-#![expect(clippy::unwrap_used, reason = "helpers of tests may fail loudly")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests may fail loudly"
+)]
 #![expect(unsafe_code, reason = "a caller's buffer is given by unsafe means")]
 
 use std::ptr::NonNull;

@@ -6,7 +6,7 @@
 //!
 //! | folder | what |
 //! |---|---|
-//! | [`char`] | serial ports |
+//! | [`mod@char`] | serial ports |
 //! | [`cpiom`] | devices of the avionics board |
 //! | [`intc`] | interrupt controllers |
 //! | [`isa`] | small devices on ISA ports |

@@ -170,10 +170,11 @@ impl<'a> Port<'a> {
         let mut rest = out;
         while !rest.is_empty() {
             let range = self.range_at(&view, addr);
-            let (piece, memory) = self.bus_piece(range, addr, rest.len(), |r| r.readable_ram().is_some());
+            let readable = |r: &FlatRange| r.readable_ram().is_some() && self.is_allowed(Some(r));
+            let (piece, memory) = self.bus_piece(range, addr, rest.len(), readable);
             let (now, later) = std::mem::take(&mut rest).split_at_mut(piece);
             let done = match range {
-                _ if self.attrs.memory && !range.is_some_and(FlatRange::is_ram) => {
+                _ if !self.is_allowed(range) => {
                     now.fill(0);
                     Err(self.not_ram(range, addr, piece, false))
                 }
@@ -213,9 +214,7 @@ impl<'a> Port<'a> {
             let (piece, memory) = self.bus_piece(range, addr, rest.len(), |r| r.writable_ram().is_some());
             let (now, later) = rest.split_at(piece);
             let done = match range {
-                _ if self.attrs.memory && !range.is_some_and(FlatRange::is_ram) => {
-                    Err(self.not_ram(range, addr, piece, true))
-                }
+                _ if !self.is_allowed(range) => Err(self.not_ram(range, addr, piece, true)),
                 Some(range) if memory => {
                     let copied = range.writable_ram().and_then(|ram| ram.write(addr - range.start, now));
                     copied.ok_or(MemTxError::decode().at(addr, piece as u32, Some(range.region())))
@@ -228,6 +227,12 @@ impl<'a> Port<'a> {
             rest = later;
         }
         result
+    }
+
+    /// Whether the attributes allow an access of what is there at all (QEMU: `flatview_access_allowed`).
+    #[inline]
+    fn is_allowed(&self, range: Option<&FlatRange>) -> bool {
+        !self.attrs.memory || range.is_some_and(FlatRange::is_ram)
     }
 
     fn range_at<'v>(&self, view: &'v PinnedView<'_>, addr: u64) -> Option<&'v FlatRange> {

@@ -111,6 +111,18 @@ impl<T: MmioOps + 'static> IntoOps for T {
     }
 }
 
+impl<T: MmioOps + 'static> IntoOps for Arc<T> {
+    fn into_ops(self) -> Arc<dyn MmioOps> {
+        self
+    }
+}
+
+impl IntoOps for Arc<dyn MmioOps> {
+    fn into_ops(self) -> Arc<dyn MmioOps> {
+        self
+    }
+}
+
 /// What answers where a region is visible.
 pub(crate) enum Kind {
     /// Nothing: only what is mapped in it.

@@ -355,8 +355,8 @@ pub const FAULTS: &[Fault] = &[
     fault(
         "readers are not told of a changed view",
         "memory/state.rs",
-        "domain.publish(&state.slot, Arc::clone(&view));",
-        "",
+        "domain.publish(&state.slot, view);",
+        "drop(view);",
     ),
     // Accesses.
     access(
@@ -416,7 +416,7 @@ pub const FAULTS: &[Fault] = &[
     access(
         "garbage above a callback's size is kept",
         "access/dispatch.rs",
-        "shifted(got & low_mask(call.size), shift)",
+        "shifted(got & wide.unwrap_or(low_mask(call.size)), shift)",
         "shifted(got, shift)",
     ),
     access(

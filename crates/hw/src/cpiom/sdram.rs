@@ -5,7 +5,7 @@
 //! table changes nothing, is an access error to the writer and latches a violation.
 //!
 //! Protection is not a check on every store: each run of protected pages is a ROM device over that window of the RAM's
-//! own block, mapped *in* the RAM region and so above it. Reads keep RAM speed, writes reach [`Overlay`], and what is
+//! own block, mapped *in* the RAM region and so above it. Reads keep RAM speed, writes reach `Overlay`, and what is
 //! not protected is untouched RAM. An armed INJECT word is likewise an overlay, of the eight aligned bytes around it,
 //! with reads going to callbacks, above the protection. Overlays come and go in transactions that look at the
 //! registers *inside* the transaction, so the last one to commit always shows the newest state.

@@ -1,0 +1,36 @@
+//! What is measured, one subject to a module.
+
+mod commits;
+mod copies;
+mod devices;
+mod footprint;
+mod latency;
+mod ram;
+mod threads;
+
+pub use footprint::grown_after;
+
+use crate::error::BenchError;
+use crate::run::Run;
+
+/// Measures everything that is wanted.
+///
+/// # Errors
+/// [`BenchError`]: a map could not be built, or contenders gave different results.
+pub fn all(run: &mut Run) -> Result<(), BenchError> {
+    ram::all(run)?;
+    devices::all(run)?;
+    threads::all(run)?;
+    copies::all(run)?;
+    commits::all(run)?;
+    latency::all(run)?;
+    footprint::all(run)?;
+    for figure in ["dirty/store, one client", "dirty/store, three clients", "dirty/sync of 1 GiB, 1 % dirty"]
+    {
+        run.missing(figure, "not in the library yet: dirty clients");
+    }
+    for figure in ["iommu/hit", "iommu/miss"] {
+        run.missing(figure, "not in the library yet: IOMMU regions");
+    }
+    Ok(())
+}

@@ -1,0 +1,158 @@
+//! Exact loads and stores of RAM.
+
+use ::vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use flatview::{Be, Le, Reader};
+
+use crate::error::BenchError;
+use crate::limits::{OURS, RAW};
+use crate::maps::Ram;
+use crate::measure::{Contender, Dice, Plan};
+use crate::peers::{raw::RawRam, vm_memory};
+use crate::run::Run;
+
+/// Loads from eight places of one cache line, in turn.
+#[inline(never)]
+fn load_same(reader: &Reader, ops: u64) -> u64 {
+    (0..ops).fold(0, |sum: u64, i| sum.wrapping_add(reader.load::<Le, u64>((i & 7) * 8).unwrap_or(0)))
+}
+
+#[inline(never)]
+fn load_same_be(reader: &Reader, ops: u64) -> u64 {
+    let swapped = |i: u64| reader.load::<Be, u64>((i & 7) * 8).unwrap_or(0).swap_bytes();
+    (0..ops).fold(0, |sum: u64, i| sum.wrapping_add(swapped(i)))
+}
+
+#[inline(never)]
+fn load_same_byte(reader: &Reader, ops: u64) -> u64 {
+    (0..ops).fold(0, |sum, i| sum + u64::from(reader.load::<Le, u8>(i & 63).unwrap_or(0)))
+}
+
+#[inline(never)]
+fn load_same_unaligned(reader: &Reader, ops: u64) -> u64 {
+    (0..ops).fold(0, |sum, i| sum + u64::from(reader.load::<Le, u32>((i & 31) | 1).unwrap_or(0)))
+}
+
+#[inline(never)]
+fn cpu_load_same(reader: &Reader, ops: u64) -> u64 {
+    (0..ops).fold(0, |sum: u64, i| sum.wrapping_add(reader.cpu_load::<Le, u64>((i & 7) * 8).unwrap_or(0)))
+}
+
+#[inline(never)]
+pub(super) fn store_same(reader: &Reader, ops: u64) -> u64 {
+    (0..ops).filter(|i| reader.store::<Le, u64>((i & 7) * 8, *i).is_ok()).count() as u64
+}
+
+#[inline(never)]
+fn load_random(reader: &Reader, ops: u64, seed: u64, words: u64) -> u64 {
+    let mut dice = Dice::new(seed);
+    let mut sum = 0_u64;
+    for _ in 0..ops {
+        sum = sum.wrapping_add(reader.load::<Le, u64>(dice.below(words) * 8).unwrap_or(0));
+    }
+    sum
+}
+
+#[inline(never)]
+fn store_random(reader: &Reader, ops: u64, seed: u64, words: u64) -> u64 {
+    let mut dice = Dice::new(seed);
+    (0..ops).filter(|i| reader.store::<Le, u64>(dice.below(words) * 8, *i).is_ok()).count() as u64
+}
+
+const RELAXED: std::sync::atomic::Ordering = std::sync::atomic::Ordering::Relaxed;
+
+#[inline(never)]
+fn vm_load_same(vm: &GuestMemoryMmap<()>, ops: u64) -> u64 {
+    let load = |i: u64| vm.load::<u64>(GuestAddress((i & 7) * 8), RELAXED).unwrap_or(0);
+    (0..ops).fold(0, |sum: u64, i| sum.wrapping_add(load(i)))
+}
+
+#[inline(never)]
+fn vm_read_obj_same(vm: &GuestMemoryMmap<()>, ops: u64) -> u64 {
+    let load = |i: u64| vm.read_obj::<u64>(GuestAddress((i & 7) * 8)).unwrap_or(0);
+    (0..ops).fold(0, |sum: u64, i| sum.wrapping_add(load(i)))
+}
+
+#[inline(never)]
+fn vm_store_same(vm: &GuestMemoryMmap<()>, ops: u64) -> u64 {
+    (0..ops).filter(|i| vm.store(*i, GuestAddress((i & 7) * 8), RELAXED).is_ok()).count() as u64
+}
+
+#[inline(never)]
+fn vm_load_random(vm: &GuestMemoryMmap<()>, ops: u64, seed: u64, words: u64) -> u64 {
+    let mut dice = Dice::new(seed);
+    let mut sum = 0_u64;
+    for _ in 0..ops {
+        sum = sum.wrapping_add(vm.load::<u64>(GuestAddress(dice.below(words) * 8), RELAXED).unwrap_or(0));
+    }
+    sum
+}
+
+/// The raw pointer's loads from one place: in every race that has no other raw pointer.
+pub(super) fn raw_same(raw: &RawRam) -> Contender<'_> {
+    Contender::apart(RAW, |ops, _| raw.load_same(ops))
+}
+
+pub(super) fn all(run: &mut Run) -> Result<(), BenchError> {
+    let ram = Ram::new(1)?;
+    let raw = &ram.raw;
+    let reader = &ram.reader();
+    let vm = &vm_memory::over(raw)?;
+
+    if run.wants("load/same/8") {
+        let contenders = vec![
+            Contender::new(RAW, |ops, _| raw.load_same(ops)),
+            Contender::new(OURS, |ops, _| load_same(reader, ops)),
+            Contender::new("flatview big-endian", |ops, _| load_same_be(reader, ops)),
+            Contender::new("flatview cpu_load", |ops, _| cpu_load_same(reader, ops)),
+            Contender::new("vm-memory load", |ops, _| vm_load_same(vm, ops)),
+            Contender::new("vm-memory read_obj", |ops, _| vm_read_obj_same(vm, ops)),
+        ];
+        run.race("load/same/8", contenders, &[], Plan::QUICK)?;
+    }
+    if run.wants("load/same/1") {
+        let ours = Contender::apart(OURS, |ops, _| load_same_byte(reader, ops));
+        run.race("load/same/1", vec![raw_same(raw), ours], &[], Plan::QUICK)?;
+    }
+    if run.wants("load/same/4 unaligned") {
+        let ours = Contender::apart(OURS, |ops, _| load_same_unaligned(reader, ops));
+        run.race("load/same/4 unaligned", vec![raw_same(raw), ours], &[], Plan::QUICK)?;
+    }
+    if run.wants("store/same/8") {
+        let contenders = vec![
+            Contender::new(RAW, |ops, _| raw.store_same(ops)),
+            Contender::new(OURS, |ops, _| store_same(reader, ops)),
+            Contender::apart("flatview load", |ops, _| load_same(reader, ops)),
+            Contender::new("vm-memory store", |ops, _| vm_store_same(vm, ops)),
+        ];
+        run.race("store/same/8", contenders, &[], Plan::QUICK)?;
+    }
+    let words = ram.words;
+    if run.wants("load/random/1") {
+        let contenders = vec![
+            Contender::new(RAW, |ops, seed| raw.load_random(ops, seed, words)),
+            Contender::new(OURS, |ops, seed| load_random(reader, ops, seed, words)),
+            Contender::new("vm-memory load", |ops, seed| vm_load_random(vm, ops, seed, words)),
+        ];
+        run.race("load/random/1", contenders, &[], Plan::LONG)?;
+    }
+    if run.wants("store/random/1") {
+        let contenders = vec![
+            Contender::new(RAW, |ops, seed| raw.store_random(ops, seed, words)),
+            Contender::new(OURS, |ops, seed| store_random(reader, ops, seed, words)),
+        ];
+        run.race("store/random/1", contenders, &[], Plan::LONG)?;
+    }
+    for ranges in [100, 10_000] {
+        let figure = format!("load/random/{ranges}");
+        if run.wants(&figure) {
+            let many = Ram::new(ranges)?;
+            let (raw, reader, words) = (&many.raw, &many.reader(), many.words);
+            let contenders = vec![
+                Contender::new(RAW, |ops, seed| raw.load_random(ops, seed, words)),
+                Contender::new(OURS, |ops, seed| load_random(reader, ops, seed, words)),
+            ];
+            run.race(&figure, contenders, &[], Plan::LONG)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,262 @@
+//! Timing: contenders in short batches, in turn.
+//!
+//! What it is: [`race`] and what comes out of it. What it is not: knowledge of what is measured.
+//!
+//! What must hold: in each round every contender runs one batch, the first one being another each time; a ratio is
+//! the median of the rounds' ratios, so that both its sides met the same weather. Batches are short against the
+//! scheduler's slices; a round counts only if [`calm`](crate::calm) before and after it, as long as there are enough
+//! such rounds, and if there are not, the race says so.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use crate::calm::is_calm;
+
+/// One of those who are compared: runs a number of operations and gives their results, added up.
+///
+/// The second argument is a seed: the same seed makes the same accesses, whoever makes them.
+pub struct Contender<'a> {
+    /// How it is called in the report.
+    pub name: &'static str,
+    /// Operations, seed; gives the checksum.
+    pub batch: Box<dyn FnMut(u64, u64) -> u64 + 'a>,
+    /// Whether its checksum must be that of the others that say so.
+    pub agrees: bool,
+}
+
+impl std::fmt::Debug for Contender<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Contender({})", self.name)
+    }
+}
+
+impl<'a> Contender<'a> {
+    /// One whose checksum must be that of the others.
+    pub fn new(name: &'static str, batch: impl FnMut(u64, u64) -> u64 + 'a) -> Self {
+        Self { name, batch: Box::new(batch), agrees: true }
+    }
+
+    /// One that does something else than the others, such as the raw pointer beside a device.
+    pub fn apart(name: &'static str, batch: impl FnMut(u64, u64) -> u64 + 'a) -> Self {
+        Self { agrees: false, ..Self::new(name, batch) }
+    }
+}
+
+/// How long to measure.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    /// Length of a batch.
+    pub batch: Duration,
+    /// Rounds, of one batch of each contender.
+    pub rounds: usize,
+}
+
+impl Plan {
+    /// For what takes nanoseconds.
+    pub const QUICK: Self = Self { batch: Duration::from_micros(150), rounds: 41 };
+    /// For what takes micro- to milliseconds.
+    pub const LONG: Self = Self { batch: Duration::from_micros(500), rounds: 41 };
+    /// For what has a large working set, which the others push out of the caches: they do not count while it is
+    /// fetched again.
+    pub const WARM: Self = Self { batch: Duration::from_millis(4), rounds: 15 };
+}
+
+/// What was measured of one contender: nanoseconds for each operation, by round.
+#[derive(Debug, Clone)]
+pub struct Track {
+    /// The contender.
+    pub name: &'static str,
+    /// By round.
+    pub ns: Vec<f64>,
+}
+
+impl Track {
+    /// The median, in nanoseconds.
+    #[must_use]
+    pub fn median(&self) -> f64 {
+        quantile(&self.ns, 0.5)
+    }
+
+    /// The distance of the quartiles, as a part of the median.
+    #[must_use]
+    pub fn spread(&self) -> f64 {
+        (quantile(&self.ns, 0.75) - quantile(&self.ns, 0.25)) / self.median()
+    }
+}
+
+/// The median of the rounds' ratios of two tracks.
+#[must_use]
+pub fn ratio(ours: &Track, base: &Track) -> f64 {
+    let ratios: Vec<f64> = ours.ns.iter().zip(&base.ns).map(|(a, b)| a / b).collect();
+    quantile(&ratios, 0.5)
+}
+
+/// The value below which a part of the values lies; between two values, in proportion. NaN of none.
+#[must_use]
+pub fn quantile(values: &[f64], part: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = part * (sorted.len().saturating_sub(1)) as f64;
+    let low = sorted.get(at.floor() as usize).copied().unwrap_or(f64::NAN);
+    let high = sorted.get(at.ceil() as usize).copied().unwrap_or(f64::NAN);
+    low + (high - low) * at.fract()
+}
+
+/// Nanoseconds for each of `ops` operations of one batch.
+pub fn timed(ops: u64, seed: u64, batch: &mut (impl FnMut(u64, u64) -> u64 + ?Sized)) -> f64 {
+    let start = Instant::now();
+    black_box(batch(black_box(ops), black_box(seed)));
+    start.elapsed().as_nanos() as f64 / ops as f64
+}
+
+/// How many operations fill a batch of that length; also warms up.
+pub fn calibrated(length: Duration, batch: &mut (impl FnMut(u64, u64) -> u64 + ?Sized)) -> u64 {
+    let length = length.as_nanos() as f64;
+    let mut ops = 1;
+    loop {
+        // The best of three: an interruption must not make the batch too short.
+        let ns = (0..3).map(|seed| timed(ops, seed, batch)).fold(f64::INFINITY, f64::min);
+        if ns * ops as f64 > length / 4.0 || ops > 1 << 40 {
+            return ((length / ns) as u64).max(1);
+        }
+        ops *= 4;
+    }
+}
+
+/// A seed that no other batch has, and whose stream does not run into another's.
+pub(crate) fn seed(round: usize, contender: usize) -> u64 {
+    // The last steps of splitmix64: neighbours in, strangers out. Were the seeds at the distance that `Dice` steps
+    // by, every round would go to the places of the round before, and find them in the caches.
+    let mut x = ((round as u64) << 16) ^ contender as u64 ^ 0x5851_f42d_4c95_7f2d;
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+/// What came out of a race.
+#[derive(Debug, Clone)]
+pub struct Race {
+    /// One track for each contender.
+    pub tracks: Vec<Track>,
+    /// Whether enough rounds were undisturbed; if not, the tracks have the disturbed ones too.
+    pub calm: bool,
+}
+
+/// For each round wanted, so many may be run to get it undisturbed.
+const PATIENCE: usize = 3;
+
+/// Runs `round` until enough rounds were undisturbed; each gives a value for each of `names`, and whether it
+/// was undisturbed as far as it can tell.
+pub(crate) fn collect(
+    names: &[&'static str],
+    rounds: usize,
+    mut round: impl FnMut(usize) -> (Vec<f64>, bool),
+) -> Race {
+    let (mut good, mut bad) = (Vec::new(), Vec::new());
+    for number in 0..rounds * PATIENCE {
+        if good.len() == rounds {
+            break;
+        }
+        let before = is_calm();
+        let (row, undisturbed) = round(number);
+        if before && undisturbed && is_calm() { good.push(row) } else { bad.push(row) }
+    }
+    let calm = good.len() * 2 >= rounds;
+    if !calm {
+        good.append(&mut bad);
+    }
+    let column = |i: usize| good.iter().filter_map(|row| row.get(i).copied()).collect();
+    let tracks = names.iter().enumerate().map(|(i, name)| Track { name, ns: column(i) }).collect();
+    Race { tracks, calm }
+}
+
+/// Runs the contenders in turn.
+pub fn race(contenders: &mut [Contender<'_>], plan: Plan) -> Race {
+    let ops: Vec<u64> = contenders.iter_mut().map(|c| calibrated(plan.batch, &mut *c.batch)).collect();
+    let names: Vec<&'static str> = contenders.iter().map(|c| c.name).collect();
+    let count = contenders.len();
+    collect(&names, plan.rounds, |round| {
+        let mut row = vec![f64::NAN; count];
+        for turn in 0..count {
+            let at = (round + turn) % count;
+            if let Some(((c, ops), ns)) = contenders.get_mut(at).zip(ops.get(at)).zip(row.get_mut(at)) {
+                *ns = timed(*ops, seed(round, at), &mut *c.batch);
+            }
+        }
+        (row, true)
+    })
+}
+
+/// A stream of numbers that neither the compiler nor the processor foresees, at the cost of a few instructions that
+/// do not wait for each other.
+#[derive(Debug, Clone, Copy)]
+pub struct Dice(u64);
+
+impl Dice {
+    /// The stream of a seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// A number below `limit`, which is below 2^32.
+    #[inline]
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+        ((mixed >> 32) * limit) >> 32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_those_of_the_sorted_values() {
+        let values = [5.0, 1.0, 4.0, 2.0, 3.0];
+        assert_eq!(quantile(&values, 0.5), 3.0);
+        assert_eq!(quantile(&values, 0.25), 2.0);
+        assert_eq!(quantile(&values, 0.999), 4.996);
+        assert!(quantile(&[], 0.5).is_nan());
+    }
+
+    #[test]
+    fn a_ratio_does_not_see_rounds_that_were_disturbed_on_both_sides() {
+        let ours = Track { name: "a", ns: vec![2.0, 20.0, 2.0, 200.0, 2.0] };
+        let base = Track { name: "b", ns: vec![1.0, 10.0, 1.0, 100.0, 1.0] };
+        assert_eq!(ratio(&ours, &base), 2.0);
+    }
+
+    #[test]
+    fn every_contender_runs_once_in_each_round() {
+        let plan = Plan { batch: Duration::from_micros(5), rounds: 7 };
+        let spin = |ops: u64, seed: u64| (0..ops).fold(seed, |a, b| black_box(a ^ b));
+        let Race { tracks, .. } = race(&mut [Contender::new("one", spin), Contender::new("two", spin)], plan);
+        let (one, two) = (&tracks[0], &tracks[1]);
+        assert!(one.ns.len() >= 4 && one.ns.len() == two.ns.len());
+        assert!(one.ns.iter().chain(&two.ns).all(|ns| *ns > 0.0));
+    }
+
+    #[test]
+    fn no_round_goes_where_another_went() {
+        let throws = |round, who| {
+            let mut dice = Dice::new(seed(round, who));
+            (0..1000).map(|_| dice.below(1 << 32)).collect::<std::collections::HashSet<_>>()
+        };
+        let first = throws(0, 0);
+        for (round, who) in [(1, 0), (2, 0), (0, 1), (40, 5)] {
+            assert!(throws(round, who).intersection(&first).count() < 5);
+        }
+    }
+
+    #[test]
+    fn dice_reach_everything_below_the_limit_and_nothing_else() {
+        let mut dice = Dice::new(1);
+        let mut seen = [false; 10];
+        for _ in 0..1000 {
+            seen[dice.below(10) as usize] = true;
+        }
+        assert_eq!(seen, [true; 10]);
+    }
+}

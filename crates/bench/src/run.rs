@@ -1,0 +1,262 @@
+//! One run: which figures are wanted, their races, and what becomes of the results.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::time::Instant;
+
+use crate::calm;
+use crate::error::BenchError;
+use crate::limits::{self, NOISY, OFF, RAW, Unit};
+use crate::measure::{Contender, Plan, Race, Track, race, ratio};
+use crate::report::{Check, Line, Missing, Report, Stray};
+
+/// The state of a run.
+pub struct Run {
+    only: Option<String>,
+    list: bool,
+    started: Instant,
+    terminal: bool,
+    print: bool,
+    /// What came out so far.
+    pub report: Report,
+}
+
+impl std::fmt::Debug for Run {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Run").field("only", &self.only).field("list", &self.list).finish_non_exhaustive()
+    }
+}
+
+impl Run {
+    /// A run of all figures, or of those whose name contains `only`; with `list` only their names are printed.
+    #[must_use]
+    pub fn new(only: Option<String>, list: bool) -> Self {
+        if !list {
+            calm::learn();
+        }
+        Self {
+            only,
+            list,
+            started: Instant::now(),
+            terminal: std::io::stderr().is_terminal(),
+            print: true,
+            report: Report::default(),
+        }
+    }
+
+    /// The same without printing, for tests.
+    #[must_use]
+    pub fn silent(self) -> Self {
+        Self { print: false, terminal: false, ..self }
+    }
+
+    /// Whether a figure is to be measured. Says on a terminal that it is.
+    pub fn wants(&mut self, figure: &str) -> bool {
+        if self.only.as_ref().is_some_and(|only| !figure.contains(only.as_str())) {
+            return false;
+        }
+        if self.list {
+            if self.print {
+                let _ = writeln!(std::io::stdout(), "{figure}");
+            }
+            return false;
+        }
+        if self.terminal {
+            let _ = write!(std::io::stderr(), "\r\x1b[K{:3} s  {figure} ", self.started.elapsed().as_secs());
+        }
+        true
+    }
+
+    /// Whether any figure of these is wanted; asked before an expensive map is built for them. In a list, all are.
+    pub fn wants_any(&mut self, figures: &[String]) -> bool {
+        let mut any = false;
+        for figure in figures {
+            any |= self.list && self.wants(figure)
+                || !self.list && self.only.as_ref().is_none_or(|only| figure.contains(only.as_str()));
+        }
+        any && !self.list
+    }
+
+    /// Says of a figure that it cannot be measured.
+    pub fn missing(&mut self, figure: &str, why: &'static str) {
+        if self.wants(figure) {
+            self.say(&format!("{figure:<40} {why}"));
+            self.report.missing.push(Missing { figure: figure.into(), why });
+        }
+    }
+
+    fn say(&self, line: &str) {
+        if self.terminal {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+        if self.print {
+            // A reader that went away (`| head`) is no reason to stop.
+            let _ = writeln!(std::io::stdout(), "{line}");
+        }
+    }
+
+    /// Lets contenders race and adds a line for each. One of them must be [`RAW`]: its spread says how noisy it was.
+    ///
+    /// `bases` says whom a contender is compared with; the others are compared with the raw pointer.
+    ///
+    /// # Errors
+    /// [`BenchError::Disagree`] if their results differ.
+    pub fn race(
+        &mut self,
+        figure: &str,
+        mut contenders: Vec<Contender<'_>>,
+        bases: &[(&str, &str)],
+        plan: Plan,
+    ) -> Result<(), BenchError> {
+        agreed(figure, &mut contenders)?;
+        let race = race(&mut contenders, plan);
+        self.tracks(figure, &race, bases)
+    }
+
+    /// Adds a line for each track of a race.
+    ///
+    /// # Errors
+    /// [`BenchError::NoContender`]
+    pub fn tracks(&mut self, figure: &str, race: &Race, bases: &[(&str, &str)]) -> Result<(), BenchError> {
+        let tracks = &race.tracks;
+        let find = |name: &str| {
+            let missing = || BenchError::NoContender { figure: figure.into(), contender: name.into() };
+            tracks.iter().find(|t| t.name == name).ok_or_else(missing)
+        };
+        let quiet = is_quiet(race);
+        let mut limited = false;
+        for track in tracks {
+            let base = bases.iter().find(|(who, _)| *who == track.name).map_or(RAW, |(_, base)| *base);
+            let against = (base != track.name).then(|| find(base)).transpose()?;
+            let mut checks = Vec::new();
+            for limit in limits::of(figure, track.name) {
+                let value = match limit.base {
+                    Some(base) => ratio(track, find(base)?),
+                    None => track.median(),
+                };
+                checks.push(Check { limit, value, quiet });
+            }
+            limited |= !checks.is_empty();
+            let ratio = against.map(|b| (base.to_owned(), ratio(track, b)));
+            let spread = Some(track.spread());
+            self.line(Line {
+                figure: figure.into(),
+                contender: track.name.into(),
+                value: track.median(),
+                unit: Unit::Ns,
+                spread,
+                ratio,
+                checks,
+            });
+        }
+        for reference in limits::references(figure) {
+            let now = ratio(find(reference.contender)?, find(reference.base)?);
+            self.report.referred += 1;
+            let (low, high) = reference.seen;
+            if quiet && !(low / OFF..=high * OFF).contains(&now) {
+                self.report.strays.push(Stray {
+                    figure: figure.into(),
+                    contender: reference.contender,
+                    ratio: now,
+                    seen: reference.seen,
+                });
+            }
+        }
+        if limited && !quiet {
+            self.noisy(figure, race);
+        }
+        Ok(())
+    }
+
+    /// Adds a line for each contender that ran on two threads: its time there, and how many times slower it is than
+    /// alone. What has a limit is how many times more it slowed down than the raw pointer.
+    ///
+    /// # Errors
+    /// [`BenchError::NoContender`]
+    pub fn slowdowns(&mut self, figure: &str, race: &Race, slower: &[Track]) -> Result<(), BenchError> {
+        let missing = || BenchError::NoContender { figure: figure.into(), contender: RAW.into() };
+        let raw = slower.iter().find(|t| t.name == RAW).ok_or_else(missing)?;
+        let quiet = is_quiet(race);
+        for (both, slower) in race.tracks.iter().zip(slower) {
+            let checks = limits::of(figure, both.name);
+            let checks = checks.map(|limit| Check { limit, value: ratio(slower, raw), quiet }).collect();
+            self.line(Line {
+                figure: figure.into(),
+                contender: both.name.into(),
+                value: both.median(),
+                unit: Unit::Ns,
+                spread: Some(both.spread()),
+                ratio: Some(("alone".into(), slower.median())),
+                checks,
+            });
+        }
+        if !quiet && limits::of(figure, limits::OURS).next().is_some() {
+            self.noisy(figure, race);
+        }
+        Ok(())
+    }
+
+    /// Adds a value that is no race's, with its limits; `base` is whom it is compared with, and that one's value.
+    /// `quiet` says whether it was quiet enough to tell.
+    pub fn value(&mut self, figure: &str, value: f64, unit: Unit, base: Option<(&str, f64)>, quiet: bool) {
+        let contender = limits::OURS;
+        let in_terms = |limit: &'static limits::Limit| match (limit.base, base) {
+            (Some(_), Some((_, of))) => value / of,
+            _ => value,
+        };
+        let check = |limit| Check { limit, value: in_terms(limit), quiet };
+        let checks: Vec<Check> = limits::of(figure, contender).map(check).collect();
+        if !quiet && !checks.is_empty() {
+            self.report.noisy.push((figure.into(), "the machine was not calm".into()));
+        }
+        let ratio = base.map(|(name, of)| (name.to_owned(), value / of));
+        let (figure, contender) = (figure.into(), contender.into());
+        self.line(Line { figure, contender, value, unit, spread: None, ratio, checks });
+    }
+
+    fn noisy(&mut self, figure: &str, race: &Race) {
+        let why = if race.calm {
+            let spread = noise(&race.tracks) * 100.0;
+            format!("the quartiles of the raw pointer's batches are {spread:.0} % apart")
+        } else {
+            "too few rounds were undisturbed".into()
+        };
+        self.report.noisy.push((figure.into(), why));
+    }
+
+    fn line(&mut self, line: Line) {
+        self.say(&line.to_string());
+        self.report.lines.push(line);
+    }
+}
+
+/// The spread of the raw pointer's batches.
+fn noise(tracks: &[Track]) -> f64 {
+    tracks.iter().find(|t| t.name == RAW).map_or(0.0, Track::spread)
+}
+
+fn is_quiet(race: &Race) -> bool {
+    race.calm && noise(&race.tracks) <= NOISY
+}
+
+/// Compares what the contenders compute, which also warms them up.
+fn agreed(figure: &str, contenders: &mut [Contender<'_>]) -> Result<(), BenchError> {
+    const OPS: u64 = 1000;
+    let mut first: Option<(&'static str, u64)> = None;
+    for contender in contenders.iter_mut().filter(|c| c.agrees) {
+        let got = (contender.batch)(OPS, 12345);
+        match first {
+            None => first = Some((contender.name, got)),
+            Some((one, a)) if a != got => {
+                return Err(BenchError::Disagree {
+                    figure: figure.into(),
+                    one,
+                    other: contender.name,
+                    a,
+                    b: got,
+                });
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}

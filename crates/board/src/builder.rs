@@ -15,7 +15,8 @@ use flatview_device::{
 };
 
 use crate::firmware::{FirmwareDirs, Image, Rom};
-use crate::machine::{Request, Requests};
+use crate::machine::Requests;
+use crate::state::Request;
 use crate::{BoardError, MachineConfig, SerialConfig};
 
 /// Which side of a device a line is on.

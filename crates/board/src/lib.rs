@@ -4,6 +4,7 @@
 //! |---|---|
 //! | What can be asked for? | [`config`] |
 //! | What is a machine, how does it run, reset, end? | [`machine`] |
+//! | What states, requests and events are there? | [`state`] |
 //! | How does a board put itself together? | [`builder`] |
 //! | Which boards are there? | [`boards`] |
 //! | Where does firmware come from, and what is in the file? | [`firmware`] |
@@ -17,11 +18,13 @@ pub mod error;
 pub mod firmware;
 pub mod machine;
 pub mod ram_blocks;
+pub mod state;
 
 pub use builder::{BoardBuilder, PinDirection};
 pub use config::{BoardInfo, MachineConfig, SerialConfig};
 pub use error::{BoardError, PinError, RequestError};
 pub use firmware::RomInfo;
 pub use flatview_device as device;
-pub use machine::{Cause, Event, EventKind, Machine, Request, RunState};
+pub use machine::Machine;
 pub use ram_blocks::RamBlockRow;
+pub use state::{Cause, Event, EventKind, Request, RunState};

@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use flatview::{AccessLog, AddressSpace, InvalidAccess, Memory, RegionType};
 use flatview_device::{Clock, IrqLine, Log, LogMask, QomNode, QtreeBus};
@@ -20,155 +20,10 @@ use parking_lot::{Condvar, Mutex};
 use crate::boards::{self, Board};
 use crate::builder::{BoardBuilder, Parts};
 use crate::ram_blocks;
+use crate::state::{Cause, Event, EventKind, Request, RunState};
 use crate::{
     BoardError, BoardInfo, MachineConfig, PinDirection, PinError, RamBlockRow, RequestError, RomInfo,
 };
-
-/// What a machine is doing (QMP's `RunState`, the part there is).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RunState {
-    /// Made with `-S` and not yet told to start.
-    Prelaunch,
-    /// Time runs.
-    Running,
-    /// Told to stop.
-    Paused,
-    /// The guest has ended it.
-    Shutdown,
-}
-
-impl RunState {
-    /// QMP's name for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            RunState::Prelaunch => "prelaunch",
-            RunState::Running => "running",
-            RunState::Paused => "paused",
-            RunState::Shutdown => "shutdown",
-        }
-    }
-
-    /// Whether time runs.
-    pub fn is_running(self) -> bool {
-        self == RunState::Running
-    }
-}
-
-/// Why a machine resets or ends (QMP's `ShutdownCause`, the part there is).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
-    /// A monitor's `quit`.
-    HostQmpQuit,
-    /// A monitor's `system_reset`.
-    HostQmpSystemReset,
-    /// A signal to the program.
-    HostSignal,
-    /// The user interface.
-    HostUi,
-    /// The guest switched itself off.
-    GuestShutdown,
-    /// The guest reset itself.
-    GuestReset,
-    /// Something on the host went wrong.
-    HostError,
-}
-
-impl Cause {
-    /// QMP's name for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Cause::HostQmpQuit => "host-qmp-quit",
-            Cause::HostQmpSystemReset => "host-qmp-system-reset",
-            Cause::HostSignal => "host-signal",
-            Cause::HostUi => "host-ui",
-            Cause::GuestShutdown => "guest-shutdown",
-            Cause::GuestReset => "guest-reset",
-            Cause::HostError => "host-error",
-        }
-    }
-
-    /// Whether the guest wanted it.
-    pub fn is_guest(self) -> bool {
-        matches!(self, Cause::GuestShutdown | Cause::GuestReset)
-    }
-}
-
-/// What can be asked of a machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Request {
-    /// All devices to their first state; with `no_reboot`, the end.
-    SystemReset(Cause),
-    /// Press the power button: the guest is told, if it has a device for that.
-    Powerdown,
-    /// The guest has switched itself off.
-    Shutdown(Cause),
-    /// Let time stand.
-    Stop,
-    /// Let time run.
-    Continue,
-    /// The end.
-    Quit(Cause),
-}
-
-/// What happened to a machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EventKind {
-    /// It was reset.
-    Reset {
-        /// Why.
-        cause: Cause,
-    },
-    /// Time stands.
-    Stop,
-    /// Time runs.
-    Resume,
-    /// It ends.
-    Shutdown {
-        /// Why.
-        cause: Cause,
-    },
-    /// The power button was pressed.
-    Powerdown,
-}
-
-impl EventKind {
-    /// QMP's name for it.
-    pub fn name(self) -> &'static str {
-        match self {
-            EventKind::Reset { .. } => "RESET",
-            EventKind::Stop => "STOP",
-            EventKind::Resume => "RESUME",
-            EventKind::Shutdown { .. } => "SHUTDOWN",
-            EventKind::Powerdown => "POWERDOWN",
-        }
-    }
-
-    /// Why, for those that have a reason.
-    pub fn cause(self) -> Option<Cause> {
-        match self {
-            EventKind::Reset { cause } | EventKind::Shutdown { cause } => Some(cause),
-            EventKind::Stop | EventKind::Resume | EventKind::Powerdown => None,
-        }
-    }
-}
-
-/// Something that happened, and when by the host's wall clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Event {
-    /// What.
-    pub kind: EventKind,
-    /// Seconds since 1970.
-    pub seconds: u64,
-    /// Microseconds of that second.
-    pub microseconds: u32,
-}
-
-impl Event {
-    fn now(kind: EventKind) -> Event {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Event { kind, seconds: now.as_secs(), microseconds: now.subsec_micros() }
-    }
-}
 
 type Answer = Sender<Result<(), RequestError>>;
 

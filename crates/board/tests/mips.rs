@@ -148,6 +148,36 @@ fn firmware_larger_than_its_rom_is_refused() {
     assert!(error.contains("4194305 bytes at 0x1fc00000 do not fit"), "{error}");
 }
 
+#[test]
+fn flash_is_there_without_a_firmware_file_and_keeps_what_is_programmed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("flash");
+    std::fs::write(&path, vec![0xff; 4 << 20]).unwrap();
+    let config = || MachineConfig { pflash: Some(path.clone()), ..config() };
+    let machine = Machine::new(config()).unwrap();
+    assert!(machine.warnings().is_empty());
+    let tree = write(machine.memory(), Options { flat: true, ..Options::default() }).unwrap().to_string();
+    assert!(tree.contains("000000001fc00000-000000001fffffff (prio 0, romd): mips_r4k.bios"), "{tree}");
+    let reader = machine.cpu_space().reader();
+    for value in [0x40_u32, 0x1234_5678] {
+        reader.store::<Be, u32>(0x1fc0_0010, value).unwrap();
+    }
+    assert_eq!(reader.load::<Be, u32>(0x1fc0_0010).unwrap(), 0x0080_0080);
+    drop((reader, machine));
+    let machine = Machine::new(config()).unwrap();
+    assert_eq!(machine.cpu_space().reader().load::<Be, u32>(0x1fc0_0010).unwrap(), 0x1234_5678);
+    let bios = folder.path().join("bios");
+    std::fs::write(&bios, b"bios").unwrap();
+    let machine = Machine::new(MachineConfig { bios: Some(bios), ..config() }).unwrap();
+    assert_eq!(
+        machine.cpu_space().reader().load::<Be, u32>(0x1fc0_0000).unwrap(),
+        u32::from_be_bytes(*b"bios")
+    );
+    std::fs::write(&path, b"short").unwrap();
+    let error = Machine::new(config()).unwrap_err().to_string();
+    assert!(error.contains("it has 5 bytes") && error.contains("truncate"), "{error}");
+}
+
 /// A big-endian MIPS program of four bytes at a virtual address.
 fn program(addr: u32) -> Vec<u8> {
     let mut file = b"\x7fELF\x01\x02\x01\0\0\0\0\0\0\0\0\0".to_vec();

@@ -7,16 +7,16 @@
 
 use std::path::Path;
 
-use flatview::{Endianness, Region};
+use flatview::{Endianness, RamBlock, Region, Share};
 use flatview_device::QtreeDevice;
 use flatview_hw::intc::i8259::I8259;
 use flatview_hw::misc::mips_qemu::{MipsQemu, PowerRequest};
+use flatview_hw::nvram::pflash::Pflash;
 
 use super::Board;
 use super::isa::{IsaBus, VGA_PORTS, irqs};
-use crate::builder::PinDirection;
 use crate::firmware::{self, Rom, Target};
-use crate::machine::{Cause, Request};
+use crate::state::{Cause, Request};
 use crate::{BoardBuilder, BoardError, BoardInfo};
 
 const MIB: u64 = 1 << 20;
@@ -27,6 +27,7 @@ const ISA_PORTS: u64 = 0x1400_0000;
 const CONTROL: u64 = 0x1fbf_0000;
 const BIOS_BASE: u64 = 0x1fc0_0000;
 const BIOS_SIZE: u64 = 4 * MIB;
+const FLASH_SECTOR: u64 = 32 << 10;
 const FIRMWARE: &str = "mips_bios.bin";
 const ELF_MIPS: u16 = 8;
 /// Where a program finds its RAM size and what it is told: 264 bytes below 16 MiB.
@@ -72,16 +73,16 @@ fn build(b: &mut BoardBuilder<'_>) -> Result<(), BoardError> {
         });
     });
     b.map(system, CONTROL, 0, control)?;
-    bios(b, ram_size)?;
+    bios(b)?;
 
     b.map(system, ISA_PORTS, 0, Region::alias("isa-io", io, 0, 0x1_0000).parent(&machine))?;
     let isa_memory = Region::container("isa-mem", ISA_MEMORY_SIZE.into()).parent(&machine);
     let isa_memory = b.map(system, ISA_MEMORY, 0, isa_memory)?;
 
-    b.unattached("isabus-bridge");
+    let bridge_owner = b.unattached("isabus-bridge");
     let bridge = b.plug(b.system_bus(), || QtreeDevice::new("isabus-bridge"));
     let bus = b.bus(bridge, "isa.0", "ISA");
-    b.object("/machine/unattached/device[1]/isa.0", "ISA");
+    b.object(&format!("{}/isa.0", bridge_owner.path()), "ISA");
     let (master, slave) = I8259::pair();
     let isa = IsaBus { ports: io, bus, irqs: irqs(&master, &slave) };
     for chip in [&master, &slave] {
@@ -125,13 +126,11 @@ fn build(b: &mut BoardBuilder<'_>) -> Result<(), BoardError> {
     let keyboard = b.unattached("i8042");
     isa.i8042(b, &keyboard)?;
     isa.user_devices(b, isa_memory)?;
-    b.pins(&machine, PinDirection::In, Some("cpu"), &cpu);
     kernel(b, ram_size)
 }
 
 /// Firmware: ROM from a firmware file, else flash from a flash file, else nothing.
-fn bios(b: &mut BoardBuilder<'_>, ram_size: u64) -> Result<(), BoardError> {
-    let _ = ram_size;
+fn bios(b: &mut BoardBuilder<'_>) -> Result<(), BoardError> {
     let system = b.memory().system();
     let machine = flatview::Owner::object("/machine");
     let path = match &b.config().bios {
@@ -151,18 +150,45 @@ fn bios(b: &mut BoardBuilder<'_>, ram_size: u64) -> Result<(), BoardError> {
         b.image(image);
         return Ok(());
     }
-    if b.config().pflash.is_some() {
-        return Err(BoardError::NotOnBoard {
-            board: BOARD.info.name,
-            what: "model of its flash chip yet",
-            option: "-pflash and give the file with -bios",
-        });
+    if let Some(path) = b.config().pflash.clone() {
+        return flash(b, &path);
     }
     if b.config().kernel.is_none() {
         b.warn(format!(
-            "no firmware: '{FIRMWARE}' was not found and no Debian package has it; -bios names a file, -L adds a folder to look in, -kernel loads a program without firmware"
+            "no firmware: '{FIRMWARE}' was not found and no Debian package has it; -bios names a file, -pflash one for flash, -L adds a folder to look in, -kernel loads a program without firmware"
         ));
     }
+    Ok(())
+}
+
+/// Flash whose contents are a file's, and stay in it if it can be written.
+fn flash(b: &mut BoardBuilder<'_>, path: &Path) -> Result<(), BoardError> {
+    let what = "flash file";
+    let fail = |source| BoardError::File { what, path: path.to_owned(), source };
+    let size = std::fs::metadata(path).map_err(fail)?.len();
+    if size != BIOS_SIZE {
+        let problem = format!(
+            "it has {size} bytes, and the flash {BIOS_SIZE}; bring a copy to that size (truncate -s 4M)"
+        );
+        return Err(BoardError::Image { what, path: path.to_owned(), problem });
+    }
+    let writable = std::fs::OpenOptions::new().write(true).open(path).is_ok();
+    if !writable {
+        b.warn(format!(
+            "flash file '{}' cannot be written: what the guest programs is lost at the end",
+            path.display()
+        ));
+    }
+    let share = if writable { Share::Shared } else { Share::Private };
+    let block = RamBlock::from_file("mips_r4k.bios", path, 0, BIOS_SIZE, share, false)?;
+    b.note_block(&block);
+    let owner = b.unattached("cfi.pflash01");
+    let flash = Pflash::new("mips_r4k.bios", block, FLASH_SECTOR, 4, b.map_handle(), b.log());
+    let system = b.memory().system();
+    let region = b.map(system, BIOS_BASE, 0, flash.region(&owner))?;
+    flash.set_region(region);
+    b.reset(&flash);
+    b.plug(b.system_bus(), move || flash.qtree(BIOS_BASE));
     Ok(())
 }
 

@@ -2,3 +2,4 @@
 
 pub mod fw_cfg;
 pub mod m48t59;
+pub mod pflash;

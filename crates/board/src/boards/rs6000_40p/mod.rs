@@ -16,11 +16,11 @@ use flatview_hw::isa::rs6000_mc::Rs6000Mc;
 use flatview_hw::isa::systemio::SystemIo;
 use flatview_hw::nvram::fw_cfg::{FwCfg, key};
 use flatview_hw::nvram::m48t59::M48t59;
-use flatview_hw::pci::function::{Bar, BarKind, BusSpaces, Identity, PciFunction, common_properties};
+use flatview_hw::pci::function::{Bar, BusSpaces, Identity, PciFunction, common_properties};
 use flatview_hw::pci::raven::{self, Raven};
 
 use super::Board;
-use super::isa::{IsaBus, VGA_PORTS, irqs, placeholder};
+use super::isa::{IsaBus, irqs};
 use super::prep_nvram;
 use crate::builder::{BusId, PinDirection};
 use crate::firmware::{self, Rom, Target};
@@ -43,6 +43,8 @@ const CPU_INT: usize = 5;
 const ELF_POWERPC: u16 = 20;
 /// The ISA interrupt that all of PCI shares.
 const PCI_IRQ: usize = 15;
+
+mod cards;
 
 /// The board.
 pub static BOARD: Board = Board {
@@ -99,9 +101,9 @@ fn build(b: &mut BoardBuilder<'_>) -> Result<(), BoardError> {
         if let Some(line) = cpu.get(CPU_HRESET) {
             systemio.softreset().connect_to(line);
         }
-        lsi(b, &mut host)?;
-        vga(b, &mut host, &isa)?;
-        pcnet(b, &mut host)?;
+        cards::lsi(b, &mut host)?;
+        cards::vga(b, &mut host, &isa)?;
+        cards::pcnet(b, &mut host)?;
     }
     fw_cfg(b, ram_size)?;
     let system = b.memory().system();
@@ -423,165 +425,6 @@ fn super_io(b: &mut BoardBuilder<'_>, isa: &IsaBus) -> Result<(), BoardError> {
 
     let keyboard = b.part(&owner, "i8042", "i8042");
     isa.i8042(b, &keyboard)?;
-    Ok(())
-}
-
-fn lsi(b: &mut BoardBuilder<'_>, host: &mut Host) -> Result<(), BoardError> {
-    let owner = b.unattached("lsi53c810");
-    let bars = [("lsi-io", BarKind::Io, 0x100), ("lsi-mmio", MEMORY, 0x400), ("lsi-ram", MEMORY, 0x2000)];
-    let mut regions = Vec::new();
-    for (n, (name, kind, size)) in bars.into_iter().enumerate() {
-        let region = b.add(placeholder(b, &owner, name, size.into()))?;
-        regions.push(Bar { number: n as u8, kind, size, region });
-    }
-    let identity = Identity {
-        vendor: 0x1000,
-        device: 0x0001,
-        class: 0x0100,
-        latency: 0xff,
-        pin: 1,
-        subsystem: (0x0000, 0x1000),
-        ..Identity::default()
-    };
-    let plug = function(b, host, &owner, "lsi53c810", 1, identity, regions, |d| {
-        common_properties(d.unmodelled().gpio_out("", 1), 1, "", u32::MAX.into())
-    })?;
-    b.memory().address_space("lsi-pci-io", host.spaces.io)?;
-    let bus = b.bus(plug, "scsi.0", "SCSI");
-    b.object(&format!("{}/scsi.0", owner.path()), "SCSI");
-    b.object(&format!("{}/scsi.0/legacy[2]", owner.path()), "scsi-cd");
-    b.plug(bus, || {
-        QtreeDevice::new("scsi-cd")
-            .unmodelled()
-            .text("drive", "scsi0-cd2")
-            .text("backend_defaults", "auto")
-            .bare("logical_block_size", "512 (512 B)")
-            .bare("physical_block_size", "512 (512 B)")
-            .bare("min_io_size", "0 (0 B)")
-            .bare("opt_io_size", "0 (0 B)")
-            .bare("discard_granularity", "4096 (4 KiB)")
-            .text("write-cache", "auto")
-            .flag("share-rw", false)
-            .text("account-invalid", "auto")
-            .text("account-failed", "auto")
-            .text("rerror", "auto")
-            .text("werror", "auto")
-            .text("ver", "2.5+")
-            .text("serial", "")
-            .text("vendor", "QEMU")
-            .text("product", "QEMU CD-ROM")
-            .text("device_id", "scsi0-cd2")
-            .number("wwn", 0)
-            .number("port_wwn", 0)
-            .number("port_index", 0)
-            .number("max_io_size", 0x7fff_ffff)
-            .number("scsi_version", 5)
-            .flag("quirk_mode_page_apple_vendor", false)
-            .flag("quirk_mode_sense_rom_use_dbd", false)
-            .flag("quirk_mode_page_vendor_specific_apple", false)
-            .flag("quirk_mode_page_truncated", false)
-            .number("channel", 0)
-            .number("scsi-id", 2)
-            .number("lun", 0)
-    });
-    Ok(())
-}
-
-const MEMORY: BarKind = BarKind::Memory { prefetchable: false };
-
-/// An expansion ROM: empty unless its file is found, which is nobody's mistake.
-fn option_rom(
-    b: &mut BoardBuilder<'_>,
-    owner: &Owner,
-    block: &str,
-    name: &str,
-    size: u32,
-    file: &str,
-) -> Result<Bar, BoardError> {
-    let block = b.ram_block(block, size.into())?;
-    if let Some(path) = b.firmware_dirs().find(Path::new(file)) {
-        let data = firmware::read("expansion ROM", &path)?;
-        if block.write(0, &data).is_err() {
-            let problem = format!("it has {} bytes, and the ROM only {size}", data.len());
-            return Err(BoardError::Image { what: "expansion ROM", path, problem });
-        }
-    }
-    let region = b.add(Region::rom(name, block).owner(owner))?;
-    Ok(Bar { number: 6, kind: BarKind::Rom, size, region })
-}
-
-fn vga(b: &mut BoardBuilder<'_>, host: &mut Host, isa: &IsaBus) -> Result<(), BoardError> {
-    let owner = b.unattached("VGA");
-    b.map_unmodelled(host.spaces.memory, 0xa_0000, 1, "vga-lowmem", 0x2_0000, &owner)?;
-    isa.unmodelled(b, &owner, "vga", &VGA_PORTS)?;
-    isa.unmodelled(b, &owner, "vbe", &[(0x1ce, 4)])?;
-    let block = b.ram_block("pci.0:02.0/vga.vram", 16 * MIB)?;
-    let vram = b.add(Region::ram("vga.vram", block).owner(&owner))?;
-    let mmio = b.add(Region::container("vga.mmio", 0x1000).owner(&owner))?;
-    for (name, at, size) in [
-        ("edid", 0, 0x180),
-        ("vga ioports remapped", 0x400, 0x20),
-        ("bochs dispi interface", 0x500, 0x16),
-        ("qemu extended regs", 0x600, 8),
-    ] {
-        b.map_unmodelled(mmio, at, 0, name, size, &owner)?;
-    }
-    let rom = option_rom(b, &owner, "pci.0:02.0/vga.rom", "vga.rom", 0x1_0000, "vgabios-stdvga.bin")?;
-    let bars = vec![
-        Bar { number: 0, kind: BarKind::Memory { prefetchable: true }, size: 0x100_0000, region: vram },
-        Bar { number: 2, kind: MEMORY, size: 0x1000, region: mmio },
-        rom,
-    ];
-    let identity = Identity {
-        vendor: 0x1234,
-        device: 0x1111,
-        revision: 2,
-        class: 0x0300,
-        subsystem: (0x1af4, 0x1100),
-        ..Identity::default()
-    };
-    function(b, host, &owner, "VGA", 2, identity, bars, |d| {
-        let d = d
-            .unmodelled()
-            .number("vgamem_mb", 16)
-            .flag("mmio", true)
-            .flag("qemu-extended-regs", true)
-            .flag("edid", true)
-            .number("xres", 1280)
-            .number("yres", 800)
-            .number("xmax", 0)
-            .number("ymax", 0)
-            .number("refresh_rate", 0)
-            .flag("global-vmstate", false);
-        common_properties(d, 2, "vgabios-stdvga.bin", 0x1_0000)
-    })?;
-    Ok(())
-}
-
-fn pcnet(b: &mut BoardBuilder<'_>, host: &mut Host) -> Result<(), BoardError> {
-    let owner = b.unattached("pcnet");
-    let io = b.add(placeholder(b, &owner, "pcnet-io", 0x20))?;
-    let mmio = b.add(placeholder(b, &owner, "pcnet-mmio", 0x20))?;
-    let rom = option_rom(b, &owner, "pci.0:03.0/pcnet.rom", "pcnet.rom", 0x4_0000, "efi-pcnet.rom")?;
-    let bars = vec![
-        Bar { number: 0, kind: BarKind::Io, size: 0x20, region: io },
-        Bar { number: 1, kind: MEMORY, size: 0x20, region: mmio },
-        rom,
-    ];
-    let identity = Identity {
-        vendor: 0x1022,
-        device: 0x2000,
-        revision: 0x10,
-        class: 0x0200,
-        status: 0x0280,
-        pin: 1,
-        timing: (0x06, 0xff),
-        ..Identity::default()
-    };
-    function(b, host, &owner, "pcnet", 3, identity, bars, |d| {
-        let d = d.unmodelled().text("mac", "52:54:00:12:34:56").text("netdev", "hub0port0");
-        common_properties(d, 3, "efi-pcnet.rom", 0x4_0000)
-    })?;
     Ok(())
 }
 

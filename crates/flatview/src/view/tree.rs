@@ -60,7 +60,7 @@ impl Node {
         let mut len = starts.len();
         while len > 1 {
             let half = len / 2;
-            base = if starts[base + half] <= addr { base + half } else { base };
+            base = std::hint::select_unpredictable(starts[base + half] <= addr, base + half, base);
             len -= half;
         }
         (*starts.get(base)? <= addr).then_some(base)

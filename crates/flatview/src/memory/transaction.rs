@@ -8,7 +8,7 @@ use super::Memory;
 use super::state::State;
 use crate::error::InUse;
 use crate::topology::{Attrs, Body, Kind, NONE, Topology};
-use crate::{MemoryError, MmioOps, Region, RegionId, RegionInfo, WHOLE};
+use crate::{MemoryError, Region, RegionId, RegionInfo, WHOLE};
 
 /// An open change of the map; given to the closure of [`Memory::update`].
 ///
@@ -65,7 +65,10 @@ impl Transaction<'_> {
     /// or an alias of a region that does not exist.
     pub fn add(&mut self, region: Region) -> Result<RegionId, MemoryError> {
         // The device's own code: asked before anything is borrowed.
-        let rules = region.kind.ops().map_or(crate::topology::NO_RULES, MmioOps::rules);
+        let rules = region
+            .kind
+            .ops()
+            .map_or(crate::topology::NO_RULES, |ops| ops.rules().filtered(ops.filter().is_some()));
         let target_order = self.memory.target();
         self.topology(|topology| {
             let name = checked_name(region.name)?;

@@ -4,40 +4,76 @@
 //! shows its own ancestor the two may keep each other live after the view is gone; that costs time and nothing else.
 //!
 //! What must hold: a region's count is that of the live containers and aliases that show it, and one more if a view is
-//! rendered from it; of a region's aliases the live ones come first.
+//! rendered from it; of a region's aliases the live ones come first, and each knows its place among them.
 
 use super::record::Family;
-use super::{Record, Topology};
+use super::{NONE, Record, Topology};
 
 impl Topology {
     /// Notes that `alias` has `target` as target.
     pub(super) fn link_alias(&mut self, target: u32, alias: u32) {
         let live = self.get(alias).is_some_and(Record::is_live);
-        if let Some(record) = self.arena.get_mut(target) {
-            record.change_family(|family| {
-                family.aliases.push(alias);
-                family.place_alias(alias, live);
-            });
-            if live {
-                self.count_live(target, true);
-            }
+        let Some(record) = self.arena.get_mut(target) else {
+            return;
+        };
+        let place = record.change_family(|family| {
+            family.aliases.push(alias);
+            family.aliases.len() as u32 - 1
+        });
+        self.note_place(alias, place);
+        if live {
+            self.place_alias(target, alias, true);
+            self.count_live(target, true);
         }
     }
 
-    /// Notes that `alias` no longer has `target` as target.
+    /// Notes that `alias`, which is still there, no longer has `target` as target.
     pub(super) fn unlink_alias(&mut self, target: u32, alias: u32) {
-        if let Some(record) = self.arena.get_mut(target) {
-            let live = record.change_family(|family| {
-                let live = family.place_alias(alias, false);
-                if let Some(at) = family.aliases.iter().rposition(|a| *a == alias) {
-                    family.aliases.swap_remove(at);
-                }
-                live
-            });
-            if live {
-                self.count_live(target, false);
-            }
+        let was_live = self.place_alias(target, alias, false);
+        let Some((record, place)) = self.place_of(target, alias) else {
+            return;
+        };
+        let moved = record.change_family(|family| {
+            family.aliases.swap_remove(place as usize);
+            family.aliases.get(place as usize).copied()
+        });
+        if let Some(moved) = moved {
+            self.note_place(moved, place);
         }
+        if was_live {
+            self.count_live(target, false);
+        }
+    }
+
+    /// Before a region is taken out: it is no alias any more.
+    pub(super) fn unlink_target(&mut self, index: u32) {
+        if let Some(target) = self.get(index).map(|r| r.attrs.target).filter(|t| *t != NONE) {
+            self.unlink_alias(target, index);
+        }
+    }
+
+    /// A target, and where among its aliases one of them stands.
+    fn place_of(&mut self, target: u32, alias: u32) -> Option<(&mut Record, u32)> {
+        let place = self.get(alias)?.place;
+        let record = self.arena.get_mut(target)?;
+        (record.aliases().get(place as usize) == Some(&alias)).then_some((record, place))
+    }
+
+    fn note_place(&mut self, alias: u32, place: u32) {
+        if let Some(record) = self.arena.get_mut(alias) {
+            record.place = place;
+        }
+    }
+
+    /// Puts an alias of `target` among the live ones or the others; tells whether it was live.
+    fn place_alias(&mut self, target: u32, alias: u32, live: bool) -> bool {
+        let Some((record, from)) = self.place_of(target, alias) else {
+            return false;
+        };
+        let (was, to, other) = record.change_family(|family| family.place_alias(from, live));
+        self.note_place(other, from);
+        self.note_place(alias, to);
+        was
     }
 
     /// Says whether a view is rendered from a region.
@@ -70,8 +106,8 @@ impl Topology {
             };
             let target = record.attrs.target;
             let mut shown: Vec<u32> = record.children().map_or_else(Vec::new, |c| c.all().collect());
-            if let Some(record) = self.arena.get_mut(target) {
-                record.change_family(|family| family.place_alias(index, live));
+            if target != NONE {
+                self.place_alias(target, index, live);
                 shown.push(target);
             }
             for index in shown {
@@ -88,19 +124,22 @@ impl Topology {
 }
 
 impl Family {
-    /// Puts an alias among the live ones or the others; tells whether it was live.
-    fn place_alias(&mut self, alias: u32, live: bool) -> bool {
-        let Some(at) = self.aliases.iter().rposition(|a| *a == alias) else {
-            return false;
+    /// Puts the alias at `from` among the live ones or the others: whether it was live, where it is now, and which one
+    /// took its place.
+    fn place_alias(&mut self, from: u32, live: bool) -> (bool, u32, u32) {
+        let was = from < self.live_aliases;
+        let to = match (was, live) {
+            (false, true) => {
+                self.live_aliases += 1;
+                self.live_aliases - 1
+            }
+            (true, false) => {
+                self.live_aliases -= 1;
+                self.live_aliases
+            }
+            _ => from,
         };
-        let was = at < self.live_aliases as usize;
-        if live && !was {
-            self.aliases.swap(at, self.live_aliases as usize);
-            self.live_aliases += 1;
-        } else if was && !live {
-            self.live_aliases -= 1;
-            self.aliases.swap(at, self.live_aliases as usize);
-        }
-        was
+        self.aliases.swap(from as usize, to as usize);
+        (was, to, self.aliases.get(from as usize).copied().unwrap_or(NONE))
     }
 }

@@ -12,7 +12,11 @@ pub(crate) struct Record {
     family: Option<Box<Family>>,
     /// How many show it that are live: containers, aliases, and views that are rendered from it.
     pub(super) shown_by: u32,
+    /// Where it stands among its target's aliases, if it is one.
+    pub(super) place: u32,
 }
+
+const _: () = assert!(size_of::<Record>() == 72);
 
 /// What refers to a region: few have any of it.
 #[derive(Default)]
@@ -30,7 +34,7 @@ pub(super) struct Family {
 
 impl Record {
     pub fn new(attrs: Attrs, body: Arc<Body>) -> Self {
-        Self { attrs, body, family: None, shown_by: 0 }
+        Self { attrs, body, family: None, shown_by: 0, place: 0 }
     }
 
     /// Changes what refers to it.

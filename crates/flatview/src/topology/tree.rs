@@ -31,8 +31,8 @@ pub(crate) struct Topology {
     undo: Vec<Undo>,
     /// Places whose content changed: a region and a span of its own offsets.
     touched: Vec<(u32, Span)>,
-    /// Regions of which it may have changed where a view's effective root lies.
-    rechecks: Vec<u32>,
+    /// Regions of which it may have changed where a view's effective root lies; `true`: their aliases too.
+    rechecks: Vec<(u32, bool)>,
     /// Regions whose address changed: a view rooted at one moves as a whole.
     moved: Vec<u32>,
 }
@@ -42,8 +42,8 @@ pub(crate) struct Topology {
 pub(crate) struct Changes<'a> {
     /// Places whose content changed: a region and a span of its own offsets.
     pub touched: &'a [(u32, Span)],
-    /// Regions of which it may have changed where a view's effective root lies.
-    pub rechecks: &'a [u32],
+    /// Regions of which it may have changed where a view's effective root lies; `true`: their aliases too.
+    pub rechecks: &'a [(u32, bool)],
     /// Regions whose address changed.
     pub moved: &'a [u32],
 }
@@ -189,8 +189,8 @@ impl Topology {
 
     /// Removes a region that nothing refers to.
     pub fn remove(&mut self, index: u32) {
+        self.unlink_target(index);
         if let Some(record) = self.arena.remove(index) {
-            self.unlink_alias(record.attrs.target, index);
             self.undo.push(Undo::Removed { index, record: Box::new(record) });
         }
     }
@@ -219,10 +219,12 @@ impl Topology {
         if !old.same_content(&new) {
             self.touch_content(index, &old, &new);
         }
-        self.recheck(index);
+        // Whether an alias of it shows all of it depends on its extent.
+        let reshaped = old.addr != new.addr || old.size() != new.size();
+        self.rechecks.push((index, reshaped));
         for container in [old.container, new.container] {
             if container != NONE {
-                self.rechecks.push(container);
+                self.rechecks.push((container, false));
             }
         }
     }
@@ -252,13 +254,6 @@ impl Topology {
     fn touch_child(&mut self, container: u32, child: &Attrs) {
         if let Some(span) = child.extent().filter(|_| container != NONE) {
             self.touched.push((container, span));
-        }
-    }
-
-    fn recheck(&mut self, index: u32) {
-        self.rechecks.push(index);
-        if let Some(record) = self.arena.get(index) {
-            self.rechecks.extend(record.aliases());
         }
     }
 
@@ -326,10 +321,8 @@ impl Topology {
                     self.put(index, old);
                 }
                 Some(Undo::Added { index }) => {
-                    if let Some(record) = self.arena.remove(index) {
-                        self.unlink_alias(record.attrs.target, index);
-                        dropped.push(record.body);
-                    }
+                    self.unlink_target(index);
+                    dropped.extend(self.arena.remove(index).map(|record| record.body));
                 }
                 Some(Undo::Removed { index, record }) => {
                     let target = record.attrs.target;

@@ -173,13 +173,13 @@ pub const FAULTS: &[Fault] = &[
     fault(
         "a root's alias is not looked at again when its target changes",
         "topology/tree.rs",
-        "self.rechecks.extend(record.aliases());",
-        "let _ = record;",
+        "self.rechecks.push((index, reshaped));",
+        "self.rechecks.push((index, reshaped && false));",
     ),
     fault(
         "a root is not looked at again when its children change",
         "topology/tree.rs",
-        "self.rechecks.push(container);",
+        "self.rechecks.push((container, false));",
         "let _ = container;",
     ),
     fault(
@@ -256,6 +256,18 @@ pub const FAULTS: &[Fault] = &[
         "topology/live.rs",
         "                        work.push(index);\n",
         "                        work.clear();\n",
+    ),
+    fault(
+        "an alias that takes another's place in a list does not know it",
+        "topology/live.rs",
+        "        if let Some(moved) = moved {\n            self.note_place(moved, place);\n        }\n",
+        "        let _ = moved;\n",
+    ),
+    fault(
+        "an alias that comes to life does not say whose place it takes",
+        "topology/live.rs",
+        "        self.note_place(other, from);\n",
+        "        let _ = other;\n",
     ),
     // Splicing.
     fault(
@@ -347,8 +359,8 @@ pub const FAULTS: &[Fault] = &[
     fault(
         "undoing an addition leaves its target an alias",
         "topology/tree.rs",
-        "if let Some(record) = self.arena.remove(index) {\n                        self.unlink_alias(record.attrs.target, index);\n",
-        "if let Some(record) = self.arena.remove(index) {\n",
+        "                    self.unlink_target(index);\n                    dropped",
+        "                    dropped",
     ),
     fault(
         "an update that cannot be rendered stays in the tree",

@@ -15,7 +15,7 @@ impl Access<'_> {
     /// The callbacks, if device code may run at all.
     #[inline]
     fn callbacks(&self) -> Result<&dyn MmioOps, MemTxError> {
-        match self.body.kind.ops() {
+        match self.body.ops() {
             // The nesting is the thread's: a callback may access memory through a reader of its own, or from its filter.
             Some(ops) if !writing() && nesting() < Self::MAX_DEPTH => Ok(ops),
             Some(_) if writing() => Err(self.refused(Reason::InsideUpdate)),
@@ -76,7 +76,7 @@ impl Access<'_> {
     pub(super) fn direct(&self) -> Option<(&dyn MmioOps, InCallback)> {
         let simple =
             self.body.rules.is_direct(self.size) && !self.is_unaligned() && self.through.outer.is_none();
-        let ops = self.body.kind.ops().filter(|_| simple)?;
+        let ops = self.body.ops().filter(|_| simple)?;
         Some((ops, InCallback::enter_below(Self::MAX_DEPTH)?))
     }
 

@@ -59,10 +59,10 @@ impl fmt::Debug for FlatRange {
 
 impl FlatRange {
     pub(crate) fn new(piece: &Piece, body: &Arc<Body>, attrs: &Attrs) -> Self {
-        let romd = matches!(body.kind, Kind::RomDevice { .. }) && attrs.romd;
+        let romd = matches!(body.kind, Kind::RomDevice) && attrs.romd();
         let at = Self::anchored(piece.span, piece.offset, body);
-        let is_ram = matches!(body.kind, Kind::Ram { .. });
-        let writable = body.kind.block().is_some_and(|(block, _)| block.is_writable());
+        let is_ram = matches!(body.kind, Kind::Ram);
+        let writable = body.block().is_some_and(|(block, _)| block.is_writable());
         let backed = at.memory().is_some();
         let flags = Flags {
             reads_ram: backed && (is_ram || romd),
@@ -76,7 +76,7 @@ impl FlatRange {
 
     fn anchored(span: Span, offset: u64, body: &Arc<Body>) -> Anchored<Body> {
         Anchored::new(span, body, |body| {
-            let (block, base) = body.kind.block()?;
+            let (block, base) = body.block()?;
             block.span(base.checked_add(offset)?, u64::try_from(span.size()).ok()?)
         })
     }
@@ -171,7 +171,7 @@ impl FlatRange {
     /// Whether it is RAM or ROM, whoever may write it (QEMU: `memory_region_is_ram`). A ROM device is not.
     #[must_use]
     pub fn is_ram(&self) -> bool {
-        matches!(self.body().kind, Kind::Ram { .. })
+        matches!(self.body().kind, Kind::Ram)
     }
 
     /// Whether reads come from memory.
@@ -186,8 +186,8 @@ impl FlatRange {
     pub fn kind(&self) -> RegionType {
         match self.body().kind {
             _ if self.flags.readonly => RegionType::Rom,
-            Kind::Ram { .. } => RegionType::Ram,
-            Kind::RomDevice { .. } if self.flags.romd => RegionType::Romd,
+            Kind::Ram => RegionType::Ram,
+            Kind::RomDevice if self.flags.romd => RegionType::Romd,
             Kind::Sketch(kind) => kind,
             _ => RegionType::Io,
         }
@@ -225,14 +225,14 @@ impl FlatRange {
 
     /// Whether there is memory that loaders may write.
     pub(crate) fn is_loadable(&self) -> bool {
-        let block = self.body().kind.block();
+        let block = self.body().block();
         self.memory().is_some() && block.is_some_and(|(block, _)| block.is_writable())
     }
 
     /// A guarded pointer to `len` bytes of the memory at `addr`, which are in the range.
     pub(crate) fn host(&self, addr: u64, len: u64) -> Option<HostPtr> {
         self.memory()?;
-        let (block, base) = self.body().kind.block()?;
+        let (block, base) = self.body().block()?;
         HostPtr::of(block, base + self.offset_of(addr), len)
     }
 

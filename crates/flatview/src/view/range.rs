@@ -3,10 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::ram::{Anchored, HostPtr, RamSpan, RamWindow};
+use crate::ram::{Anchored, Answer, HostPtr, RamSpan, RamWindow};
 use crate::span::Span;
 use crate::topology::{Attrs, Body, Kind};
-use crate::{RegionId, RegionType};
+use crate::{Endianness, MmioOps, RegionId, RegionType};
 
 /// What the renderer says of a run of addresses, before it becomes part of a view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +49,14 @@ struct Flags {
     readonly: bool,
     nonvolatile: bool,
     romd: bool,
+    /// The sizes, or-ed, of which an aligned access is one callback as it is, and always taken.
+    direct: u8,
+    /// The order of a device.
+    order: Endianness,
 }
+
+// A range of a dense map may cost 64 bytes, its share of the tree included.
+const _: () = assert!(size_of::<FlatRange>() == 56);
 
 impl fmt::Debug for FlatRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -64,20 +71,27 @@ impl FlatRange {
         let is_ram = matches!(body.kind, Kind::Ram);
         let writable = body.block().is_some_and(|(block, _)| block.is_writable());
         let backed = at.memory().is_some();
+        let direct = if at.callbacks().is_some() { body.rules.direct() } else { 0 };
         let flags = Flags {
             reads_ram: backed && (is_ram || romd),
             writes_ram: backed && is_ram && writable && !piece.readonly,
             readonly: piece.readonly,
             nonvolatile: piece.nonvolatile,
             romd,
+            direct,
+            order: body.order,
         };
         Self { at, offset: piece.offset, flags }
     }
 
     fn anchored(span: Span, offset: u64, body: &Arc<Body>) -> Anchored<Body> {
         Anchored::new(span, body, |body| {
-            let (block, base) = body.block()?;
-            block.span(base.checked_add(offset)?, u64::try_from(span.size()).ok()?)
+            if let Some((block, base)) = body.block() {
+                let len = u64::try_from(span.size()).ok();
+                let memory = base.checked_add(offset).and_then(|at| block.span(at, len?));
+                return memory.map_or(Answer::Nothing, Answer::Memory);
+            }
+            body.ops().map_or(Answer::Nothing, Answer::Callbacks)
         })
     }
 
@@ -209,6 +223,19 @@ impl FlatRange {
     #[inline]
     pub(crate) fn memory(&self) -> Option<RamSpan<'_>> {
         self.at.memory()
+    }
+
+    /// The callbacks, if an access of `size` bytes at an offset in the region is one call as it is.
+    #[inline(always)]
+    pub(crate) fn direct(&self, offset: u64, size: u32) -> Option<&dyn MmioOps> {
+        let simple = u32::from(self.flags.direct) & size != 0 && offset & u64::from(size - 1) == 0;
+        if simple { self.at.callbacks() } else { None }
+    }
+
+    /// The order in which the device reads its bytes.
+    #[inline]
+    pub(crate) fn order(&self) -> Endianness {
+        self.flags.order
     }
 
     /// The memory, if loads go to it.

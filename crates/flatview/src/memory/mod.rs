@@ -9,13 +9,14 @@
 //!   while the state is borrowed, and what a commit frees is dropped after the lock is released.
 
 mod handle;
+mod listeners;
 mod query;
 mod spaces;
 mod state;
 mod transaction;
+mod turn;
 
 pub use handle::{AccessLog, InvalidAccess, Limits, Memory, MemoryBuilder, WeakMemory};
-pub use query::Section;
 pub use spaces::{AddressSpace, WeakSpace};
 pub use transaction::Transaction;
 

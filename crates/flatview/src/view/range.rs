@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::ram::RamSpan;
+use crate::ram::{RamBlock, RamSpan};
 use crate::span::Span;
 use crate::topology::{Attrs, Body, Kind};
 use crate::{RegionId, RegionType};
@@ -173,6 +173,19 @@ impl FlatRange {
             Kind::Sketch(kind) => kind,
             _ => RegionType::Io,
         }
+    }
+
+    /// The memory behind it, for RAM, ROM and ROM devices: the block, and the offset in it of the first address.
+    #[must_use]
+    pub fn block(&self) -> Option<(&Arc<RamBlock>, u64)> {
+        let (block, base) = self.body.kind.block()?;
+        Some((block, base.checked_add(self.offset)?))
+    }
+
+    /// The dirty clients for which writes are logged, one bit for each.
+    #[must_use]
+    pub fn log_mask(&self) -> u8 {
+        0
     }
 
     /// The offset in the region of an address in this range.

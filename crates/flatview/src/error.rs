@@ -173,6 +173,30 @@ pub enum MemoryError {
     /// The listener was removed, or is another memory's.
     #[error("The listener does not listen to this Memory (any more)")]
     StaleListener,
+    /// An ioeventfd that cannot be.
+    #[error("Region '{name}' cannot have an ioeventfd for {size} bytes at {addr:#x}: {why}")]
+    BadEventFd {
+        /// The region.
+        name: Arc<str>,
+        /// The offset in it.
+        addr: u64,
+        /// The size of the write, in bytes.
+        size: u32,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// There is no such ioeventfd to be taken away.
+    #[error(
+        "Region '{name}' has no such ioeventfd for {size} bytes at {addr:#x}; give what it was added with"
+    )]
+    NoEventFd {
+        /// The region.
+        name: Arc<str>,
+        /// The offset in it.
+        addr: u64,
+        /// The size of the write, in bytes.
+        size: u32,
+    },
     /// A listener said beforehand that it cannot follow the change. Nobody saw anything of it.
     #[error("Listener '{name}' cannot follow the change: {reason}")]
     ListenerRefused {

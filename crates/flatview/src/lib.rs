@@ -55,7 +55,8 @@ pub use access::{Access, MemTxAttrs, Port, Reader};
 pub use error::{InUse, MemTxError, MemTxResult, MemoryError, Reason};
 pub use id::{RegionId, SpaceId};
 pub use listen::{
-    Cause, Delta, ListenerError, ListenerId, ListenerInfo, ListenerPriority, MemoryListener, SpaceDelta,
+    Cause, Delta, EventNotifier, IoEventFd, ListenerError, ListenerId, ListenerInfo, ListenerPriority,
+    MemoryListener, SpaceDelta,
 };
 pub use memory::{
     AccessLog, AddressSpace, InvalidAccess, Limits, Memory, MemoryBuilder, Transaction, WeakMemory, WeakSpace,

@@ -8,9 +8,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::delta::Became;
-use super::{Delta, Entry, ListenerError, MemoryListener, SpaceDelta};
-use crate::view::FlatView;
-use crate::{MemoryError, Section, SpaceId};
+use super::flat::{Lists, all_eventfds, coalesced_in};
+use super::{Delta, Entry, IoEventFd, IoTable, ListenerError, MemoryListener, SpaceDelta};
+use crate::span::Span;
+use crate::view::{FlatRange, FlatView};
+use crate::{MemoryError, RegionId, Section, SpaceId};
 
 /// One call, to be made on every listener that it concerns.
 #[derive(Debug, Clone)]
@@ -22,6 +24,12 @@ pub(super) enum Call {
     Nop(Section),
     LogStart(Section, u8, u8),
     LogStop(Section, u8, u8),
+    CoalescedAdd(Section, u64, u128),
+    CoalescedDel(Section, u64, u128),
+    EventFdAdd(IoEventFd),
+    EventFdDel(IoEventFd),
+    GlobalStart,
+    GlobalStop,
 }
 
 impl Call {
@@ -34,25 +42,37 @@ impl Call {
             Self::Nop(_) => "region_nop",
             Self::LogStart(..) => "log_start",
             Self::LogStop(..) => "log_stop",
+            Self::CoalescedAdd(..) => "coalesced_io_add",
+            Self::CoalescedDel(..) => "coalesced_io_del",
+            Self::EventFdAdd(_) => "eventfd_add",
+            Self::EventFdDel(_) => "eventfd_del",
+            Self::GlobalStart => "log_global_start",
+            Self::GlobalStop => "log_global_stop",
         }
     }
 
-    fn section(&self) -> Option<&Section> {
+    /// The space and the address that it is about, if it is about any.
+    fn place(&self) -> Option<(SpaceId, u64)> {
         match self {
-            Self::Begin | Self::Commit => None,
+            Self::Begin | Self::Commit | Self::GlobalStart | Self::GlobalStop => None,
             Self::Add(s) | Self::Del(s) | Self::Nop(s) | Self::LogStart(s, ..) | Self::LogStop(s, ..) => {
-                Some(s)
+                Some((s.space, s.offset_in_space))
             }
+            Self::CoalescedAdd(s, addr, _) | Self::CoalescedDel(s, addr, _) => Some((s.space, *addr)),
+            Self::EventFdAdd(e) | Self::EventFdDel(e) => Some((e.space, e.addr)),
         }
-    }
-
-    fn space(&self) -> Option<SpaceId> {
-        self.section().map(|s| s.space)
     }
 
     /// Whether it goes from the highest priority to the lowest.
     fn is_reverse(&self) -> bool {
-        matches!(self, Self::Del(_) | Self::LogStop(..))
+        matches!(
+            self,
+            Self::Del(_)
+                | Self::LogStop(..)
+                | Self::CoalescedDel(..)
+                | Self::EventFdAdd(_)
+                | Self::GlobalStop
+        )
     }
 
     /// What takes it back.
@@ -63,11 +83,17 @@ impl Call {
             Self::Del(s) => Self::Add(s.clone()),
             Self::LogStart(s, old, new) => Self::LogStop(s.clone(), *new, *old),
             Self::LogStop(s, old, new) => Self::LogStart(s.clone(), *new, *old),
+            Self::CoalescedAdd(s, addr, size) => Self::CoalescedDel(s.clone(), *addr, *size),
+            Self::CoalescedDel(s, addr, size) => Self::CoalescedAdd(s.clone(), *addr, *size),
+            Self::EventFdAdd(e) => Self::EventFdDel(e.clone()),
+            Self::EventFdDel(e) => Self::EventFdAdd(e.clone()),
+            Self::GlobalStart => Self::GlobalStop,
+            Self::GlobalStop => Self::GlobalStart,
         })
     }
 
     fn concerns(&self, entry: &Entry) -> bool {
-        let heard = self.space().is_none_or(|space| entry.hears(space));
+        let heard = self.place().is_none_or(|(space, _)| entry.hears(space));
         heard && entry.works() && (entry.wants_nop || !matches!(self, Self::Nop(_)))
     }
 
@@ -80,6 +106,15 @@ impl Call {
             Self::Nop(s) => listener.region_nop(s),
             Self::LogStart(s, old, new) => listener.log_start(s, *old, *new),
             Self::LogStop(s, old, new) => listener.log_stop(s, *old, *new),
+            Self::CoalescedAdd(s, addr, size) => listener.coalesced_io_add(s, *addr, *size),
+            Self::CoalescedDel(s, addr, size) => listener.coalesced_io_del(s, *addr, *size),
+            Self::EventFdAdd(e) => listener.eventfd_add(e),
+            Self::EventFdDel(e) => listener.eventfd_del(e),
+            Self::GlobalStart => listener.log_global_start(),
+            Self::GlobalStop => {
+                listener.log_global_stop();
+                Ok(())
+            }
         }
     }
 }
@@ -143,46 +178,84 @@ pub(crate) struct Plan(Vec<Call>);
 impl Plan {
     /// What listeners must be told of a commit.
     pub fn of(delta: &Delta, entries: &[Arc<Entry>]) -> Self {
-        let mut calls = vec![Call::Begin];
-        for space in delta.told() {
-            let nop = entries.iter().any(|e| e.wants_nop && e.hears(space.space()));
-            calls.extend(space.removed().map(Call::Del));
-            present(&mut calls, space, nop);
+        let mut calls = Vec::new();
+        if delta.is_touched() {
+            calls.push(Call::Begin);
         }
-        calls.push(Call::Commit);
+        for space in delta.told() {
+            let nop = delta.is_touched() && entries.iter().any(|e| e.wants_nop && e.hears(space.space()));
+            gone(&mut calls, space);
+            present(&mut calls, space, nop);
+            eventfds(&mut calls, space);
+        }
+        if delta.is_touched() {
+            calls.push(Call::Commit);
+        }
         Self(calls)
     }
 
     /// What a new listener must be told of what is there already.
-    pub fn replay<'v>(views: impl Iterator<Item = (SpaceId, &'v Arc<FlatView>)>) -> Self {
+    pub fn replay<'v>(
+        views: impl Iterator<Item = (SpaceId, &'v Arc<FlatView>)>,
+        io: &IoTable,
+        logging: bool,
+    ) -> Self {
         let mut calls = vec![Call::Begin];
+        if logging {
+            calls.push(Call::GlobalStart);
+        }
         for (space, view) in views {
             for section in view.ranges().filter_map(|r| Section::at(space, view, r.start())) {
-                let log = section.range().map_or(0, |r| r.log_mask());
+                let Some(range) = section.range() else { continue };
                 calls.push(Call::Add(section.clone()));
+                let coalesced = coalesced_in(range, Lists::now(io)).into_iter();
+                calls.extend(coalesced.map(|(addr, size)| Call::CoalescedAdd(section.clone(), addr, size)));
+                let log = range.log_mask();
                 if log != 0 {
                     calls.push(Call::LogStart(section, 0, log));
                 }
             }
+            calls.extend(all_eventfds(view, Lists::now(io), space).into_iter().map(Call::EventFdAdd));
         }
         calls.push(Call::Commit);
         Self(calls)
     }
 
     /// What a listener must be told that goes.
-    pub fn teardown<'v>(views: impl Iterator<Item = (SpaceId, &'v Arc<FlatView>)>) -> Self {
+    pub fn teardown<'v>(
+        views: impl Iterator<Item = (SpaceId, &'v Arc<FlatView>)>,
+        io: &IoTable,
+        logging: bool,
+    ) -> Self {
         let mut calls = vec![Call::Begin];
         for (space, view) in views {
             for section in view.ranges().filter_map(|r| Section::at(space, view, r.start())) {
-                let log = section.range().map_or(0, |r| r.log_mask());
+                let Some(range) = section.range() else { continue };
+                let log = range.log_mask();
                 if log != 0 {
                     calls.push(Call::LogStop(section.clone(), log, 0));
                 }
+                let coalesced = coalesced_in(range, Lists::now(io)).into_iter();
+                calls.extend(coalesced.map(|(addr, size)| Call::CoalescedDel(section.clone(), addr, size)));
                 calls.push(Call::Del(section));
             }
+            calls.extend(all_eventfds(view, Lists::now(io), space).into_iter().map(Call::EventFdDel));
+        }
+        if logging {
+            calls.push(Call::GlobalStop);
         }
         calls.push(Call::Commit);
         Self(calls)
+    }
+
+    /// Writes to all RAM are logged.
+    pub fn global_start() -> Self {
+        Self(vec![Call::GlobalStart])
+    }
+
+    /// Writes to all RAM are logged no more.
+    pub fn global_stop() -> Self {
+        Self(vec![Call::GlobalStop])
     }
 
     /// Makes the calls on everybody whom they concern.
@@ -197,7 +270,7 @@ impl Plan {
                     let error = MemoryError::ListenerFailed {
                         name: Arc::clone(&entry.name),
                         callback: call.name(),
-                        address: call.section().map_or(0, |s| s.offset_in_space),
+                        address: call.place().map_or(0, |(_, addr)| addr),
                         reason: refusal.error.shared(),
                     };
                     return Err(Half { plan: self, made, failure: Failure { error, panic: refusal.panic } });
@@ -219,7 +292,7 @@ impl Plan {
                 let error = MemoryError::ListenerFailed {
                     name: Arc::clone(&entry.name),
                     callback: call.name(),
-                    address: call.section().map_or(0, |s| s.offset_in_space),
+                    address: call.place().map_or(0, |(_, addr)| addr),
                     reason: refusal.error.shared(),
                 };
                 first = Some(Failure { error, panic: refusal.panic });
@@ -229,9 +302,39 @@ impl Plan {
     }
 }
 
+/// The first pass over a space: what is gone, in ascending order, the coalesced ranges of a range before the range.
+fn gone(calls: &mut Vec<Call>, space: &SpaceDelta) {
+    let mut coalesced = space.coalesced_removed().peekable();
+    for section in space.removed() {
+        let before = |(c, ..): &(Section, _, _)| c.offset_in_space <= section.offset_in_space;
+        while let Some((c, addr, size)) = coalesced.next_if(before) {
+            calls.push(Call::CoalescedDel(c, addr, size));
+        }
+        calls.push(Call::Del(section));
+    }
+    calls.extend(coalesced.map(|(c, addr, size)| Call::CoalescedDel(c, addr, size)));
+}
+
+/// The ioeventfds of a space: what is gone and what is new together, in ascending order.
+fn eventfds(calls: &mut Vec<Call>, space: &SpaceDelta) {
+    let mut gone = space.eventfds_removed().iter().cloned().peekable();
+    for new in space.eventfds_added() {
+        while let Some(gone) = gone.next_if(|g| g.is_before(new)) {
+            calls.push(Call::EventFdDel(gone));
+        }
+        calls.push(Call::EventFdAdd(new.clone()));
+    }
+    calls.extend(gone.map(Call::EventFdDel));
+}
+
 /// The second pass over a space: what is there, in ascending order.
 fn present(calls: &mut Vec<Call>, space: &SpaceDelta, nop: bool) {
+    let mut coalesced = space.coalesced_added().peekable();
     for (at, became) in space.present(nop) {
+        // Of the ranges before this one: those that are new were told, the others are as they were.
+        while let Some((c, addr, size)) = coalesced.next_if(|(c, ..)| c.offset_in_space < at) {
+            calls.push(Call::CoalescedAdd(c, addr, size));
+        }
         let Some(section) = Section::at(space.space(), space.new_view(), at) else { continue };
         let now = section.range().map_or(0, |r| r.log_mask());
         match became {
@@ -250,6 +353,68 @@ fn present(calls: &mut Vec<Call>, space: &SpaceDelta, nop: bool) {
             }
         }
     }
+    calls.extend(coalesced.map(|(c, addr, size)| Call::CoalescedAdd(c, addr, size)));
+}
+
+/// Has every listener bring what it logged into the bitmaps: of one region, or of all.
+pub(crate) fn log_sync(
+    entries: &[Arc<Entry>],
+    views: &[(SpaceId, Arc<FlatView>)],
+    region: Option<RegionId>,
+) -> Result<(), Failure> {
+    for entry in entries.iter().filter(|e| e.works()) {
+        if entry.syncs_globally {
+            log_call(entry, |l| l.log_sync_global())?;
+            continue;
+        }
+        for (space, view) in views.iter().filter(|(space, _)| entry.hears(*space)) {
+            let logged = |r: &&FlatRange| r.log_mask() != 0 && region.is_none_or(|only| r.region() == only);
+            for section in view.ranges().filter(logged).filter_map(|r| Section::at(*space, view, r.start())) {
+                log_call(entry, |l| l.log_sync(&section))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Tells every listener that dirty bits of `size` bytes of a region, from `offset` on, were cleared.
+pub(crate) fn log_clear(
+    entries: &[Arc<Entry>],
+    views: &[(SpaceId, Arc<FlatView>)],
+    region: RegionId,
+    offset: u64,
+    size: u128,
+) -> Result<(), Failure> {
+    let Some(cleared) = Span::sized(offset, size) else { return Ok(()) };
+    for entry in entries.iter().filter(|e| e.works()) {
+        for (space, view) in views.iter().filter(|(space, _)| entry.hears(*space)) {
+            for range in view.ranges().filter(|r| r.log_mask() != 0 && r.region() == region) {
+                let shift = i128::from(range.start()) - i128::from(range.offset());
+                let window = cleared.moved_into(shift, crate::WHOLE);
+                if let Some(section) = window.and_then(|w| Section::of(*space, view, range, w)) {
+                    log_call(entry, |l| l.log_clear(&section))?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A call that cannot fail, but may panic.
+fn log_call(entry: &Entry, f: impl FnOnce(&dyn MemoryListener)) -> Result<(), Failure> {
+    let told = run(entry, |l| {
+        f(l);
+        Ok(())
+    });
+    told.map_err(|refusal| Failure {
+        error: MemoryError::ListenerFailed {
+            name: Arc::clone(&entry.name),
+            callback: "log_sync or log_clear",
+            address: 0,
+            reason: refusal.error.shared(),
+        },
+        panic: refusal.panic,
+    })
 }
 
 /// A plan that somebody could not follow, as far as it came.

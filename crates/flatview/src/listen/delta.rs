@@ -12,9 +12,11 @@ use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
 
+use super::flat::{IoEventFd, Lists, coalesced_in, eventfds_in, shows, sort};
+use super::region_io::{IoTable, RegionIo};
 use crate::span::SpanSet;
 use crate::view::{FlatRange, FlatView};
-use crate::{Section, SpaceId};
+use crate::{RegionId, Section, SpaceId};
 
 /// Why a commit took place: who called, and what for.
 #[derive(Debug, Clone)]
@@ -57,6 +59,8 @@ pub(crate) struct SpaceChange<'a> {
     pub old: Arc<FlatView>,
     pub new: Arc<FlatView>,
     pub windows: Option<&'a SpanSet>,
+    /// Where regions are seen whose ioeventfds or coalesced ranges changed, if any did; everywhere without windows.
+    pub io: Option<Option<&'a SpanSet>>,
 }
 
 /// What became of a range of the new view that is not simply as it was.
@@ -81,19 +85,24 @@ struct Diff {
 #[derive(Debug)]
 pub struct Delta {
     cause: Cause,
+    /// Whether the tree changed, and not only regions' ioeventfds and coalesced ranges.
+    touched: bool,
     spaces: Vec<SpaceDelta>,
     /// Spaces in which nothing changed, of which somebody wants to hear so.
     quiet: Vec<SpaceDelta>,
 }
 
 impl Delta {
-    pub(crate) fn new(cause: Cause, changes: Vec<SpaceChange<'_>>) -> Self {
+    pub(crate) fn new(cause: Cause, touched: bool, changes: Vec<SpaceChange<'_>>, io: &IoTable) -> Self {
+        let before = io.before();
         // Spaces share views, and so their differences.
         let mut known: HashMap<_, Arc<Diff>> = HashMap::new();
         let spaces = changes.into_iter().map(|change| {
             let key = (Arc::as_ptr(&change.old), Arc::as_ptr(&change.new));
             let diff = known.entry(key).or_insert_with(|| Arc::new(Diff::of(&change)));
+            let io = if io.is_unused() { IoDiff::default() } else { IoDiff::of(&change, diff, io, &before) };
             SpaceDelta {
+                io,
                 space: change.space,
                 name: change.name,
                 diff: Arc::clone(diff),
@@ -101,8 +110,13 @@ impl Delta {
                 new: change.new,
             }
         });
-        let (quiet, spaces) = spaces.partition(|s| s.diff.is_empty());
-        Self { cause, spaces, quiet }
+        let (quiet, spaces) = spaces.partition(|s| s.diff.is_empty() && s.io.is_empty());
+        Self { cause, touched, spaces, quiet }
+    }
+
+    /// Whether there is a `begin` and a `commit`.
+    pub(super) fn is_touched(&self) -> bool {
+        self.touched
     }
 
     /// The spaces to be told of, in the order in which they were made, those in which nothing changed included.
@@ -118,7 +132,7 @@ impl Delta {
         &self.cause
     }
 
-    /// The spaces whose views changed, in the order in which they were made.
+    /// The spaces in which anything changed, in the order in which they were made.
     #[must_use]
     pub fn spaces(&self) -> &[SpaceDelta] {
         &self.spaces
@@ -138,6 +152,7 @@ pub struct SpaceDelta {
     old: Arc<FlatView>,
     new: Arc<FlatView>,
     diff: Arc<Diff>,
+    io: IoDiff,
 }
 
 impl fmt::Debug for SpaceDelta {
@@ -203,6 +218,32 @@ impl SpaceDelta {
     pub fn kept(&self) -> impl Iterator<Item = Section> {
         let kept = self.new.ranges().filter(|r| Became::of(&self.old, r) != Became::New);
         kept.filter_map(|r| Section::at(self.space, &self.new, r.start()))
+    }
+
+    /// The ioeventfds that are gone, in ascending order.
+    #[must_use]
+    pub fn eventfds_removed(&self) -> &[IoEventFd] {
+        &self.io.eventfds_gone
+    }
+
+    /// The ioeventfds that are new, in ascending order.
+    #[must_use]
+    pub fn eventfds_added(&self) -> &[IoEventFd] {
+        &self.io.eventfds_new
+    }
+
+    /// The coalesced ranges that are gone: with the range of the old view in which they were seen, the first address
+    /// and the size in bytes.
+    pub fn coalesced_removed(&self) -> impl Iterator<Item = (Section, u64, u128)> {
+        let gone = self.io.coalesced_gone.iter();
+        gone.filter_map(|c| Some((Section::at(self.space, &self.old, c.range)?, c.addr, c.size)))
+    }
+
+    /// The coalesced ranges that are new: with the range of the new view in which they are seen, the first address and
+    /// the size in bytes.
+    pub fn coalesced_added(&self) -> impl Iterator<Item = (Section, u64, u128)> {
+        let new = self.io.coalesced_new.iter();
+        new.filter_map(|c| Some((Section::at(self.space, &self.new, c.range)?, c.addr, c.size)))
     }
 
     /// The ranges of the new view and what became of them, in ascending order; with `nop` also those that are as they
@@ -273,5 +314,85 @@ fn for_each_range<'v>(view: &'v FlatView, windows: Option<&SpanSet>, mut f: impl
                 f(range);
             }
         }
+    }
+}
+
+/// A coalesced range, and the first address of the range of the view in which it is seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Coalesced {
+    range: u64,
+    addr: u64,
+    size: u128,
+}
+
+/// The difference of what is seen of ioeventfds and coalesced ranges.
+#[derive(Debug, Default)]
+struct IoDiff {
+    eventfds_gone: Vec<IoEventFd>,
+    eventfds_new: Vec<IoEventFd>,
+    coalesced_gone: Vec<Coalesced>,
+    coalesced_new: Vec<Coalesced>,
+}
+
+impl IoDiff {
+    fn is_empty(&self) -> bool {
+        self.eventfds_gone.is_empty()
+            && self.eventfds_new.is_empty()
+            && self.coalesced_gone.is_empty()
+            && self.coalesced_new.is_empty()
+    }
+
+    fn of(
+        change: &SpaceChange<'_>,
+        diff: &Diff,
+        io: &IoTable,
+        before: &HashMap<RegionId, Option<Arc<RegionIo>>>,
+    ) -> Self {
+        let (was, is) = (Lists::before(io, before), Lists::now(io));
+        let (old, new) = (&*change.old, &*change.new);
+        let mut this = Self::default();
+        let mut candidates = Vec::new();
+        let coalesced = |range: &FlatRange, lists| {
+            let at = range.start();
+            coalesced_in(range, lists).into_iter().map(move |(addr, size)| Coalesced {
+                range: at,
+                addr,
+                size,
+            })
+        };
+        for range in diff.removed.iter().filter_map(|at| old.lookup(*at)) {
+            eventfds_in(range, was, change.space, &mut candidates);
+            this.coalesced_gone.extend(coalesced(range, was));
+        }
+        let added = diff.became.iter().filter(|(_, became)| *became == Became::New);
+        for range in added.filter_map(|(at, _)| new.lookup(*at)) {
+            eventfds_in(range, is, change.space, &mut candidates);
+            this.coalesced_new.extend(coalesced(range, is));
+        }
+        if let Some(windows) = change.io {
+            // Ranges that stayed, of regions whose lists did not.
+            for_each_range(new, windows, |range| {
+                if before.contains_key(&range.region()) && Became::of(old, range) != Became::New {
+                    eventfds_in(range, was, change.space, &mut candidates);
+                    eventfds_in(range, is, change.space, &mut candidates);
+                    let gone: Vec<_> = coalesced(range, was).collect();
+                    let new: Vec<_> = coalesced(range, is).collect();
+                    this.coalesced_gone.extend(gone.iter().filter(|c| !new.contains(c)));
+                    this.coalesced_new.extend(new.iter().filter(|c| !gone.contains(c)));
+                }
+            });
+        }
+        this.coalesced_gone.sort_by_key(|c| c.range);
+        this.coalesced_new.sort_by_key(|c| c.range);
+        // One may be seen through several ranges, of which only some changed.
+        sort(&mut candidates);
+        for eventfd in candidates {
+            match (shows(old, was, &eventfd), shows(new, is, &eventfd)) {
+                (true, false) => this.eventfds_gone.push(eventfd),
+                (false, true) => this.eventfds_new.push(eventfd),
+                _ => {}
+            }
+        }
+        this
     }
 }

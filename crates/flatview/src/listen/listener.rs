@@ -1,6 +1,6 @@
 //! What a listener is.
 
-use super::{Delta, ListenerError};
+use super::{Delta, IoEventFd, ListenerError};
 use crate::{Section, SpaceId};
 
 /// A listener's place among the others (QEMU: `MemoryListener::priority`). The lowest is called first for what comes,
@@ -85,6 +85,12 @@ pub trait MemoryListener: Send + Sync {
         false
     }
 
+    /// Whether it syncs its dirty log as a whole ([`log_sync_global`](Self::log_sync_global)) and not by section
+    /// ([`log_sync`](Self::log_sync)). Asked once, when it is added.
+    fn syncs_globally(&self) -> bool {
+        false
+    }
+
     // The first step.
 
     /// Whether it will be able to follow this change. Called before anybody sees the change, on every listener,
@@ -166,4 +172,68 @@ pub trait MemoryListener: Send + Sync {
         let _ = (section, old, new);
         Ok(())
     }
+
+    /// A write there signals from now on, instead of reaching the device.
+    ///
+    /// # Errors
+    /// The change is taken back; see [above](Self#failing).
+    fn eventfd_add(&self, eventfd: &IoEventFd) -> Result<(), ListenerError> {
+        let _ = eventfd;
+        Ok(())
+    }
+
+    /// A write there signals no more.
+    ///
+    /// # Errors
+    /// The change is taken back; see [above](Self#failing).
+    fn eventfd_del(&self, eventfd: &IoEventFd) -> Result<(), ListenerError> {
+        let _ = eventfd;
+        Ok(())
+    }
+
+    /// Writes to `size` bytes from `addr` on, which lie in the section, may be collected and carried out later.
+    ///
+    /// # Errors
+    /// The change is taken back; see [above](Self#failing).
+    fn coalesced_io_add(&self, section: &Section, addr: u64, size: u128) -> Result<(), ListenerError> {
+        let _ = (section, addr, size);
+        Ok(())
+    }
+
+    /// Writes there may be collected no more.
+    ///
+    /// # Errors
+    /// The change is taken back; see [above](Self#failing).
+    fn coalesced_io_del(&self, section: &Section, addr: u64, size: u128) -> Result<(), ListenerError> {
+        let _ = (section, addr, size);
+        Ok(())
+    }
+
+    // The dirty log.
+
+    /// Bring what was written to this since the last time into the dirty bitmaps: they are about to be read. Forward,
+    /// of each section for which writes are logged. Not called if [`syncs_globally`](Self::syncs_globally).
+    fn log_sync(&self, section: &Section) {
+        let _ = section;
+    }
+
+    /// Bring everything that was written since the last time into the dirty bitmaps. Called instead of
+    /// [`log_sync`](Self::log_sync) if [`syncs_globally`](Self::syncs_globally).
+    fn log_sync_global(&self) {}
+
+    /// The dirty bits of this were read and cleared: log writes to it anew.
+    fn log_clear(&self, section: &Section) {
+        let _ = section;
+    }
+
+    /// Writes to all RAM are logged from now on. Forward; also when the listener is added meanwhile.
+    ///
+    /// # Errors
+    /// Logging is not started; those who had started are told to stop.
+    fn log_global_start(&self) -> Result<(), ListenerError> {
+        Ok(())
+    }
+
+    /// Writes to all RAM are logged no more. Reverse; also when the listener is removed meanwhile.
+    fn log_global_stop(&self) {}
 }

@@ -26,14 +26,20 @@
 mod apply;
 mod delta;
 mod error;
+mod flat;
 mod listener;
+mod notifier;
+mod region_io;
 mod registry;
 
 pub use delta::{Cause, Delta, SpaceDelta};
 pub use error::ListenerError;
+pub use flat::IoEventFd;
 pub use listener::{ListenerPriority, MemoryListener};
+pub use notifier::EventNotifier;
 pub use registry::{ListenerId, ListenerInfo};
 
-pub(crate) use apply::{Failure, Plan, prepare};
+pub(crate) use apply::{Failure, Plan, log_clear, log_sync, prepare};
 pub(crate) use delta::SpaceChange;
+pub(crate) use region_io::{IoTable, RegionEventFd, RegionIo, ShownIo};
 pub(crate) use registry::{Entry, Registry};

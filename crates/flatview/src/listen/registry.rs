@@ -42,6 +42,7 @@ pub(crate) struct Entry {
     pub priority: ListenerPriority,
     pub space: Option<SpaceId>,
     pub wants_nop: bool,
+    pub syncs_globally: bool,
     pub listener: Arc<dyn MemoryListener>,
     failed: OnceLock<ListenerError>,
 }
@@ -105,6 +106,7 @@ impl Registry {
             priority: listener.priority(),
             space: listener.space(),
             wants_nop: listener.wants_nop(),
+            syncs_globally: listener.syncs_globally(),
             listener,
             failed: OnceLock::new(),
         }

@@ -238,7 +238,7 @@ impl MemoryBuilder {
 /// Rolls an open transaction back if the closure panics.
 struct Open<'a> {
     state: &'a RefCell<State>,
-    savepoint: crate::topology::Savepoint,
+    savepoint: super::state::Savepoint,
     done: bool,
 }
 
@@ -248,7 +248,7 @@ impl Open<'_> {
         UPDATES.set(UPDATES.get().saturating_sub(1));
         let mut state = self.state.borrow_mut();
         state.depth = state.depth.saturating_sub(1);
-        let bodies = if keep { Vec::new() } else { state.topology.rollback(self.savepoint) };
+        let bodies = if keep { Vec::new() } else { state.rollback(self.savepoint) };
         Garbage { bodies, views: None }
     }
 }
@@ -358,7 +358,7 @@ impl Memory {
             if state.depth == 1 {
                 state.reason = None;
             }
-            state.topology.savepoint()
+            state.savepoint()
         };
         UPDATES.set(UPDATES.get() + 1);
         let mut open = Open { state: &guard, savepoint, done: false };
@@ -380,7 +380,7 @@ impl Memory {
                         return result;
                     }
                     Err(e) => {
-                        garbage.bodies = state.topology.rollback(savepoint);
+                        garbage.bodies = state.rollback(savepoint);
                         failed = Some(e);
                     }
                 }
@@ -464,7 +464,7 @@ impl Memory {
             if state.depth > 0 {
                 return Err(MemoryError::SpaceInsideUpdate);
             }
-            let savepoint = state.topology.savepoint();
+            let savepoint = state.savepoint();
             let (prepared, space, forget) = f(&mut state)?;
             (Change { prepared, savepoint, cause }, space, forget)
         };

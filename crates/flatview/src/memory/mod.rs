@@ -11,6 +11,7 @@
 mod handle;
 mod listeners;
 mod query;
+mod region_io;
 mod spaces;
 mod state;
 mod transaction;

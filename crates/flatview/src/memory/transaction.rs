@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::Memory;
 use super::state::State;
 use crate::error::InUse;
+use crate::listen::ShownIo;
 use crate::topology::{Attrs, Body, Kind, NONE, Topology};
 use crate::{MemoryError, MmioOps, Region, RegionId, RegionInfo, WHOLE};
 
@@ -108,6 +109,7 @@ impl Transaction<'_> {
                 owner: region.owner,
                 parent: region.parent,
                 reentrant: region.reentrant,
+                io: ShownIo::default(),
             };
             topology.add(attrs, body);
             Ok(id)
@@ -137,7 +139,9 @@ impl Transaction<'_> {
             }
             topology.remove(id.index);
             Ok(())
-        })
+        })?;
+        self.state.borrow_mut().io.remove(id);
+        Ok(())
     }
 
     /// Maps `child` at offset `addr` of `container`, with priority 0

@@ -14,10 +14,9 @@ use parking_lot::ReentrantMutexGuard;
 
 use super::Memory;
 use super::handle::{Writing, discard};
-use super::state::{Garbage, Prepared, State};
+use super::state::{Garbage, Prepared, Savepoint, State};
 use crate::MemoryError;
-use crate::listen::{Cause, Delta, Failure, Plan, prepare};
-use crate::topology::Savepoint;
+use crate::listen::{Cause, Failure, Plan, prepare};
 
 /// Work that was put off until the current commit is over.
 type Deferred = Box<dyn FnOnce(&Memory) + Send>;
@@ -29,6 +28,8 @@ pub(crate) struct Turn {
     listening: Cell<bool>,
     deferred: RefCell<Vec<Deferred>>,
     listeners_made: Cell<u64>,
+    /// Whether writes to all RAM are logged, so that a listener that comes or goes is told.
+    pub logging: Cell<bool>,
 }
 
 pub(super) type TurnGuard<'a> = ReentrantMutexGuard<'a, Turn>;
@@ -42,22 +43,27 @@ impl Turn {
         number
     }
 
+    /// Whether this thread is in a listener.
+    pub fn is_listening(&self) -> bool {
+        self.listening.get()
+    }
+
     /// Listeners are called while the guard lives.
     pub(super) fn listen(&self) -> Listening<'_> {
-        self.listening.set(true);
-        Listening { turn: self, _writing: Writing::enter() }
+        Listening { turn: self, outer: self.listening.replace(true), _writing: Writing::enter() }
     }
 }
 
 /// Listeners are being called: no device code may run, and the map may not be changed.
 pub(super) struct Listening<'a> {
     turn: &'a Turn,
+    outer: bool,
     _writing: Writing,
 }
 
 impl Drop for Listening<'_> {
     fn drop(&mut self) {
-        self.turn.listening.set(false);
+        self.turn.listening.set(self.outer);
     }
 }
 
@@ -102,22 +108,24 @@ impl Memory {
         let Change { prepared, savepoint, cause } = change;
         let domain = &self.0.domain;
         // L3: who has no listeners pays for none. Nobody is told of a transaction that did nothing.
-        let did_nothing = || prepared.is_empty() && guard.borrow().topology.changes().is_empty();
+        let did_nothing = || prepared.is_empty() && guard.borrow().is_unchanged();
         if self.0.listeners.is_empty() || did_nothing() {
             let mut state = guard.borrow_mut();
+            state.show_io(&state.io.changed());
             state.show(prepared, domain);
             return Ok(state.finish(domain));
         }
         let entries = self.0.listeners.all();
-        let delta = Delta::new(cause, guard.borrow().space_changes(&prepared, &entries));
+        let delta = guard.borrow().delta(cause, &prepared, &entries);
         let _listening = turn.listen();
         if let Err(failure) = prepare(&delta, &entries) {
-            let bodies = guard.borrow_mut().topology.rollback(savepoint);
+            let bodies = guard.borrow_mut().rollback(savepoint);
             return Err(Failed { failure, garbage: Garbage { bodies, views: None } });
         }
-        let way_back = {
+        let (way_back, io_changed) = {
             let mut state = guard.borrow_mut();
-            let way_back = state.way_back(&prepared);
+            let way_back = (state.way_back(&prepared), state.io.changed());
+            state.show_io(&way_back.1);
             state.show(prepared, domain);
             way_back
         };
@@ -133,7 +141,8 @@ impl Memory {
         let bodies = {
             let guard = self.0.writer.lock();
             let mut state = guard.borrow_mut();
-            let bodies = state.topology.rollback(savepoint);
+            let bodies = state.rollback(savepoint);
+            state.show_io(&io_changed);
             state.show_again(way_back, domain);
             bodies
         };

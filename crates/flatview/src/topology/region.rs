@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::listen::ShownIo;
 use crate::ram::RamBlock;
 use crate::{AccessRules, DeviceEndian, Endianness, MmioOps, RegionId};
 
@@ -179,6 +180,8 @@ pub(crate) struct Body {
     pub parent: Option<Owner>,
     /// Whether the guard against re-entry is off.
     pub reentrant: bool,
+    /// What an access asks before it reaches the device: the one thing here that changes.
+    pub io: ShownIo,
 }
 
 impl fmt::Debug for Body {

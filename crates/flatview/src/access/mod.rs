@@ -16,6 +16,7 @@
 //! current is used; the view an access runs in stays until the access ends.
 
 mod attrs;
+mod before;
 mod call;
 mod dispatch;
 mod port;
@@ -26,4 +27,5 @@ pub use call::Access;
 pub use port::Port;
 pub use reader::Reader;
 
+pub(crate) use before::flush;
 pub(crate) use call::{InCallback, in_callback};

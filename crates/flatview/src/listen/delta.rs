@@ -325,6 +325,20 @@ struct Coalesced {
     size: u128,
 }
 
+/// `all` without `others`, each as often as it is there: a region may have the same coalesced range twice.
+fn without(all: &[Coalesced], others: &[Coalesced]) -> Vec<Coalesced> {
+    let mut others = others.to_vec();
+    let mut kept = all.to_vec();
+    kept.retain(|c| match others.iter().position(|o| o == c) {
+        Some(at) => {
+            others.swap_remove(at);
+            false
+        }
+        None => true,
+    });
+    kept
+}
+
 /// The difference of what is seen of ioeventfds and coalesced ranges.
 #[derive(Debug, Default)]
 struct IoDiff {
@@ -377,8 +391,8 @@ impl IoDiff {
                     eventfds_in(range, is, change.space, &mut candidates);
                     let gone: Vec<_> = coalesced(range, was).collect();
                     let new: Vec<_> = coalesced(range, is).collect();
-                    this.coalesced_gone.extend(gone.iter().filter(|c| !new.contains(c)));
-                    this.coalesced_new.extend(new.iter().filter(|c| !gone.contains(c)));
+                    this.coalesced_gone.extend(without(&gone, &new));
+                    this.coalesced_new.extend(without(&new, &gone));
                 }
             });
         }

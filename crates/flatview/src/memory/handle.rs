@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
 use parking_lot::ReentrantMutex;
@@ -93,6 +93,8 @@ pub(crate) struct Inner {
     pub domain: Domain<FlatView>,
     pub log: ArcSwapOption<Box<dyn AccessLog>>,
     pub reentries: AtomicU64,
+    pub flush: ArcSwapOption<super::accel::FlushHook>,
+    pub kernel_eventfds: AtomicBool,
     defaults: Option<Defaults>,
 }
 
@@ -211,6 +213,8 @@ impl MemoryBuilder {
             domain: Domain::new(),
             log: ArcSwapOption::empty(),
             reentries: AtomicU64::new(0),
+            flush: ArcSwapOption::empty(),
+            kernel_eventfds: AtomicBool::new(false),
             defaults,
         };
         if self.bare {
@@ -350,6 +354,10 @@ impl Memory {
         f: impl FnOnce(&mut Transaction<'_>) -> Result<R, E>,
     ) -> Result<R, E> {
         let location = Location::caller();
+        // It may access devices: not inside an update, nor with a lock.
+        if !writing() {
+            self.0.flush_coalesced();
+        }
         let turn = self.turn()?;
         let guard = self.0.writer.lock();
         let savepoint = {

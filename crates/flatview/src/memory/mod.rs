@@ -8,6 +8,7 @@
 //! - **M2** there is one writer at a time; readers never wait for it. Nothing of the caller's is run or dropped
 //!   while the state is borrowed, and what a commit frees is dropped after the lock is released.
 
+mod accel;
 mod handle;
 mod listeners;
 mod query;

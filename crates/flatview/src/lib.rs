@@ -47,6 +47,7 @@ mod ram;
 mod render;
 mod section;
 mod span;
+mod thread;
 mod topology;
 mod view;
 pub mod visibility;
@@ -61,7 +62,7 @@ pub use listen::{
 pub use memory::{
     AccessLog, AddressSpace, InvalidAccess, Limits, Memory, MemoryBuilder, Transaction, WeakMemory, WeakSpace,
 };
-pub use mmio::{AccessRules, MmioOps, Ops};
+pub use mmio::{AccessFilter, AccessRules, MmioOps, Ops};
 pub use order::{Be, ByteOrder, DeviceEndian, Endianness, Le, Value};
 pub use ram::{HostBuffer, HostPtr, RamBlock, RamBlockInfo, RamError, Share};
 pub use section::Section;

@@ -33,7 +33,7 @@ impl Access<'_> {
         if let Some(io) = self.body.io.get()
             && io.as_ref().is_some_and(|io| io.flush)
         {
-            self.reader.memory.flush_coalesced();
+            self.through.reader.memory.flush_coalesced();
         }
     }
 
@@ -45,7 +45,7 @@ impl Access<'_> {
             let taken = io.as_ref().and_then(|io| io.signalled_by(self.offset, self.size, value));
             // Where the kernel matches them it has not matched this one, or the write would not be here.
             taken
-                .filter(|_| !self.reader.memory.kernel_eventfds())
+                .filter(|_| !self.through.reader.memory.kernel_eventfds())
                 .is_some_and(|notifier| notifier.signal().is_ok())
         })
     }

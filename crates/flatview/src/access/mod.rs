@@ -28,4 +28,3 @@ pub use port::Port;
 pub use reader::Reader;
 
 pub(crate) use before::flush;
-pub(crate) use call::{InCallback, in_callback};

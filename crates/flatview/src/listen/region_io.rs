@@ -76,10 +76,16 @@ impl ShownIo {
         self.any.store(io.is_some(), Ordering::Release);
     }
 
+    /// Whether there are any.
+    #[inline]
+    pub fn is_any(&self) -> bool {
+        self.any.load(Ordering::Acquire)
+    }
+
     /// The lists, if there are any.
     #[inline]
     pub fn get(&self) -> Option<Guard<Option<Arc<RegionIo>>>> {
-        if self.any.load(Ordering::Acquire) { Some(self.lists.load()) } else { None }
+        if self.is_any() { Some(self.lists.load()) } else { None }
     }
 }
 

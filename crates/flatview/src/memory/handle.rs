@@ -1,6 +1,6 @@
 //! The handle itself, its builder and its limits.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use arc_swap::ArcSwapOption;
 use parking_lot::ReentrantMutex;
 
-use super::state::{Garbage, Prepared, State};
+use super::state::{Garbage, Prepared, Savepoint, State};
 use super::turn::{Change, Turn};
 use super::{AddressSpace, Transaction};
 use crate::listen::{Cause, Registry};
 use crate::mmio::UnassignedIo;
 use crate::publish::Domain;
+use crate::thread::{InCallback, InUpdate, in_callback, writing};
 use crate::view::FlatView;
 use crate::{Endianness, MemoryError, Reason, Region, RegionId, SpaceId, WHOLE};
 
@@ -103,7 +104,7 @@ impl Inner {
     #[cold]
     pub fn tell(&self, access: &InvalidAccess<'_>) {
         if let Some(log) = &*self.log.load() {
-            let _running = crate::access::InCallback::enter();
+            let _running = InCallback::enter();
             log.invalid(access);
         }
     }
@@ -115,33 +116,6 @@ struct Defaults {
     io: RegionId,
     memory_space: SpaceId,
     io_space: SpaceId,
-}
-
-thread_local! {
-    /// Open `update` closures of this thread, and listeners it is in, of any memory.
-    static UPDATES: Cell<u32> = const { Cell::new(0) };
-}
-
-/// Whether this thread is in an `update` closure or a listener, where device code must not run.
-#[inline]
-pub(crate) fn writing() -> bool {
-    UPDATES.get() > 0
-}
-
-/// Device code must not run on this thread while this lives.
-pub(super) struct Writing;
-
-impl Writing {
-    pub fn enter() -> Self {
-        UPDATES.set(UPDATES.get() + 1);
-        Self
-    }
-}
-
-impl Drop for Writing {
-    fn drop(&mut self) {
-        UPDATES.set(UPDATES.get().saturating_sub(1));
-    }
 }
 
 /// A machine's memory: its regions, its address spaces, and what they show.
@@ -242,14 +216,14 @@ impl MemoryBuilder {
 /// Rolls an open transaction back if the closure panics.
 struct Open<'a> {
     state: &'a RefCell<State>,
-    savepoint: super::state::Savepoint,
-    done: bool,
+    savepoint: Savepoint,
+    /// Until it is closed.
+    running: Option<InUpdate>,
 }
 
 impl Open<'_> {
     fn close(&mut self, keep: bool) -> Garbage<'static> {
-        self.done = true;
-        UPDATES.set(UPDATES.get().saturating_sub(1));
+        self.running = None;
         let mut state = self.state.borrow_mut();
         state.depth = state.depth.saturating_sub(1);
         let bodies = if keep { Vec::new() } else { state.rollback(self.savepoint) };
@@ -259,7 +233,7 @@ impl Open<'_> {
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
-        if !self.done {
+        if self.running.is_some() {
             discard(self.close(false));
         }
     }
@@ -267,7 +241,7 @@ impl Drop for Open<'_> {
 
 /// Frees what a change let go of. The caller's own code may run; it must not wait for itself.
 pub(super) fn discard<T>(garbage: T) {
-    let _running = crate::access::InCallback::enter();
+    let _running = InCallback::enter();
     drop(garbage);
 }
 
@@ -368,8 +342,7 @@ impl Memory {
             }
             state.savepoint()
         };
-        UPDATES.set(UPDATES.get() + 1);
-        let mut open = Open { state: &guard, savepoint, done: false };
+        let mut open = Open { state: &guard, savepoint, running: Some(InUpdate::enter()) };
         let result = f(&mut Transaction { memory: self, state: &guard });
         let mut garbage = open.close(result.is_ok());
         drop(open);
@@ -507,7 +480,7 @@ impl Memory {
     /// [`MemoryError::WouldWaitForItself`] inside a device callback or destructor, an [`AccessLog`] or an
     /// [`update`](Self::update).
     pub fn synchronize(&self) -> Result<(), MemoryError> {
-        if writing() || crate::access::in_callback() {
+        if writing() || in_callback() {
             return Err(MemoryError::WouldWaitForItself);
         }
         let mark = self.0.domain.mark();

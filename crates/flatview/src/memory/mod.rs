@@ -22,5 +22,5 @@ pub use handle::{AccessLog, InvalidAccess, Limits, Memory, MemoryBuilder, WeakMe
 pub use spaces::{AddressSpace, WeakSpace};
 pub use transaction::Transaction;
 
-pub(crate) use handle::{Inner, writing};
+pub(crate) use handle::Inner;
 pub(crate) use spaces::SpaceInner;

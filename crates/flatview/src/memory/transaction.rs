@@ -9,7 +9,7 @@ use super::state::State;
 use crate::error::InUse;
 use crate::listen::ShownIo;
 use crate::topology::{Attrs, Body, Kind, NONE, Topology};
-use crate::{MemoryError, MmioOps, Region, RegionId, RegionInfo, WHOLE};
+use crate::{MemoryError, Region, RegionId, RegionInfo, WHOLE};
 
 /// An open change of the map; given to the closure of [`Memory::update`].
 ///
@@ -72,7 +72,10 @@ impl Transaction<'_> {
     /// or an alias of a region that does not exist.
     pub fn add(&mut self, region: Region) -> Result<RegionId, MemoryError> {
         // The device's own code: asked before anything is borrowed.
-        let rules = region.kind.ops().map_or(crate::topology::NO_RULES, MmioOps::rules);
+        let rules = region
+            .kind
+            .ops()
+            .map_or(crate::topology::NO_RULES, |ops| ops.rules().filtered(ops.filter().is_some()));
         let target_order = self.memory.target();
         self.topology(|topology| {
             let name = checked_name(region.name)?;

@@ -13,10 +13,11 @@ use std::panic::resume_unwind;
 use parking_lot::ReentrantMutexGuard;
 
 use super::Memory;
-use super::handle::{Writing, discard};
+use super::handle::discard;
 use super::state::{Garbage, Prepared, Savepoint, State};
 use crate::MemoryError;
 use crate::listen::{Cause, Failure, Plan, prepare};
+use crate::thread::InUpdate;
 
 /// Work that was put off until the current commit is over.
 type Deferred = Box<dyn FnOnce(&Memory) + Send>;
@@ -50,7 +51,7 @@ impl Turn {
 
     /// Listeners are called while the guard lives.
     pub(super) fn listen(&self) -> Listening<'_> {
-        Listening { turn: self, outer: self.listening.replace(true), _writing: Writing::enter() }
+        Listening { turn: self, outer: self.listening.replace(true), _writing: InUpdate::enter() }
     }
 }
 
@@ -58,7 +59,7 @@ impl Turn {
 pub(super) struct Listening<'a> {
     turn: &'a Turn,
     outer: bool,
-    _writing: Writing,
+    _writing: InUpdate,
 }
 
 impl Drop for Listening<'_> {

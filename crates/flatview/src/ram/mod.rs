@@ -1,7 +1,7 @@
 //! Guest RAM: blocks of host memory and the only code that touches their bytes.
 //!
 //! What it is: [`RamBlock`]s with their back ends, [`RamSpan`]s (a run of bytes of a block, with the block kept
-//! alive), and the loads, stores and copies on them. What it is not: regions; a block does not know where, or
+//! alive), the loads, stores and copies on them, and the notes of which pages were written ([`dirty`]). What it is not: regions; a block does not know where, or
 //! whether, it is mapped.
 //!
 //! What must hold:
@@ -12,9 +12,12 @@
 
 mod block;
 mod bytes;
+mod dirty;
 mod host;
 
 pub use block::{HostBuffer, RamBlock, RamBlockInfo, RamError, Share};
+pub use dirty::{DIRTY_PAGE_SIZE, DirtySnapshot};
 pub use host::HostPtr;
 
 pub(crate) use bytes::RamSpan;
+pub(crate) use dirty::{BlockDirty, Claimed, MOST_CLIENTS, NoBarrier, heavy, light, prepare};

@@ -15,7 +15,7 @@ impl Access<'_> {
     /// The callbacks, if device code may run at all.
     #[inline]
     fn callbacks(&self) -> Result<&dyn MmioOps, MemTxError> {
-        match self.body.kind.ops() {
+        match self.body.ops() {
             // The nesting is the thread's: a callback may access memory through a reader of its own, or from `accepts`.
             Some(ops) if !writing() && nesting() < Self::MAX_DEPTH => Ok(ops),
             Some(_) if writing() => Err(self.refused(Reason::InsideUpdate)),

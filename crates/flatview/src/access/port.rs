@@ -318,8 +318,7 @@ impl<'a> Port<'a> {
                 if store_ram(range, addr, from_memory::<O, V>(value)).is_some() {
                     return Ok(());
                 }
-                let rom =
-                    range.ram.is_some() && (range.readonly() || matches!(range.body.kind, Kind::Ram { .. }));
+                let rom = range.ram.is_some() && (range.readonly() || matches!(range.body.kind, Kind::Ram));
                 if rom && range.room(addr) >= u64::from(V::SIZE) {
                     return Ok(());
                 }
@@ -374,7 +373,7 @@ impl<'a> Port<'a> {
                 }
                 // A ROM device that answers through callbacks says what it would answer, or else what it stores.
                 let size = u32::try_from(piece).ok().filter(|n| matches!(n, 1 | 2 | 4 | 8));
-                let ops = range.body.kind.ops();
+                let ops = range.body.ops();
                 let peeked = ops.zip(size).and_then(|(ops, n)| {
                     let _running = InCallback::enter();
                     ops.peek(range.offset_of(addr), n)

@@ -145,7 +145,7 @@ impl Memory {
     #[must_use]
     pub fn ram_blocks(&self) -> Vec<RamBlockInfo> {
         let blocks: BTreeMap<_, Arc<RamBlock>> = self.read_state(|s| {
-            let of = |r: &crate::topology::Record| r.body.kind.block().map(|(b, _)| Arc::clone(b));
+            let of = |r: &crate::topology::Record| r.body.block().map(|(b, _)| Arc::clone(b));
             let keyed = |b: Arc<RamBlock>| ((b.shared_name(), Arc::as_ptr(&b) as usize), b);
             s.topology.records().filter_map(|(_, r)| of(r)).map(keyed).collect()
         });

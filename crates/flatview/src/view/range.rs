@@ -49,12 +49,12 @@ pub struct FlatRange {
 
 impl FlatRange {
     pub(crate) fn new(piece: &Piece, body: &Arc<Body>, attrs: &Attrs) -> Self {
-        let romd = matches!(body.kind, Kind::RomDevice { .. }) && attrs.romd;
-        let ram = body.kind.block().and_then(|(block, base)| {
+        let romd = matches!(body.kind, Kind::RomDevice) && attrs.romd();
+        let ram = body.block().and_then(|(block, base)| {
             let len = u64::try_from(piece.span.size()).ok()?;
             block.span(base.checked_add(piece.offset)?, len)
         });
-        let is_ram = matches!(body.kind, Kind::Ram { .. });
+        let is_ram = matches!(body.kind, Kind::Ram);
         let writable = ram.as_ref().is_some_and(|r| r.block().is_writable());
         Self {
             start: piece.span.start,
@@ -154,7 +154,7 @@ impl FlatRange {
     /// Whether it is RAM or ROM, whoever may write it (QEMU: `memory_region_is_ram`). A ROM device is not.
     #[must_use]
     pub fn is_ram(&self) -> bool {
-        matches!(self.body.kind, Kind::Ram { .. })
+        matches!(self.body.kind, Kind::Ram)
     }
 
     /// Whether reads come from memory.
@@ -168,8 +168,8 @@ impl FlatRange {
     pub fn kind(&self) -> RegionType {
         match self.body.kind {
             _ if self.readonly => RegionType::Rom,
-            Kind::Ram { .. } => RegionType::Ram,
-            Kind::RomDevice { .. } if self.romd => RegionType::Romd,
+            Kind::Ram => RegionType::Ram,
+            Kind::RomDevice if self.romd => RegionType::Romd,
             Kind::Sketch(kind) => kind,
             _ => RegionType::Io,
         }

@@ -27,8 +27,8 @@ pub const FAULTS: &[Fault] = &[
     fault(
         "disabled regions are shown",
         "render.rs",
-        "if !attrs.enabled || attrs.size == 0 {",
-        "if attrs.size == 0 {",
+        "if !attrs.enabled() || attrs.size() == 0 {",
+        "if attrs.size() == 0 {",
     ),
     fault(
         "what reaches out of its container is not clipped",
@@ -39,19 +39,19 @@ pub const FAULTS: &[Fault] = &[
     fault(
         "regions are a byte too long",
         "render.rs",
-        "base + attrs.size as i128 - 1)",
-        "base + attrs.size as i128)",
+        "base + attrs.size() as i128 - 1)",
+        "base + attrs.size() as i128)",
     ),
     fault(
         "read-only is not passed down",
         "render.rs",
-        "readonly: visit.readonly | attrs.readonly,",
-        "readonly: attrs.readonly,",
+        "readonly: visit.readonly | attrs.readonly(),",
+        "readonly: attrs.readonly(),",
     ),
     fault(
         "a leaf's own non-volatile mark is lost",
         "render.rs",
-        "nonvolatile: visit.nonvolatile | attrs.nonvolatile,",
+        "nonvolatile: visit.nonvolatile | attrs.nonvolatile(),",
         "nonvolatile: visit.nonvolatile,",
     ),
     fault(
@@ -155,31 +155,31 @@ pub const FAULTS: &[Fault] = &[
     fault(
         "a root that cuts its target is skipped",
         "commit.rs",
-        "attrs.size >= o.attrs.size && attrs.addr == o.attrs.addr",
+        "attrs.size() >= o.attrs.size() && attrs.addr == o.attrs.addr",
         "attrs.addr == o.attrs.addr",
     ),
     fault(
         "a root at another address is skipped",
         "commit.rs",
-        "attrs.size >= o.attrs.size && attrs.addr == o.attrs.addr",
-        "attrs.size >= o.attrs.size",
+        "attrs.size() >= o.attrs.size() && attrs.addr == o.attrs.addr",
+        "attrs.size() >= o.attrs.size()",
     ),
     fault(
         "a read-only root is skipped",
         "commit.rs",
-        "|| attrs.readonly || attrs.nonvolatile {",
-        "|| attrs.nonvolatile {",
+        "|| attrs.readonly() || attrs.nonvolatile() {",
+        "|| attrs.nonvolatile() {",
     ),
     fault(
         "a root's alias is not looked at again when its target changes",
         "topology/tree.rs",
-        "self.rechecks.extend(&record.aliases);",
-        "let _ = record;",
+        "self.rechecks.push((index, reshaped));",
+        "self.rechecks.push((index, reshaped && false));",
     ),
     fault(
         "a root is not looked at again when its children change",
         "topology/tree.rs",
-        "self.rechecks.push(container);",
+        "self.rechecks.push((container, false));",
         "let _ = container;",
     ),
     fault(
@@ -211,8 +211,8 @@ pub const FAULTS: &[Fault] = &[
     fault(
         "what a region loses before it moves is not touched",
         "topology/tree.rs",
-        "if old.size != new.size\n",
-        "if old.size < new.size\n",
+        "if was != is\n",
+        "if was < is\n",
     ),
     fault(
         "a new size touches what stays",
@@ -247,15 +247,27 @@ pub const FAULTS: &[Fault] = &[
     fault("windows that overlap lose their end", "span.rs", "last: span.last.max(s.last)", "last: span.last"),
     fault(
         "a region that two show is dead when one goes",
-        "topology/tree.rs",
-        "record.live_above = record.live_above.saturating_add_signed(if more { 1 } else { -1 });",
-        "record.live_above = if more { record.live_above + 1 } else { 0 };",
+        "topology/live.rs",
+        "record.shown_by = record.shown_by.saturating_add_signed(if more { 1 } else { -1 });",
+        "record.shown_by = if more { record.shown_by + 1 } else { 0 };",
     ),
     fault(
         "what is mapped in something that comes to life stays dead",
-        "topology/tree.rs",
+        "topology/live.rs",
         "                        work.push(index);\n",
         "                        work.clear();\n",
+    ),
+    fault(
+        "an alias that takes another's place in a list does not know it",
+        "topology/live.rs",
+        "        if let Some(moved) = moved {\n            self.note_place(moved, place);\n        }\n",
+        "        let _ = moved;\n",
+    ),
+    fault(
+        "an alias that comes to life does not say whose place it takes",
+        "topology/live.rs",
+        "        self.note_place(other, from);\n",
+        "        let _ = other;\n",
     ),
     // Splicing.
     fault(
@@ -304,20 +316,32 @@ pub const FAULTS: &[Fault] = &[
     fault(
         "a child twice as large as it starts before a window is overlooked",
         "topology/children.rs",
-        "(1_u128 << (class + 1)) - 2",
-        "(1_u128 << class) - 1",
+        "u64::MAX.checked_shr(u64::BITS - u32::from(class))",
+        "(u64::MAX >> 1).checked_shr(u64::BITS - u32::from(class))",
     ),
     fault(
         "a child that ends on a window's first byte is overlooked",
         "topology/children.rs",
-        "**last >= window.start",
-        "**last > window.start",
+        "is_some_and(|last| last >= window.start)",
+        "is_some_and(|last| last > window.start)",
     ),
     fault(
         "a size class is closed with children in it",
         "topology/children.rs",
-        "0)).next().is_none() {",
-        "0)).nth(1).is_none() {",
+        "neighbours.all(|k| class_of(*k) != class)",
+        "neighbours.any(|k| class_of(*k) != class)",
+    ),
+    fault(
+        "a key before all others is not found again",
+        "topology/sorted.rs",
+        "        if place == 0 {\n            self.note_first(at);\n        }\n    }\n",
+        "    }\n",
+    ),
+    fault(
+        "the keys after the chunk that a search begins in are forgotten",
+        "topology/sorted.rs",
+        "here.iter().chain(later.iter().flatten()).copied()",
+        "here.iter().chain(later.iter().flatten().take(0)).copied()",
     ),
     // Undoing.
     fault(
@@ -335,8 +359,8 @@ pub const FAULTS: &[Fault] = &[
     fault(
         "undoing an addition leaves its target an alias",
         "topology/tree.rs",
-        "if let Some(record) = self.arena.remove(index) {\n                        self.unlink_alias(record.attrs.target, index);\n",
-        "if let Some(record) = self.arena.remove(index) {\n",
+        "                    self.unlink_target(index);\n                    dropped",
+        "                    dropped",
     ),
     fault(
         "an update that cannot be rendered stays in the tree",

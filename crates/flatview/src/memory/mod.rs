@@ -8,12 +8,15 @@
 //! - **M2** there is one writer at a time; readers never wait for it. Nothing of the caller's is run or dropped
 //!   while the state is borrowed, and what a commit frees is dropped after the lock is released.
 
+mod clients;
+mod dirty;
 mod handle;
 mod query;
 mod spaces;
 mod state;
 mod transaction;
 
+pub use dirty::NewlyDirty;
 pub use handle::{AccessLog, InvalidAccess, Limits, Memory, MemoryBuilder, WeakMemory};
 pub use query::Section;
 pub use spaces::{AddressSpace, WeakSpace};
@@ -21,3 +24,4 @@ pub use transaction::Transaction;
 
 pub(crate) use handle::{Inner, writing};
 pub(crate) use spaces::SpaceInner;
+use state::State;

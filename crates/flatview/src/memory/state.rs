@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::clients::Clients;
 use super::{Limits, SpaceInner};
 use crate::commit::{Next, next_root, touched_windows, updated_view};
 use crate::publish::{Domain, Reclaimed, Slot};
@@ -40,6 +41,7 @@ pub(super) struct State {
     views: HashMap<Option<RegionId>, ViewState>,
     waypoints: HashMap<RegionId, Waypoint>,
     pub limits: Limits,
+    pub clients: Clients,
     /// Open `update` closures.
     pub depth: usize,
     next_space: u64,
@@ -78,6 +80,7 @@ impl State {
             views: HashMap::from([(None, empty)]),
             waypoints: HashMap::new(),
             limits,
+            clients: Clients::new(tag),
             depth: 0,
             next_space: 0,
         }
@@ -250,6 +253,11 @@ impl State {
         }
         for slot in abandoned {
             self.empty(&slot, domain);
+        }
+        if self.topology.take_log_raised() {
+            // Who stores under an old view, and was not fenced yet, will see that it is old, and mark. That fencing works was
+            // seen when the log was asked for; should the host forbid it since, the next who takes dirty bits gets the error.
+            let _ = crate::ram::heavy();
         }
         Garbage { bodies: self.topology.accept(), views: Some(domain.reclaim()) }
     }

@@ -72,6 +72,9 @@ impl Transaction<'_> {
         // The device's own code: asked before anything is borrowed.
         let rules = region.ops.as_deref().map_or(crate::topology::NO_RULES, MmioOps::rules);
         let target_order = self.memory.target();
+        if let Some(block) = &region.block {
+            self.state.borrow().keep_bits_of_new(&region.name, block)?;
+        }
         self.topology(|topology| {
             region.name = checked_name(region.name)?;
             let name = &region.name;

@@ -45,10 +45,12 @@ pub struct FlatRange {
     readonly: bool,
     nonvolatile: bool,
     romd: bool,
+    /// The dirty clients for which writes are logged.
+    log: u8,
 }
 
 impl FlatRange {
-    pub(crate) fn new(piece: &Piece, body: &Arc<Body>, attrs: &Attrs) -> Self {
+    pub(crate) fn new(piece: &Piece, body: &Arc<Body>, attrs: &Attrs, log: u8) -> Self {
         let romd = matches!(body.kind, Kind::RomDevice) && attrs.romd();
         let ram = body.block().and_then(|(block, base)| {
             let len = u64::try_from(piece.span.size()).ok()?;
@@ -67,6 +69,7 @@ impl FlatRange {
             readonly: piece.readonly,
             nonvolatile: piece.nonvolatile,
             romd,
+            log,
         }
     }
 
@@ -74,8 +77,13 @@ impl FlatRange {
         Span { start: self.start, last: self.last }
     }
 
-    /// The same answer, so that a view with the one is a view with the other.
+    /// The same, so that a view with the one is a view with the other.
     pub(crate) fn same(&self, other: &Self) -> bool {
+        self.same_answer(other) && self.log == other.log
+    }
+
+    /// The same to listeners, whatever is logged (QEMU: `flatrange_equal`).
+    pub(crate) fn same_answer(&self, other: &Self) -> bool {
         (self.start, self.last, self.offset) == (other.start, other.last, other.offset)
             && Arc::ptr_eq(&self.body, &other.body)
             && (self.readonly, self.nonvolatile, self.romd) == (other.readonly, other.nonvolatile, other.romd)
@@ -87,6 +95,7 @@ impl FlatRange {
             && Arc::ptr_eq(&self.body, &next.body)
             && u128::from(self.offset) + self.span().size() == u128::from(next.offset)
             && (self.readonly, self.nonvolatile, self.romd) == (next.readonly, next.nonvolatile, next.romd)
+            && self.log == next.log
     }
 
     /// The part of this range in `span`.
@@ -173,6 +182,12 @@ impl FlatRange {
             Kind::Sketch(kind) => kind,
             _ => RegionType::Io,
         }
+    }
+
+    /// The dirty clients for which writes are logged, a bit for each (QEMU: `dirty_log_mask`).
+    #[must_use]
+    pub fn log_mask(&self) -> u8 {
+        self.log
     }
 
     /// The offset in the region of an address in this range.

@@ -45,6 +45,8 @@ use parking_lot::Mutex;
 
 use newly::NewPages;
 
+use crate::DirtyClient;
+
 pub use snapshot::DirtySnapshot;
 
 pub(crate) use fence::{NoBarrier, heavy, light, prepare};
@@ -189,17 +191,31 @@ pub(crate) struct BlockDirty {
     map: OnceLock<DirtyMap>,
     /// The clients whose bits are kept.
     used: AtomicU8,
+    claim: Mutex<Claim>,
+}
+
+/// Whose bits they are.
+#[derive(Debug, Default)]
+struct Claim {
     /// The memory whose clients they are.
-    claim: Mutex<Weak<()>>,
+    memory: Weak<()>,
+    /// Which of those that had the number, one after the other.
+    generations: [u32; MOST_CLIENTS as usize],
+}
+
+impl Claim {
+    fn is_of(&self, memory: &Arc<()>) -> bool {
+        std::ptr::eq(self.memory.as_ptr(), Arc::as_ptr(memory))
+    }
 }
 
 impl BlockDirty {
-    /// Keeps the bits of a client of the memory `claim` from now on. At first every page is dirty: nothing is known of
-    /// it (QEMU: a new block is dirty for all clients). `size` is the most bytes that the block will ever have.
-    pub fn start(&self, claim: &Arc<()>, client: u32, size: u64) -> Result<(), Claimed> {
-        let mut holder = self.claim.lock();
-        if !Weak::ptr_eq(&holder, &Arc::downgrade(claim)) {
-            if holder.strong_count() > 0 && self.used() != 0 {
+    /// Keeps the bits of a client of `memory` from now on. At first every page is dirty: nothing is known of it (QEMU: a
+    /// new block is dirty for all clients). `size` is the most bytes that the block will ever have.
+    pub fn start(&self, memory: &Arc<()>, client: DirtyClient, size: u64) -> Result<(), Claimed> {
+        let mut claim = self.claim.lock();
+        if !claim.is_of(memory) {
+            if claim.memory.strong_count() > 0 && self.used() != 0 {
                 return Err(Claimed);
             }
             // Whoever it was is gone, or keeps nothing.
@@ -207,24 +223,31 @@ impl BlockDirty {
             if let Some(map) = self.map.get() {
                 (0..MOST_CLIENTS).for_each(|client| map.new_pages.stop(client));
             }
-            *holder = Arc::downgrade(claim);
+            *claim = Claim { memory: Arc::downgrade(memory), ..Claim::default() };
         }
-        let bit = 1_u8 << client;
-        if self.used() & bit == 0 {
+        let (index, bit) = (u32::from(client.index), client.mask());
+        let Some(generation) = claim.generations.get_mut(index as usize) else {
+            return Ok(());
+        };
+        if self.used() & bit == 0 || *generation != client.generation {
+            *generation = client.generation;
             let map = self.map.get_or_init(|| DirtyMap::new(size));
+            map.new_pages.stop(index);
             map.mark_pages(bit, 0..map.pages);
             self.used.fetch_or(bit, Ordering::Release);
         }
         Ok(())
     }
 
-    /// Keeps the bits of a client of the memory `claim` no longer.
-    pub fn stop(&self, claim: &Arc<()>, client: u32) {
-        let holder = self.claim.lock();
-        if let Some(map) = self.map.get().filter(|_| Weak::ptr_eq(&holder, &Arc::downgrade(claim))) {
-            self.used.fetch_and(!(1 << client), Ordering::Relaxed);
-            map.new_pages.stop(client);
-            map.take(client, 0..map.pages, |_, _| ());
+    /// Keeps the bits of a client of `memory` no longer.
+    pub fn stop(&self, memory: &Arc<()>, client: DirtyClient) {
+        let claim = self.claim.lock();
+        let index = u32::from(client.index);
+        let known = claim.is_of(memory) && claim.generations.get(index as usize) == Some(&client.generation);
+        if let Some(map) = self.map.get().filter(|_| known) {
+            self.used.fetch_and(!client.mask(), Ordering::Relaxed);
+            map.new_pages.stop(index);
+            map.take(index, 0..map.pages, |_, _| ());
         }
     }
 

@@ -7,6 +7,11 @@ use proptest::prelude::*;
 use super::*;
 use crate::RamBlock;
 
+/// QEMU's, or one that was allocated.
+fn client(index: u32) -> DirtyClient {
+    DirtyClient { index: index as u8, generation: 0, memory: None }
+}
+
 const PAGE: u64 = DIRTY_PAGE_SIZE;
 const VGA: u32 = 0;
 const MIGRATION: u32 = 2;
@@ -14,7 +19,7 @@ const MIGRATION: u32 = 2;
 fn started(size: u64, clients: &[u32]) -> (BlockDirty, Arc<()>) {
     let (block, memory) = (BlockDirty::default(), Arc::new(()));
     for client in clients {
-        block.start(&memory, *client, size).unwrap();
+        block.start(&memory, self::client(*client), size).unwrap();
         assert_eq!(
             block.clear(*client, 0, size).unwrap(),
             size.div_ceil(PAGE),
@@ -112,25 +117,31 @@ fn a_client_whose_bits_are_not_kept_knows_nothing() {
     let (block, memory) = started(16 * PAGE, &[VGA]);
     assert_eq!(block.count(MIGRATION, 0, 16 * PAGE), 16);
     assert!(block.snapshot(MIGRATION, 0, 0, 16 * PAGE).is_dirty(5, 1));
-    block.stop(&memory, VGA);
+    block.stop(&memory, client(VGA));
     block.mark_for_all(0, 1);
-    block.start(&memory, VGA, 16 * PAGE).unwrap();
+    block.start(&memory, client(VGA), 16 * PAGE).unwrap();
     assert_eq!(block.count(VGA, 0, 16 * PAGE), 16, "a client that comes again begins anew");
+    block.clear(VGA, 0, 16 * PAGE).unwrap();
+    let successor = DirtyClient { generation: 1, ..client(VGA) };
+    block.start(&memory, successor, 16 * PAGE).unwrap();
+    assert_eq!(block.count(VGA, 0, 16 * PAGE), 16, "one that has the number of another too");
+    block.stop(&memory, client(VGA));
+    assert_eq!(block.used(), 1 << VGA, "and the other cannot stop it");
 }
 
 #[test]
 fn a_block_belongs_to_one_memory_at_a_time() {
     let (block, memory) = started(PAGE, &[VGA]);
     let other = Arc::new(());
-    assert_eq!(block.start(&other, VGA, PAGE), Err(Claimed));
-    block.stop(&other, VGA);
+    assert_eq!(block.start(&other, client(VGA), PAGE), Err(Claimed));
+    block.stop(&other, client(VGA));
     assert_eq!(block.count(VGA, 0, PAGE), 0, "another's stop does nothing");
     drop(memory);
-    block.start(&other, MIGRATION, PAGE).unwrap();
+    block.start(&other, client(MIGRATION), PAGE).unwrap();
     assert_eq!(block.used(), 1 << MIGRATION);
-    block.stop(&other, MIGRATION);
+    block.stop(&other, client(MIGRATION));
     let third = Arc::new(());
-    block.start(&third, VGA, PAGE).unwrap();
+    block.start(&third, client(VGA), PAGE).unwrap();
     assert_eq!(block.count(VGA, 0, PAGE), 1);
 }
 
@@ -173,7 +184,7 @@ fn a_host_pointer_and_a_loader_mark_for_every_client() {
     let block = RamBlock::anonymous("ram", 16 * PAGE).unwrap();
     let memory = Arc::new(());
     for client in [VGA, MIGRATION] {
-        block.dirty().start(&memory, client, block.size()).unwrap();
+        block.dirty().start(&memory, self::client(client), block.size()).unwrap();
         block.dirty().clear(client, 0, block.size()).unwrap();
     }
     block.write(2 * PAGE - 1, &[1, 2]).unwrap();

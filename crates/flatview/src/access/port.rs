@@ -116,7 +116,10 @@ impl<'a> Port<'a> {
     pub fn store<O: ByteOrder, V: Value>(&self, addr: u64, value: V) -> Result<(), MemTxError> {
         let view = self.reader.pin(self.space)?;
         let native = from_memory::<O, V>(value);
-        if view.memo().and_then(|r| store_ram(r, addr, native)).is_some() {
+        if let Some(range) = view.memo()
+            && store_ram(range, addr, native).is_some()
+        {
+            late(&view, range, addr, V::SIZE.into());
             return Ok(());
         }
         self.store_slow::<O, V>(&view, addr, value)
@@ -132,6 +135,7 @@ impl<'a> Port<'a> {
             return Err(self.unassigned(addr, V::SIZE, true));
         };
         if store_ram(range, addr, from_memory::<O, V>(value)).is_some() {
+            late(view, range, addr, V::SIZE.into());
             return Ok(());
         }
         self.call_write(range, addr, V::SIZE, reorder(value.widen(), V::SIZE, O::ORDER, range.body.order))
@@ -217,6 +221,7 @@ impl<'a> Port<'a> {
                 _ if !self.is_allowed(range) => Err(self.not_ram(range, addr, piece, true)),
                 Some(range) if memory => {
                     let copied = range.writable_ram().and_then(|ram| ram.write(addr - range.start, now));
+                    wrote(&view, range, addr, piece as u64);
                     copied.ok_or(MemTxError::decode().at(addr, piece as u32, Some(range.region())))
                 }
                 Some(range) => self.call_write(range, addr, piece as u32, value_of(now, range.body.order)),
@@ -316,6 +321,7 @@ impl<'a> Port<'a> {
             let view = self.reader.pin(self.space)?;
             if let Some(range) = self.range_at(&view, addr) {
                 if store_ram(range, addr, from_memory::<O, V>(value)).is_some() {
+                    late(&view, range, addr, V::SIZE.into());
                     return Ok(());
                 }
                 let rom = range.ram.is_some() && (range.readonly() || matches!(range.body.kind, Kind::Ram));
@@ -413,7 +419,9 @@ impl<'a> Port<'a> {
             let (piece, memory) = self.bus_piece(range, addr, rest.len(), writable);
             let (now, later) = rest.split_at(piece);
             let ram = range.filter(|_| memory).and_then(|r| Some((r, r.ram.as_ref()?)));
-            if ram.and_then(|(r, ram)| ram.write(addr - r.start, now)).is_none() {
+            if let Some((range, ())) = ram.and_then(|(r, ram)| Some((r, ram.write(addr - r.start, now)?))) {
+                wrote(&view, range, addr, piece as u64);
+            } else {
                 let region = range.map(FlatRange::region);
                 result =
                     join(result, Err(MemTxError::refused(Reason::Rejected).at(addr, piece as u32, region)));
@@ -431,9 +439,27 @@ pub(super) fn load_ram<V: Value>(range: &FlatRange, addr: u64) -> Option<V> {
     range.readable_ram()?.load::<V>(addr.checked_sub(range.start)?)
 }
 
-/// Stores a value if it lies wholly in the writable memory of `range`.
+/// Stores a value if it lies wholly in the writable memory of `range`, and notes it. The caller then looks whether
+/// the view is [still current](late).
 #[inline]
 pub(super) fn store_ram<V: Value>(range: &FlatRange, addr: u64, native: V) -> Option<()> {
     let at = addr.checked_sub(range.start)?;
-    range.writable_ram()?.store(at, native)
+    range.writable_ram()?.store(at, native)?;
+    range.mark(addr, V::SIZE.into());
+    Some(())
+}
+
+/// Notes that memory of `range` was just written.
+#[inline]
+fn wrote(view: &PinnedView<'_>, range: &FlatRange, addr: u64, len: u64) {
+    range.mark(addr, len);
+    late(view, range, addr, len);
+}
+
+/// If the view is old by now, what was written under it may be logged meanwhile, for whomever.
+#[inline]
+fn late(view: &PinnedView<'_>, range: &FlatRange, addr: u64, len: u64) {
+    if !view.is_still_current() {
+        range.mark_for_all(addr, len);
+    }
 }

@@ -165,8 +165,19 @@ impl Reader {
     pub fn store<O: ByteOrder, V: Value>(&self, addr: u64, value: V) -> Result<(), MemTxError> {
         let native = from_memory::<O, V>(value);
         match self.own_lane().on_memo(move |range| store_ram(range, addr, native)) {
-            Some(()) => Ok(()),
+            Some(()) if self.own_lane().is_still_current() => Ok(()),
+            Some(()) => Ok(self.stored_late(addr, V::SIZE)),
             None => self.store_elsewhere::<O, V>(addr, value),
+        }
+    }
+
+    /// What was stored under the view that the own lane has, which is old by now, may be logged meanwhile.
+    #[cold]
+    fn stored_late(&self, addr: u64, size: u32) {
+        if let Some(view) = self.own_lane().pin()
+            && let Some(range) = view.lookup(addr)
+        {
+            range.mark_for_all(addr, u64::from(size));
         }
     }
 

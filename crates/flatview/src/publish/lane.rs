@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::domain::Hazards;
 use super::{Ordering, Slot, fence};
+use crate::ram::light;
 
 /// A reader's look at the value published in a slot, with a memo of one place inside that value.
 ///
@@ -50,6 +51,14 @@ impl<T, M> Lane<T, M> {
     pub fn is_current(&self) -> bool {
         // SAFETY: `slot_ptr` points into the Arc that `slot` holds; both are only changed together.
         unsafe { self.slot_ptr.get().as_ref() }.version() == self.version.get()
+    }
+
+    /// The same after a write: if the answer is yes, then nothing was announced before the write was done, as seen by
+    /// whoever announces it and then [fences](crate::ram::heavy) all threads.
+    #[inline]
+    pub fn is_still_current(&self) -> bool {
+        light();
+        self.is_current()
     }
 
     /// Runs `f` on the place remembered last, if the lane is current: the short way, without pinning. That `f` is
@@ -134,6 +143,12 @@ pub(crate) struct Pinned<'a, T, M> {
 }
 
 impl<T, M> Pinned<'_, T, M> {
+    /// See [`Lane::is_still_current`].
+    #[inline]
+    pub fn is_still_current(&self) -> bool {
+        self.lane.is_still_current()
+    }
+
     /// The place remembered last in this value.
     #[inline]
     pub fn memo(&self) -> Option<&M> {

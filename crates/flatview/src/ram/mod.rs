@@ -20,4 +20,4 @@ pub use dirty::{DIRTY_PAGE_SIZE, DirtySnapshot};
 pub use host::HostPtr;
 
 pub(crate) use bytes::RamSpan;
-pub(crate) use dirty::{BlockDirty, Claimed, MOST_CLIENTS, NoBarrier, heavy, prepare};
+pub(crate) use dirty::{BlockDirty, Claimed, MOST_CLIENTS, NoBarrier, heavy, light, prepare};

@@ -202,6 +202,24 @@ impl FlatRange {
         (self.last - addr).saturating_add(1)
     }
 
+    /// Notes, for the clients that log it, that `len` bytes at `addr` of its memory were just written.
+    #[inline]
+    pub(crate) fn mark(&self, addr: u64, len: u64) {
+        if self.log != 0
+            && let Some((block, base)) = self.body.block()
+        {
+            block.dirty().mark(self.log, base.wrapping_add(self.offset_of(addr)), len);
+        }
+    }
+
+    /// The same for all clients of the block, because the view is old and others may log it now.
+    #[cold]
+    pub(crate) fn mark_for_all(&self, addr: u64, len: u64) {
+        if let Some((block, base)) = self.body.block() {
+            block.dirty().mark_for_all(base.wrapping_add(self.offset_of(addr)), len);
+        }
+    }
+
     /// The memory, if loads go to it.
     #[inline]
     pub(crate) fn readable_ram(&self) -> Option<&RamSpan> {

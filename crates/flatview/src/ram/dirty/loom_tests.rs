@@ -93,7 +93,7 @@ fn who_turns_a_log_on_while_another_writes_sees_the_data_or_the_mark() {
                 }
             })
         };
-        version.store(2, loom::sync::atomic::Ordering::Release);
+        version.store(2, Ordering::Release);
         heavy().unwrap();
         let seen = data.load(Relaxed);
         writer.join().unwrap();

@@ -146,7 +146,7 @@ fn spliced(view: &FlatView, window: Span, fresh: impl Iterator<Item = FlatRange>
     // The neighbours on both sides may continue, or be continued by, what is new.
     let from = window.start.saturating_sub(1);
     let to = window.last.saturating_add(1);
-    let old: Vec<&FlatRange> = view.ranges_from(from).take_while(|r| r.start <= to).collect();
+    let old: Vec<&FlatRange> = view.ranges_from(from).take_while(|r| r.start() <= to).collect();
     let before = window.start.checked_sub(1).map(|last| Span { start: 0, last });
     let after = window.last.checked_add(1).map(|start| Span { start, last: u64::MAX });
     let outside = |span: Option<Span>| old.iter().filter_map(move |r| r.cut(span?));
@@ -161,10 +161,10 @@ fn spliced(view: &FlatView, window: Span, fresh: impl Iterator<Item = FlatRange>
         return None;
     }
     // What begins where the old and the new ranges begin, and nothing else, is replaced.
-    let start = old.first().map_or(window.start, |r| r.start.min(window.start));
+    let start = old.first().map_or(window.start, |r| r.start().min(window.start));
     let ends = [old.last().copied(), new.last()];
-    let last = ends.into_iter().flatten().map(|r| r.start).fold(window.last, u64::max);
-    Some(view.replaced(Span { start, last }, new))
+    let last = ends.into_iter().flatten().map(FlatRange::start).fold(window.last, u64::max);
+    Some(view.replaced(Span { start, last }, &new))
 }
 
 /// Rendering from nothing, to compare with.

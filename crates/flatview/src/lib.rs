@@ -47,6 +47,7 @@ mod publish;
 mod ram;
 mod render;
 mod span;
+mod thread;
 mod topology;
 mod view;
 pub mod visibility;
@@ -60,7 +61,7 @@ pub use memory::{
     AccessLog, AddressSpace, InvalidAccess, Limits, Memory, MemoryBuilder, NewlyDirty, Section, Transaction,
     WeakMemory, WeakSpace,
 };
-pub use mmio::{AccessRules, MmioOps, Ops};
+pub use mmio::{AccessFilter, AccessRules, MmioOps, Ops};
 pub use order::{Be, ByteOrder, DeviceEndian, Endianness, Le, Value};
 pub use ram::{DIRTY_PAGE_SIZE, DirtySnapshot, HostBuffer, HostPtr, RamBlock, RamBlockInfo, RamError, Share};
 pub use span::WHOLE;

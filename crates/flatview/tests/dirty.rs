@@ -452,9 +452,9 @@ fn the_dirty_rate_counts_pages_of_all_ram_once_and_disturbs_no_client() {
 /// writes, so that a log is often started in the middle of one.
 #[test]
 fn no_write_is_lost_while_a_log_is_started() {
-    const ROUNDS: u64 = 1_000;
-    const SIZE: usize = 16 * PAGE as usize;
-    let (memory, ram, block) = with_ram(16);
+    const ROUNDS: u64 = 300;
+    const SIZE: usize = 256 * PAGE as usize;
+    let (memory, ram, block) = with_ram(256);
     let (begun, ended) = (AtomicU64::new(0), AtomicU64::new(0));
     // Told at the end: a panic would leave the other thread waiting.
     let mut lost = Vec::new();
@@ -464,11 +464,13 @@ fn no_write_is_lost_while_a_log_is_started() {
     std::thread::scope(|s| {
         let (begun, ended) = (&begun, &ended);
         s.spawn(move || {
+            let mut bytes = vec![0; SIZE];
             for round in 1..=ROUNDS {
+                bytes.fill(round as u8);
                 while begun.load(Acquire) < round {
                     std::hint::spin_loop();
                 }
-                let _ = reader.write(0, &[round as u8; SIZE]);
+                let _ = reader.write(0, &bytes);
                 let _ = reader.store::<Le, u64>(0, round);
                 ended.store(round, Release);
             }

@@ -1,4 +1,4 @@
-//! Whether the random maps of `visibility.rs` and the random accesses of `bytes.rs` can fail: each fault of the kept
+//! Whether the random maps of `visibility.rs`, the random accesses of `bytes.rs` and the views' own tests can fail: each fault of the kept
 //! list is put into a copy of the crate, which must then fail its test, and the copy without faults must pass.
 //!
 //! That takes minutes, so it runs only when asked: `cargo test -p flatview --test faults -- --ignored --nocapture`.
@@ -102,7 +102,8 @@ impl Copy {
     /// Builds a test; its program, or what the compiler said.
     fn build(&self, test: &str) -> Result<PathBuf, String> {
         let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into()))
-            .args(["test", "--offline", "-p", "flatview", "--test", test, "--no-run"])
+            .args(["test", "--offline", "-p", "flatview", "--no-run"])
+            .args(if test == "lib" { vec!["--lib"] } else { vec!["--test", test] })
             .arg("--message-format=json-render-diagnostics")
             .current_dir(&self.root)
             .env("CARGO_TARGET_DIR", self.root.join("target"))
@@ -127,7 +128,10 @@ impl Copy {
     fn run(&self, program: &Path) -> Result<(), String> {
         let log = self.root.join("log");
         let file = File::create(&log).expect("a log");
+        let unit = program.file_name().is_some_and(|n| n.to_string_lossy().starts_with("flatview-"));
         let mut child = Command::new(program)
+            // Of the crate's own tests those of the views' tree.
+            .args(unit.then_some("view::"))
             .arg("--nocapture")
             .current_dir(&self.root)
             .env("FLATVIEW_TREES", std::env::var("FLATVIEW_TREES").unwrap_or_else(|_| MAPS.to_owned()))
@@ -168,7 +172,7 @@ impl Copy {
 fn every_seeded_fault_is_caught() {
     let copy = Copy::make();
     let began = Instant::now();
-    for test in ["visibility", "bytes"] {
+    for test in ["visibility", "bytes", "lib"] {
         let program = copy.build(test).unwrap_or_else(|why| panic!("the copy does not build:\n{why}"));
         if let Err(what) = copy.run(&program) {
             panic!("without a fault {test} fails: {what}");

@@ -1,58 +1,19 @@
 //! What a callback gets to know about the access it serves.
 
-use std::cell::Cell;
 use std::fmt;
 
-use super::{MemTxAttrs, Port, Reader};
+use super::{MemTxAttrs, Port};
 use crate::topology::{Body, Owner};
 use crate::{AddressSpace, MemTxError, Reason, RegionId, SpaceId};
 
-thread_local! {
-    /// Device callbacks this thread is in, of any memory.
-    static CALLBACKS: Cell<u32> = const { Cell::new(0) };
-}
-
-/// Whether this thread is in a device callback.
-pub(crate) fn in_callback() -> bool {
-    nesting() > 0
-}
-
-/// How many callbacks this thread is in.
-#[inline]
-pub(super) fn nesting() -> u32 {
-    CALLBACKS.get()
-}
-
-/// Counts a callback while it runs, also when it panics.
-pub(crate) struct InCallback;
-
-impl InCallback {
-    #[inline]
-    pub fn enter() -> Self {
-        CALLBACKS.set(CALLBACKS.get() + 1);
-        Self
-    }
-}
-
-impl Drop for InCallback {
-    #[inline]
-    fn drop(&mut self) {
-        CALLBACKS.set(CALLBACKS.get().saturating_sub(1));
-    }
-}
-
 /// One access to a device, as its callback sees it: what is asked for, who asks, and the chain it is part of.
 pub struct Access<'a> {
-    pub(super) reader: &'a Reader,
-    pub(super) outer: Option<&'a Access<'a>>,
+    pub(super) through: &'a Port<'a>,
     pub(super) body: &'a Body,
-    pub(super) space: SpaceId,
     pub(super) address: u64,
     pub(super) offset: u64,
     pub(super) size: u32,
     pub(super) write: bool,
-    pub(super) attrs: MemTxAttrs,
-    pub(super) depth: u32,
 }
 
 impl fmt::Debug for Access<'_> {
@@ -69,12 +30,14 @@ impl<'a> Access<'a> {
     pub const MAX_DEPTH: u32 = 32;
 
     /// Offset in the region, in bytes.
+    #[inline]
     #[must_use]
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
     /// Size in bytes: 1, 2, 4 or 8.
+    #[inline]
     #[must_use]
     pub fn size(&self) -> u32 {
         self.size
@@ -89,7 +52,7 @@ impl<'a> Access<'a> {
     /// Who asks, and how.
     #[must_use]
     pub fn attrs(&self) -> MemTxAttrs {
-        self.attrs
+        self.through.attrs
     }
 
     /// The address in the space the access came through. For a piece of a split access, the piece's.
@@ -101,7 +64,7 @@ impl<'a> Access<'a> {
     /// The space the access came through.
     #[must_use]
     pub fn space(&self) -> SpaceId {
-        self.space
+        self.through.space.id
     }
 
     /// The region that is accessed.
@@ -113,7 +76,7 @@ impl<'a> Access<'a> {
     /// How many accesses this one is nested in.
     #[must_use]
     pub fn depth(&self) -> u32 {
-        self.depth
+        self.through.depth
     }
 
     /// The same access, at other offsets of the region: a piece of it.
@@ -130,7 +93,7 @@ impl<'a> Access<'a> {
     /// [`Memory`](crate::Memory) is refused with every access: make a reader of that memory's own.
     #[must_use]
     pub fn port<'b>(&'b self, space: &'b AddressSpace) -> Port<'b> {
-        Port::nested(self.reader, space, self.attrs, self)
+        Port::nested(space, self)
     }
 
     /// Refuses an access that enters a device again. Regions without a device as owner, and those that opted out, are
@@ -139,12 +102,12 @@ impl<'a> Access<'a> {
         let Some(owner) = self.body.guarded_by() else {
             return Ok(());
         };
-        let mut at = self.outer;
+        let mut at = self.through.outer;
         while let Some(access) = at {
             if access.body.guarded_by() == Some(owner) {
                 return Err(MemTxError::refused(Reason::Reentry));
             }
-            at = access.outer;
+            at = access.through.outer;
         }
         Ok(())
     }

@@ -1,14 +1,14 @@
 //! The rules by which an access becomes callbacks (QEMU: `memory_region_dispatch_read`, `…_write`).
 //!
-//! In order: is the access taken (`accepts`, alignment, size); may the device be entered; then one callback, several
+//! In order: is the access taken (the filter, alignment, size); may the device be entered; then one callback, several
 //! (the access is larger than the device implements), or one that is wider than the access. Values are in the
 //! device's byte order here: the bytes in ascending address order, read in that order.
 
 use super::Access;
-use super::call::{InCallback, nesting};
 use crate::error::join;
-use crate::memory::{InvalidAccess, writing};
+use crate::memory::InvalidAccess;
 use crate::order::low_mask;
+use crate::thread::{InCallback, nesting, writing};
 use crate::{Endianness, MemTxError, MmioOps, Reason};
 
 impl Access<'_> {
@@ -16,7 +16,7 @@ impl Access<'_> {
     #[inline]
     fn callbacks(&self) -> Result<&dyn MmioOps, MemTxError> {
         match self.body.ops() {
-            // The nesting is the thread's: a callback may access memory through a reader of its own, or from `accepts`.
+            // The nesting is the thread's: a callback may access memory through a reader of its own, or from its filter.
             Some(ops) if !writing() && nesting() < Self::MAX_DEPTH => Ok(ops),
             Some(_) if writing() => Err(self.refused(Reason::InsideUpdate)),
             Some(_) => Err(self.refused(Reason::TooDeep)),
@@ -28,7 +28,7 @@ impl Access<'_> {
     #[inline]
     fn taken(&self, ops: &dyn MmioOps) -> Result<(), MemTxError> {
         let rules = &self.body.rules;
-        if !ops.accepts(self) {
+        if rules.is_filtered() && ops.filter().is_some_and(|f| !f.accepts(self)) {
             return Err(self.refused(Reason::Rejected));
         }
         if !rules.takes_unaligned() && self.is_unaligned() {
@@ -50,7 +50,7 @@ impl Access<'_> {
     /// Refuses the access and tells the log.
     #[cold]
     pub(super) fn refused(&self, reason: Reason) -> MemTxError {
-        self.reader.memory.tell(&InvalidAccess {
+        self.through.reader.memory.tell(&InvalidAccess {
             write: self.write,
             addr: self.offset,
             size: self.size,
@@ -63,15 +63,45 @@ impl Access<'_> {
     #[cold]
     fn tell_blocked(&self, error: MemTxError) {
         debug_assert_eq!(error.reason(), Reason::Reentry);
-        self.reader.memory.reentries.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        if let Some(log) = &*self.reader.memory.log.load() {
+        self.through.reader.memory.reentries.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        if let Some(log) = &*self.through.reader.memory.log.load() {
             let _running = InCallback::enter();
             log.reentry(&self.body.name, self.offset);
         }
     }
 
+    /// The callbacks, and that they run, if the access is one call as it is and nothing needs a closer look: what most
+    /// accesses to most devices are.
+    #[inline]
+    pub(super) fn direct(&self) -> Option<(&dyn MmioOps, InCallback)> {
+        let simple =
+            self.body.rules.is_direct(self.size) && !self.is_unaligned() && self.through.outer.is_none();
+        let ops = self.body.ops().filter(|_| simple)?;
+        Some((ops, InCallback::enter_below(Self::MAX_DEPTH)?))
+    }
+
+    /// An error of this access, or of a callback that serves it, with its place.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn failed(&self, e: &MemTxError) -> MemTxError {
+        e.at(self.address, self.size, Some(self.body.id))
+    }
+
+    /// As [`dispatch_read`](Self::dispatch_read), all or nothing.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn dispatch_read_exact(&self) -> Result<u64, MemTxError> {
+        let (value, result) = self.dispatch_read();
+        result.map(|()| value)
+    }
+
     /// Reads through the callbacks; the value is in the device's order. What fails reads as 0.
     pub(super) fn dispatch_read(&self) -> (u64, Result<(), MemTxError>) {
+        let (value, result) = self.read_callbacks();
+        (value, result.map_err(|e| self.failed(&e)))
+    }
+
+    fn read_callbacks(&self) -> (u64, Result<(), MemTxError>) {
         let ops = match self.callbacks() {
             Ok(ops) => ops,
             Err(e) => return (0, Err(e)),
@@ -97,7 +127,13 @@ impl Access<'_> {
     }
 
     /// Writes `value` (in the device's order) through the callbacks.
+    #[cold]
+    #[inline(never)]
     pub(super) fn dispatch_write(&self, value: u64) -> Result<(), MemTxError> {
+        self.write_callbacks(value).map_err(|e| self.failed(&e))
+    }
+
+    fn write_callbacks(&self, value: u64) -> Result<(), MemTxError> {
         let ops = self.callbacks()?;
         let _running = InCallback::enter();
         self.taken(ops)?;

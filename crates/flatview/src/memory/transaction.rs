@@ -9,7 +9,7 @@ use super::state::State;
 use crate::error::InUse;
 use crate::ram::RamBlock;
 use crate::topology::{Attrs, Body, Flag, Kind, NONE, Topology};
-use crate::{MemoryError, MmioOps, Region, RegionId, RegionInfo, WHOLE};
+use crate::{MemoryError, Region, RegionId, RegionInfo, WHOLE};
 
 /// An open change of the map; given to the closure of [`Memory::update`].
 ///
@@ -70,7 +70,10 @@ impl Transaction<'_> {
     /// or an alias of a region that does not exist.
     pub fn add(&mut self, mut region: Region) -> Result<RegionId, MemoryError> {
         // The device's own code: asked before anything is borrowed.
-        let rules = region.ops.as_deref().map_or(crate::topology::NO_RULES, MmioOps::rules);
+        let rules = region
+            .ops
+            .as_deref()
+            .map_or(crate::topology::NO_RULES, |ops| ops.rules().filtered(ops.filter().is_some()));
         let target_order = self.memory.target();
         if let Some(block) = &region.block {
             self.state.borrow().keep_bits_of_new(&region.name, block)?;

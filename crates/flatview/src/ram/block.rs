@@ -395,11 +395,11 @@ impl RamBlock {
     }
 
     /// `len` bytes from `offset` on, if they are inside.
-    pub(crate) fn span(self: &Arc<Self>, offset: u64, len: u64) -> Option<RamSpan> {
+    pub(crate) fn span(&self, offset: u64, len: u64) -> Option<RamSpan<'_>> {
         RamSpan::new(self, offset, len)
     }
 
-    fn range(self: &Arc<Self>, offset: u64, size: usize) -> Result<RamSpan, RamError> {
+    fn range(&self, offset: u64, size: usize) -> Result<RamSpan<'_>, RamError> {
         self.span(offset, size as u64).ok_or_else(|| self.out_of_range(offset, size))
     }
 
@@ -411,7 +411,7 @@ impl RamBlock {
     ///
     /// # Errors
     /// [`RamError::OutOfRange`].
-    pub fn read(self: &Arc<Self>, offset: u64, out: &mut [u8]) -> Result<(), RamError> {
+    pub fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), RamError> {
         self.range(offset, out.len())?.read(0, out).ok_or_else(|| self.out_of_range(offset, 0))
     }
 
@@ -419,7 +419,7 @@ impl RamBlock {
     ///
     /// # Errors
     /// [`RamError::OutOfRange`], also when the host mapping is read-only.
-    pub fn write(self: &Arc<Self>, offset: u64, bytes: &[u8]) -> Result<(), RamError> {
+    pub fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), RamError> {
         if !self.writable {
             return Err(self.out_of_range(offset, bytes.len()));
         }

@@ -1,11 +1,12 @@
 //! One range of a view.
 
+use std::fmt;
 use std::sync::Arc;
 
-use crate::ram::RamSpan;
+use crate::ram::{Anchored, HostPtr, RamSpan, RamWindow};
 use crate::span::Span;
 use crate::topology::{Attrs, Body, Kind};
-use crate::{RegionId, RegionType};
+use crate::{RegionId, RegionType, Value};
 
 /// What the renderer says of a run of addresses, before it becomes part of a view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,17 +32,20 @@ impl Piece {
 }
 
 /// A run of addresses that one region answers (QEMU: `FlatRange`).
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct FlatRange {
-    pub(crate) start: u64,
-    pub(crate) last: u64,
-    pub(crate) offset: u64,
-    /// The memory behind it, for RAM, ROM and ROM devices.
-    pub(crate) ram: Option<RamSpan>,
-    /// Whether reads and writes go to that memory and not to callbacks.
+    /// Where it stands, the memory behind it (for RAM, ROM and ROM devices), and what answers.
+    at: Anchored<Body>,
+    offset: u64,
+    flags: Flags,
+}
+
+/// What is decided once, when the range is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Flags {
+    /// Whether reads and writes go to the memory and not to callbacks.
     reads_ram: bool,
     writes_ram: bool,
-    pub(crate) body: Arc<Body>,
     readonly: bool,
     nonvolatile: bool,
     romd: bool,
@@ -49,79 +53,91 @@ pub struct FlatRange {
     log: u8,
 }
 
+impl fmt::Debug for FlatRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FlatRange({:#x}..={:#x} {:?} @{:#x})", self.start(), self.last(), self.body(), self.offset)
+    }
+}
+
 impl FlatRange {
     pub(crate) fn new(piece: &Piece, body: &Arc<Body>, attrs: &Attrs, log: u8) -> Self {
-        let romd = matches!(body.kind, Kind::RomDevice) && attrs.romd();
-        let ram = body.block().and_then(|(block, base)| {
-            let len = u64::try_from(piece.span.size()).ok()?;
-            block.span(base.checked_add(piece.offset)?, len)
-        });
-        let is_ram = matches!(body.kind, Kind::Ram);
-        let writable = ram.as_ref().is_some_and(|r| r.block().is_writable());
-        Self {
-            start: piece.span.start,
-            last: piece.span.last,
-            offset: piece.offset,
-            reads_ram: ram.is_some() && (is_ram || romd),
-            writes_ram: is_ram && writable && !piece.readonly,
-            ram,
-            body: Arc::clone(body),
+        let romd = body.kind == Kind::RomDevice && attrs.romd();
+        let at = Self::anchored(piece.span, piece.offset, body);
+        let is_ram = body.kind == Kind::Ram;
+        let writable = body.block().is_some_and(|(block, _)| block.is_writable());
+        let backed = at.memory().is_some();
+        let flags = Flags {
+            reads_ram: backed && (is_ram || romd),
+            writes_ram: backed && is_ram && writable && !piece.readonly,
             readonly: piece.readonly,
             nonvolatile: piece.nonvolatile,
             romd,
             log,
-        }
+        };
+        Self { at, offset: piece.offset, flags }
+    }
+
+    fn anchored(span: Span, offset: u64, body: &Arc<Body>) -> Anchored<Body> {
+        Anchored::new(span, body, |body| {
+            let (block, base) = body.block()?;
+            block.span(base.checked_add(offset)?, u64::try_from(span.size()).ok()?)
+        })
+    }
+
+    #[inline]
+    pub(crate) fn body(&self) -> &Arc<Body> {
+        self.at.anchor()
     }
 
     pub(crate) fn span(&self) -> Span {
-        Span { start: self.start, last: self.last }
+        self.at.span()
     }
 
     /// The same, so that a view with the one is a view with the other.
     pub(crate) fn same(&self, other: &Self) -> bool {
-        self.same_answer(other) && self.log == other.log
+        self.same_answer(other) && self.flags.log == other.flags.log
     }
 
     /// The same to listeners, whatever is logged (QEMU: `flatrange_equal`).
     pub(crate) fn same_answer(&self, other: &Self) -> bool {
-        (self.start, self.last, self.offset) == (other.start, other.last, other.offset)
-            && Arc::ptr_eq(&self.body, &other.body)
-            && (self.readonly, self.nonvolatile, self.romd) == (other.readonly, other.nonvolatile, other.romd)
+        let unlogged = |range: &Self| Flags { log: 0, ..range.flags };
+        (self.span(), self.offset, unlogged(self)) == (other.span(), other.offset, unlogged(other))
+            && Arc::ptr_eq(self.body(), other.body())
     }
 
     /// Whether `next` continues this range so that the two are one.
     pub(crate) fn continued_by(&self, next: &Self) -> bool {
-        self.last.checked_add(1) == Some(next.start)
-            && Arc::ptr_eq(&self.body, &next.body)
+        self.last().checked_add(1) == Some(next.start())
+            && Arc::ptr_eq(self.body(), next.body())
             && u128::from(self.offset) + self.span().size() == u128::from(next.offset)
-            && (self.readonly, self.nonvolatile, self.romd) == (next.readonly, next.nonvolatile, next.romd)
-            && self.log == next.log
+            && self.flags == next.flags
     }
 
     /// The part of this range in `span`.
     pub(crate) fn cut(&self, span: Span) -> Option<Self> {
-        let part = self.span().intersection(span)?;
-        let skipped = part.start - self.start;
-        let ram = self.ram.as_ref().and_then(|r| r.sub(skipped, u64::try_from(part.size()).ok()?));
-        Some(Self { start: part.start, last: part.last, offset: self.offset + skipped, ram, ..self.clone() })
+        let at = self.at.part(span)?;
+        let offset = self.offset + (at.span().start - self.start());
+        Some(Self { at, offset, flags: self.flags })
     }
 
     /// This range and `next`, which continues it, as one.
     pub(crate) fn joined(&self, next: &Self) -> Self {
-        let ram = self.ram.as_ref().zip(next.ram.as_ref()).and_then(|(a, b)| a.join(b));
-        Self { last: next.last, ram, ..self.clone() }
+        let span = Span { start: self.start(), last: next.last() };
+        Self { at: Self::anchored(span, self.offset, self.body()), offset: self.offset, flags: self.flags }
     }
 
     /// The first address.
     #[must_use]
+    #[inline]
     pub fn start(&self) -> u64 {
-        self.start
+        self.at.span().start
     }
 
     /// The last address.
     #[must_use]
+    #[inline]
     pub fn last(&self) -> u64 {
-        self.last
+        self.at.span().last
     }
 
     /// The offset in the region of the first address, in bytes.
@@ -133,52 +149,54 @@ impl FlatRange {
     /// The region that answers.
     #[must_use]
     pub fn region(&self) -> RegionId {
-        self.body.id
+        self.body().id
     }
 
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.body.name
+        &self.body().name
     }
 
     /// Whether it is read-only, by itself or because it is seen through something read-only.
     #[must_use]
+    #[inline]
     pub fn readonly(&self) -> bool {
-        self.readonly
+        self.flags.readonly
     }
 
     /// Whether it is marked as surviving a power cycle.
     #[must_use]
     pub fn nonvolatile(&self) -> bool {
-        self.nonvolatile
+        self.flags.nonvolatile
     }
 
     /// For a ROM device: whether reads come from its memory.
     #[must_use]
     pub fn romd(&self) -> bool {
-        self.romd
+        self.flags.romd
     }
 
     /// Whether it is RAM or ROM, whoever may write it (QEMU: `memory_region_is_ram`). A ROM device is not.
     #[must_use]
     pub fn is_ram(&self) -> bool {
-        matches!(self.body.kind, Kind::Ram)
+        self.body().kind == Kind::Ram
     }
 
     /// Whether reads come from memory.
     #[must_use]
+    #[inline]
     pub fn is_ram_backed(&self) -> bool {
-        self.reads_ram
+        self.flags.reads_ram
     }
 
     /// The type `info mtree -f` prints: everything read-only is `rom` there.
     #[must_use]
     pub fn kind(&self) -> RegionType {
-        match self.body.kind {
-            _ if self.readonly => RegionType::Rom,
+        match self.body().kind {
+            _ if self.flags.readonly => RegionType::Rom,
             Kind::Ram => RegionType::Ram,
-            Kind::RomDevice if self.romd => RegionType::Romd,
+            Kind::RomDevice if self.flags.romd => RegionType::Romd,
             Kind::Sketch(kind) => kind,
             _ => RegionType::Io,
         }
@@ -187,48 +205,96 @@ impl FlatRange {
     /// The dirty clients for which writes are logged, a bit for each (QEMU: `dirty_log_mask`).
     #[must_use]
     pub fn log_mask(&self) -> u8 {
-        self.log
+        self.flags.log
     }
 
     /// The offset in the region of an address in this range.
     #[inline]
     pub(crate) fn offset_of(&self, addr: u64) -> u64 {
-        addr.wrapping_sub(self.start).wrapping_add(self.offset)
+        addr.wrapping_sub(self.start()).wrapping_add(self.offset)
     }
 
     /// How many bytes there are from `addr` (in this range) to the end of it, cut at 2^64 - 1.
     #[inline]
     pub(crate) fn room(&self, addr: u64) -> u64 {
-        (self.last - addr).saturating_add(1)
+        (self.last() - addr).saturating_add(1)
+    }
+
+    /// The memory behind it, whoever may access it.
+    #[inline]
+    pub(crate) fn memory(&self) -> Option<RamSpan<'_>> {
+        self.at.memory()
     }
 
     /// Notes, for the clients that log it, that `len` bytes at `addr` of its memory were just written.
     #[inline]
     pub(crate) fn mark(&self, addr: u64, len: u64) {
-        if self.log != 0
-            && let Some((block, base)) = self.body.block()
+        if self.flags.log != 0
+            && let Some((block, base)) = self.body().block()
         {
-            block.dirty().mark(self.log, base.wrapping_add(self.offset_of(addr)), len);
+            block.dirty().mark(self.flags.log, base.wrapping_add(self.offset_of(addr)), len);
         }
     }
 
-    /// The same for all clients of the block, because the view is old and others may log it now.
+    /// Stores a value in host order and notes it, if it is in the writable memory of the range.
+    #[inline]
+    pub(crate) fn store<V: Value>(&self, addr: u64, native: V) -> Option<()> {
+        self.writable_ram()?.store(addr.checked_sub(self.start())?, native)?;
+        self.mark(addr, V::SIZE.into());
+        Some(())
+    }
+
+    /// As [`mark`](Self::mark), for all clients of the block, because the view is old and others may log it now.
     #[cold]
     pub(crate) fn mark_for_all(&self, addr: u64, len: u64) {
-        if let Some((block, base)) = self.body.block() {
+        if let Some((block, base)) = self.body().block() {
             block.dirty().mark_for_all(base.wrapping_add(self.offset_of(addr)), len);
         }
     }
 
     /// The memory, if loads go to it.
     #[inline]
-    pub(crate) fn readable_ram(&self) -> Option<&RamSpan> {
-        if self.reads_ram { self.ram.as_ref() } else { None }
+    pub(crate) fn readable_ram(&self) -> Option<RamSpan<'_>> {
+        if self.flags.reads_ram { self.at.memory() } else { None }
     }
 
     /// The memory, if stores go to it.
     #[inline]
-    pub(crate) fn writable_ram(&self) -> Option<&RamSpan> {
-        if self.writes_ram { self.ram.as_ref() } else { None }
+    pub(crate) fn writable_ram(&self) -> Option<RamSpan<'_>> {
+        if self.flags.writes_ram { self.at.memory() } else { None }
     }
+
+    /// Whether there is memory that loaders may write.
+    pub(crate) fn is_loadable(&self) -> bool {
+        let block = self.body().block();
+        self.memory().is_some() && block.is_some_and(|(block, _)| block.is_writable())
+    }
+
+    /// A guarded pointer to `len` bytes of the memory at `addr`, which are in the range.
+    pub(crate) fn host(&self, addr: u64, len: u64) -> Option<HostPtr> {
+        self.memory()?;
+        let (block, base) = self.body().block()?;
+        HostPtr::of(block, base + self.offset_of(addr), len)
+    }
+
+    /// The memory at its addresses, for loads and for stores.
+    #[inline(always)]
+    pub(crate) fn windows(&self) -> Windows<'_> {
+        let window = |span| RamWindow::new(self.start(), span);
+        Windows {
+            load: self.readable_ram().map(window).unwrap_or_default(),
+            store: self.writable_ram().filter(|_| self.flags.log == 0).map(window).unwrap_or_default(),
+            logged: Some(self).filter(|_| self.flags.log != 0 && self.flags.writes_ram),
+        }
+    }
+}
+
+/// What a reader remembers of the range it hit last.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Windows<'a> {
+    pub load: RamWindow<'a>,
+    /// Holds no address if writes there are logged.
+    pub store: RamWindow<'a>,
+    /// The range, if writes to its memory are logged.
+    pub logged: Option<&'a FlatRange>,
 }

@@ -22,6 +22,10 @@ const fn access(name: &'static str, file: &'static str, from: &'static str, to: 
     Fault { name, file, from, to, test: "bytes" }
 }
 
+const fn tree(name: &'static str, from: &'static str, to: &'static str) -> Fault {
+    Fault { name, file: "view/build.rs", from, to, test: "lib" }
+}
+
 pub const FAULTS: &[Fault] = &[
     // Rendering.
     fault(
@@ -130,20 +134,20 @@ pub const FAULTS: &[Fault] = &[
     fault(
         "ranges are joined whether non-volatile or not",
         "view/range.rs",
-        "(self.readonly, self.nonvolatile, self.romd) == (next.readonly, next.nonvolatile, next.romd)",
-        "(self.readonly, self.romd) == (next.readonly, next.romd)",
+        "&& self.flags == next.flags",
+        "&& self.flags.readonly == next.flags.readonly && self.flags.romd == next.flags.romd",
     ),
     fault(
         "a range of other attributes is the same",
         "view/range.rs",
-        "(self.readonly, self.nonvolatile, self.romd) == (other.readonly, other.nonvolatile, other.romd)",
-        "self.nonvolatile == other.nonvolatile",
+        "(self.span(), self.offset, self.flags) == (other.span(), other.offset, other.flags)",
+        "(self.span(), self.offset) == (other.span(), other.offset)",
     ),
     fault(
         "the rest of a cut range begins at the old offset",
         "view/range.rs",
-        "offset: self.offset + skipped",
-        "offset: self.offset",
+        "self.offset + (at.span().start - self.start())",
+        "self.offset",
     ),
     // Effective roots.
     fault(
@@ -288,17 +292,30 @@ pub const FAULTS: &[Fault] = &[
         ".fold(window.last, u64::max)",
         ".fold(window.last, |last, _| last)",
     ),
-    fault(
-        "ranges that begin at a window's end stay",
-        "view/tree.rs",
-        "partition_point(|s| *s <= span.last)",
-        "partition_point(|s| *s < span.last)",
+    tree(
+        "a range that ends where a window begins goes with it",
+        "take_while(|r| r.last() < t.start)",
+        "take_while(|r| r.last() + 1 < t.start)",
     ),
-    fault(
-        "a window over three chunks replaces two",
-        "view/tree.rs",
-        "all.extend_from_slice(&old[last + 1..]);",
-        "all.extend_from_slice(&old[(first + 2).min(last + 1)..]);",
+    tree(
+        "what reaches into a slot from before it is not seen there",
+        "partition_point(|r| r.last() < window.first)",
+        "partition_point(|r| r.start() < window.first)",
+    ),
+    tree(
+        "what stands behind a node's window is lost",
+        "r.start() < window.first || r.last() > window.last()",
+        "r.start() < window.first",
+    ),
+    tree(
+        "neighbouring slots share a leaf whatever covers them",
+        "&& *known == key",
+        "&& (*known == key || key.is_some())",
+    ),
+    tree(
+        "a widened node forgets what begins before it",
+        "let mut frame: Vec<FlatRange> = borrowed_by(&node, s).cloned().collect();",
+        "let mut frame: Vec<FlatRange> = Vec::new();",
     ),
     // Order and indexes.
     fault(
@@ -386,14 +403,14 @@ pub const FAULTS: &[Fault] = &[
     access(
         "a ROM device answers from memory with its ROM mode off",
         "view/range.rs",
-        "ram.is_some() && (is_ram || romd)",
-        "ram.is_some()",
+        "reads_ram: backed && (is_ram || romd),",
+        "reads_ram: backed,",
     ),
     access(
         "a window of a block begins at the block's start",
         "view/range.rs",
-        "block.span(base.checked_add(piece.offset)?, len)",
-        "block.span(piece.offset.min(base.checked_add(piece.offset)?), len)",
+        "block.span(base.checked_add(offset)?,",
+        "block.span(offset.min(base.checked_add(offset)?),",
     ),
     access(
         "where nothing is, accesses are cut into eights",
@@ -410,8 +427,8 @@ pub const FAULTS: &[Fault] = &[
     access(
         "a read-only device takes writes",
         "access/port.rs",
-        "_ if range.readonly() =>",
-        "_ if range.readonly() && range.nonvolatile() =>",
+        "if range.readonly() {\n            return Err(access.failed",
+        "if range.readonly() && range.nonvolatile() {\n            return Err(access.failed",
     ),
     access(
         "the halves of a misaligned load are swapped",

@@ -122,6 +122,11 @@ impl State {
         Err(MemoryError::TooDeep { root, name, address: 0, limit: self.limits.depth })
     }
 
+    /// The region that the view of a space with this root is rendered from; `None`: nothing is enabled there.
+    pub fn effective_root(&self, root: RegionId) -> Result<Option<RegionId>, MemoryError> {
+        self.walk(root).map(|walk| walk.effective)
+    }
+
     /// Renders everything that the changes since the last commit made visible. Changes nothing (M1).
     pub fn prepare(&self) -> Result<Prepared, MemoryError> {
         let mut prepared = Prepared::default();

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::ram::{Anchored, HostPtr, RamSpan, RamWindow};
+use crate::ram::{Anchored, Answer, HostPtr, RamSpan, RamWindow};
 use crate::span::Span;
 use crate::topology::{Attrs, Body, Kind};
-use crate::{RegionId, RegionType, Value};
+use crate::{Endianness, MmioOps, RegionId, RegionType, Value};
 
 /// What the renderer says of a run of addresses, before it becomes part of a view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,9 +49,16 @@ struct Flags {
     readonly: bool,
     nonvolatile: bool,
     romd: bool,
+    /// The sizes, or-ed, of which an aligned access is one callback as it is, and always taken.
+    direct: u8,
+    /// The order of a device.
+    order: Endianness,
     /// The dirty clients for which writes are logged.
     log: u8,
 }
+
+// A range of a dense map may cost 64 bytes, its share of the tree included.
+const _: () = assert!(size_of::<FlatRange>() == 56);
 
 impl fmt::Debug for FlatRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -61,17 +68,20 @@ impl fmt::Debug for FlatRange {
 
 impl FlatRange {
     pub(crate) fn new(piece: &Piece, body: &Arc<Body>, attrs: &Attrs, log: u8) -> Self {
-        let romd = body.kind == Kind::RomDevice && attrs.romd();
+        let romd = matches!(body.kind, Kind::RomDevice) && attrs.romd();
         let at = Self::anchored(piece.span, piece.offset, body);
-        let is_ram = body.kind == Kind::Ram;
+        let is_ram = matches!(body.kind, Kind::Ram);
         let writable = body.block().is_some_and(|(block, _)| block.is_writable());
         let backed = at.memory().is_some();
+        let direct = if at.callbacks().is_some() { body.rules.direct() } else { 0 };
         let flags = Flags {
             reads_ram: backed && (is_ram || romd),
             writes_ram: backed && is_ram && writable && !piece.readonly,
             readonly: piece.readonly,
             nonvolatile: piece.nonvolatile,
             romd,
+            direct,
+            order: body.order,
             log,
         };
         Self { at, offset: piece.offset, flags }
@@ -79,8 +89,12 @@ impl FlatRange {
 
     fn anchored(span: Span, offset: u64, body: &Arc<Body>) -> Anchored<Body> {
         Anchored::new(span, body, |body| {
-            let (block, base) = body.block()?;
-            block.span(base.checked_add(offset)?, u64::try_from(span.size()).ok()?)
+            if let Some((block, base)) = body.block() {
+                let len = u64::try_from(span.size()).ok();
+                let memory = base.checked_add(offset).and_then(|at| block.span(at, len?));
+                return memory.map_or(Answer::Nothing, Answer::Memory);
+            }
+            body.ops().map_or(Answer::Nothing, Answer::Callbacks)
         })
     }
 
@@ -180,7 +194,7 @@ impl FlatRange {
     /// Whether it is RAM or ROM, whoever may write it (QEMU: `memory_region_is_ram`). A ROM device is not.
     #[must_use]
     pub fn is_ram(&self) -> bool {
-        self.body().kind == Kind::Ram
+        matches!(self.body().kind, Kind::Ram)
     }
 
     /// Whether reads come from memory.
@@ -250,6 +264,19 @@ impl FlatRange {
         if let Some((block, base)) = self.body().block() {
             block.dirty().mark_for_all(base.wrapping_add(self.offset_of(addr)), len);
         }
+    }
+
+    /// The callbacks, if an access of `size` bytes at an offset in the region is one call as it is.
+    #[inline(always)]
+    pub(crate) fn direct(&self, offset: u64, size: u32) -> Option<&dyn MmioOps> {
+        let simple = u32::from(self.flags.direct) & size != 0 && offset & u64::from(size - 1) == 0;
+        if simple { self.at.callbacks() } else { None }
+    }
+
+    /// The order in which the device reads its bytes.
+    #[inline]
+    pub(crate) fn order(&self) -> Endianness {
+        self.flags.order
     }
 
     /// The memory, if loads go to it.

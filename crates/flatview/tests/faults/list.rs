@@ -1,5 +1,6 @@
 //! Faults that must be found, each one wrong line: of the renderer, the commit, the tree and the view by the random
-//! maps of `visibility.rs`, of the access rules by the random accesses of `bytes.rs`.
+//! maps of `visibility.rs`, those that only a view kept over changes can have by `incremental.rs` too, of the access
+//! rules by the random accesses of `bytes.rs`.
 
 /// One wrong line.
 pub struct Fault {
@@ -10,20 +11,25 @@ pub struct Fault {
     /// Occurs exactly once in the file.
     pub from: &'static str,
     pub to: &'static str,
-    /// The test that must find it.
-    pub test: &'static str,
+    /// The tests that must find it, each for itself.
+    pub tests: &'static [&'static str],
 }
 
 const fn fault(name: &'static str, file: &'static str, from: &'static str, to: &'static str) -> Fault {
-    Fault { name, file, from, to, test: "visibility" }
+    Fault { name, file, from, to, tests: &["visibility"] }
+}
+
+/// Of what is kept over changes.
+const fn kept(name: &'static str, file: &'static str, from: &'static str, to: &'static str) -> Fault {
+    Fault { name, file, from, to, tests: &["visibility", "incremental"] }
 }
 
 const fn access(name: &'static str, file: &'static str, from: &'static str, to: &'static str) -> Fault {
-    Fault { name, file, from, to, test: "bytes" }
+    Fault { name, file, from, to, tests: &["bytes"] }
 }
 
 const fn tree(name: &'static str, from: &'static str, to: &'static str) -> Fault {
-    Fault { name, file: "view/build.rs", from, to, test: "lib" }
+    Fault { name, file: "view/build.rs", from, to, tests: &["lib"] }
 }
 
 pub const FAULTS: &[Fault] = &[
@@ -174,19 +180,19 @@ pub const FAULTS: &[Fault] = &[
         "|| attrs.readonly() || attrs.nonvolatile() {",
         "|| attrs.nonvolatile() {",
     ),
-    fault(
+    kept(
         "a root's alias is not looked at again when its target changes",
         "topology/tree.rs",
         "self.rechecks.push((index, reshaped));",
         "self.rechecks.push((index, reshaped && false));",
     ),
-    fault(
+    kept(
         "a root is not looked at again when its children change",
         "topology/tree.rs",
         "self.rechecks.push((container, false));",
         "let _ = container;",
     ),
-    fault(
+    kept(
         "where the way to a root went before is not brought up to date",
         "memory/state.rs",
         "waypoint.next = next;",
@@ -205,88 +211,88 @@ pub const FAULTS: &[Fault] = &[
         "if view.spaces <= 1\n",
     ),
     // What a change touches.
-    fault(
+    kept(
         "the place that a region leaves is not touched",
         "topology/tree.rs",
         "self.touch_child(old.container, &old);",
         "",
     ),
-    fault("a root that moves takes nothing along", "topology/tree.rs", "self.moved.push(index);", ""),
-    fault(
+    kept("a root that moves takes nothing along", "topology/tree.rs", "self.moved.push(index);", ""),
+    kept(
         "what a region loses before it moves is not touched",
         "topology/tree.rs",
         "if was != is\n",
         "if was < is\n",
     ),
-    fault(
+    kept(
         "a new size touches what stays",
         "topology/tree.rs",
         "let from = if only_size { small } else { 0 };",
         "let from = if only_size { large } else { 0 };",
     ),
-    fault(
+    kept(
         "a change is seen through the first alias only",
         "commit.rs",
         "for alias in record.live_aliases() {",
         "for alias in record.live_aliases().iter().take(1) {",
     ),
-    fault(
+    kept(
         "a change is looked for on the wrong side of an alias's offset",
         "commit.rs",
         "up(*alias, -i128::from(alias_attrs.alias_offset));",
         "up(*alias, i128::from(alias_attrs.alias_offset));",
     ),
-    fault(
+    kept(
         "a root's own address is forgotten when its content changes",
         "commit.rs",
         "span.moved_into(i128::from(attrs.addr), crate::WHOLE)",
         "span.moved_into(0, crate::WHOLE)",
     ),
-    fault(
+    kept(
         "a region that is touched too often is forgotten",
         "commit.rs",
         "            span = Span::ALL;\n",
         "            continue;\n",
     ),
-    fault("windows that overlap lose their end", "span.rs", "last: span.last.max(s.last)", "last: span.last"),
-    fault(
+    kept("windows that overlap lose their end", "span.rs", "last: span.last.max(s.last)", "last: span.last"),
+    kept(
         "a region that two show is dead when one goes",
         "topology/live.rs",
         "record.shown_by = record.shown_by.saturating_add_signed(if more { 1 } else { -1 });",
         "record.shown_by = if more { record.shown_by + 1 } else { 0 };",
     ),
-    fault(
+    kept(
         "what is mapped in something that comes to life stays dead",
         "topology/live.rs",
         "                        work.push(index);\n",
         "                        work.clear();\n",
     ),
-    fault(
+    kept(
         "an alias that takes another's place in a list does not know it",
         "topology/live.rs",
         "        if let Some(moved) = moved {\n            self.note_place(moved, place);\n        }\n",
         "        let _ = moved;\n",
     ),
-    fault(
+    kept(
         "an alias that comes to life does not say whose place it takes",
         "topology/live.rs",
         "        self.note_place(other, from);\n",
         "        let _ = other;\n",
     ),
     // Splicing.
-    fault(
+    kept(
         "the range before a window is not joined",
         "commit.rs",
         "let from = window.start.saturating_sub(1);",
         "let from = window.start;",
     ),
-    fault(
+    kept(
         "the range after a window is not joined",
         "commit.rs",
         "let to = window.last.saturating_add(1);",
         "let to = window.last;",
     ),
-    fault(
+    kept(
         "the rest of a range after a window is put beside the old one",
         "commit.rs",
         ".fold(window.last, u64::max)",

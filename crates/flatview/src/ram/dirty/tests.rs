@@ -188,7 +188,7 @@ fn a_host_pointer_and_a_loader_mark_for_every_client() {
         block.dirty().clear(client, 0, block.size()).unwrap();
     }
     block.write(2 * PAGE - 1, &[1, 2]).unwrap();
-    let host = block.span(4 * PAGE, 4 * PAGE).unwrap().host(PAGE, 2 * PAGE).unwrap();
+    let host = crate::HostPtr::of(&block, 5 * PAGE, 2 * PAGE).unwrap();
     host.mark_dirty(PAGE, 1).unwrap();
     assert!(host.mark_dirty(2 * PAGE, 1).unwrap_err().to_string().contains("0x7000"));
     assert!(host.mark_dirty(u64::MAX, 1).is_err());

@@ -87,7 +87,9 @@ impl FlatRange {
         let writable = body.block().is_some_and(|(block, _)| block.is_writable());
         let backed = at.memory().is_some();
         let attended = attrs.is(Flag::Attended);
-        let direct = if at.callbacks().is_some() && !attended { body.rules.direct() } else { 0 };
+        // Where addresses and offsets are aligned alike, the address alone tells whether an access is aligned.
+        let alike = (piece.span.start ^ piece.offset) & 7 == 0;
+        let direct = if at.callbacks().is_some() && !attended && alike { body.rules.direct() } else { 0 };
         let bits = [
             (backed && (is_ram || romd), Flags::READS_RAM),
             (backed && is_ram && writable && !piece.readonly, Flags::WRITES_RAM),
@@ -287,10 +289,10 @@ impl FlatRange {
         }
     }
 
-    /// The callbacks, if an access of `size` bytes at an offset in the region is one call as it is.
+    /// The callbacks, if an access of `size` bytes at an address in the range is one call as it is.
     #[inline(always)]
-    pub(crate) fn direct(&self, offset: u64, size: u32) -> Option<&dyn MmioOps> {
-        let simple = u32::from(self.flags.direct) & size != 0 && offset & u64::from(size - 1) == 0;
+    pub(crate) fn direct(&self, addr: u64, size: u32) -> Option<&dyn MmioOps> {
+        let simple = u32::from(self.flags.direct) & size != 0 && addr & u64::from(size - 1) == 0;
         if simple { self.at.callbacks() } else { None }
     }
 
@@ -331,24 +333,28 @@ impl FlatRange {
         HostPtr::of(block, base + self.offset_of(addr), len)
     }
 
-    /// The memory at its addresses, for loads and for stores.
+    /// The memory at its addresses, if loads go to it.
     #[inline(always)]
-    pub(crate) fn windows(&self) -> Windows<'_> {
-        let window = |span| RamWindow::new(self.start(), span);
-        Windows {
-            load: self.readable_ram().map(window).unwrap_or_default(),
-            store: self.writable_ram().filter(|_| self.flags.log == 0).map(window).unwrap_or_default(),
-            logged: Some(self).filter(|_| self.flags.log != 0 && self.flags.has(Flags::WRITES_RAM)),
-        }
+    pub(crate) fn load_window(&self) -> Option<RamWindow<'_>> {
+        self.readable_ram().map(|span| RamWindow::new(self.start(), span))
+    }
+
+    /// The memory at its addresses, if stores go to it.
+    #[inline(always)]
+    pub(crate) fn stores(&self) -> Option<Stores<'_>> {
+        let plain = RamWindow::new(self.start(), self.writable_ram()?);
+        Some(match self.flags.log {
+            0 => Stores { plain, logged: None },
+            _ => Stores { plain: RamWindow::default(), logged: Some(self) },
+        })
     }
 }
 
-/// What a reader remembers of the range it hit last.
+/// What a reader remembers of the range that its last store hit.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Windows<'a> {
-    pub load: RamWindow<'a>,
+pub(crate) struct Stores<'a> {
     /// Holds no address if writes there are logged.
-    pub store: RamWindow<'a>,
+    pub plain: RamWindow<'a>,
     /// The range, if writes to its memory are logged.
     pub logged: Option<&'a FlatRange>,
 }

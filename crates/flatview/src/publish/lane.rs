@@ -87,7 +87,7 @@ impl<T, M: Memo> Lane<T, M> {
     #[inline]
     pub fn is_current(&self) -> bool {
         // SAFETY: `slot_ptr` points into the Arc that `slot` holds; both are only changed together.
-        unsafe { self.slot_ptr.get().as_ref() }.version() == self.version.get()
+        unsafe { self.slot_ptr.get().as_ref() }.is_at(self.version.get())
     }
 
     /// The same after a write: if the answer is yes, then nothing was announced before the write was done, as seen by

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::ram::{Anchored, Answer, HostPtr, RamSpan, RamWindow};
+use crate::ram::{Anchored, Answer, HostPtr, Notes, RamSpan, RamWindow};
 use crate::span::Span;
 use crate::topology::{Attrs, Body, Kind};
 use crate::{Endianness, MmioOps, RegionId, RegionType, Value};
@@ -311,8 +311,16 @@ impl FlatRange {
         Windows {
             load: self.readable_ram().map(window).unwrap_or_default(),
             store: self.writable_ram().filter(|_| self.flags.log == 0).map(window).unwrap_or_default(),
-            logged: Some(self).filter(|_| self.flags.log != 0 && self.flags.writes_ram),
+            notes: if self.flags.log != 0 && self.flags.writes_ram { self.notes() } else { Notes::default() },
         }
+    }
+
+    /// Where writes to its memory are noted.
+    #[cold]
+    fn notes(&self) -> Notes<'_> {
+        let ahead = |base: u64| base.wrapping_add(self.offset).wrapping_sub(self.start());
+        let notes = self.body().block().map(|(block, base)| block.dirty().notes(self.flags.log, ahead(base)));
+        notes.unwrap_or_default()
     }
 }
 
@@ -322,6 +330,22 @@ pub(crate) struct Windows<'a> {
     pub load: RamWindow<'a>,
     /// Holds no address if writes there are logged.
     pub store: RamWindow<'a>,
-    /// The range, if writes to its memory are logged.
-    pub logged: Option<&'a FlatRange>,
+    /// Where writes to the memory of `load` are noted, if they are allowed and logged.
+    notes: Notes<'a>,
+}
+
+impl Windows<'_> {
+    /// Stores a value in host order, and notes it where writes are logged, if it is in the memory that stores go to.
+    #[inline(always)]
+    pub fn store<V: Value>(&self, addr: u64, native: V) -> Option<()> {
+        match self.store.store(addr, native) {
+            None if self.notes.are_kept() => {
+                // Writable: else there would be no notes.
+                self.load.store(addr, native)?;
+                self.notes.mark(addr, V::SIZE.into());
+                Some(())
+            }
+            done => done,
+        }
+    }
 }

@@ -89,10 +89,10 @@ impl AccessRules {
         self.filtered
     }
 
-    /// Whether an aligned access of `size` bytes is taken and is one callback as it is, with no filter to ask.
+    /// The sizes, or-ed, of which an aligned access is taken and is one callback as it is, with no filter to ask.
     #[inline]
-    pub(crate) const fn is_direct(&self, size: u32) -> bool {
-        self.direct as u32 & size != 0
+    pub(crate) const fn direct(&self) -> u8 {
+        self.direct
     }
 
     /// The device's byte order.

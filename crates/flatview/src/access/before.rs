@@ -1,6 +1,6 @@
 //! What happens before an access reaches its device: what was coalesced is carried out, and an ioeventfd is signalled.
 //!
-//! What must hold: a region that has neither pays one load and one branch for both; no lock is taken for them.
+//! What must hold: a region that has neither does not come here but for other reasons; no lock is taken.
 
 use std::cell::Cell;
 
@@ -30,10 +30,8 @@ impl Access<'_> {
     /// Carries out what was coalesced, if the region wants that (QEMU: `prepare_mmio_access`).
     #[inline]
     pub(super) fn flush_coalesced(&self) {
-        if let Some(io) = self.body.io.get()
-            && io.as_ref().is_some_and(|io| io.flush)
-        {
-            self.through.reader.memory.flush_coalesced();
+        if self.range.io().is_some_and(|io| io.flush) {
+            self.reader.memory.flush_coalesced();
         }
     }
 
@@ -41,12 +39,8 @@ impl Access<'_> {
     /// `memory_region_dispatch_write_eventfds`).
     #[inline]
     pub(super) fn signals(&self, value: u64) -> bool {
-        self.body.io.get().is_some_and(|io| {
-            let taken = io.as_ref().and_then(|io| io.signalled_by(self.offset, self.size, value));
-            // Where the kernel matches them it has not matched this one, or the write would not be here.
-            taken
-                .filter(|_| !self.through.reader.memory.kernel_eventfds())
-                .is_some_and(|notifier| notifier.signal().is_ok())
-        })
+        let taken = self.range.io().and_then(|io| io.signalled_by(self.offset(), self.size(), value));
+        // Where the kernel matches them it has not matched this one, or the write would not be here.
+        taken.filter(|_| !self.reader.memory.kernel_eventfds()).is_some_and(|n| n.signal().is_ok())
     }
 }

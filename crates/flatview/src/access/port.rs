@@ -22,8 +22,6 @@ pub struct Port<'a> {
     pub(super) attrs: MemTxAttrs,
     /// The access in whose callback this is used.
     pub(super) outer: Option<&'a Access<'a>>,
-    /// How many accesses that is nested in, itself included.
-    pub(super) depth: u32,
 }
 
 impl fmt::Debug for Port<'_> {
@@ -42,13 +40,11 @@ pub(super) fn from_memory<O: ByteOrder, V: Value>(v: V) -> V {
 impl<'a> Port<'a> {
     #[inline]
     pub(super) fn outermost(reader: &'a Reader, attrs: MemTxAttrs) -> Self {
-        Self { reader, space: &reader.space, attrs, outer: None, depth: 0 }
+        Self { reader, space: &reader.space, attrs, outer: None }
     }
 
     pub(super) fn nested(space: &'a AddressSpace, outer: &'a Access<'a>) -> Self {
-        let through = outer.through;
-        let depth = through.depth + 1;
-        Self { reader: through.reader, space: &space.inner, attrs: through.attrs, outer: Some(outer), depth }
+        Self { reader: outer.reader, space: &space.inner, attrs: outer.attrs, outer: Some(outer) }
     }
 
     /// The same with other attributes.
@@ -57,13 +53,13 @@ impl<'a> Port<'a> {
         Self { attrs, ..self }
     }
 
-    #[inline]
+    #[inline(always)]
     fn access<'b>(&'b self, range: &'b FlatRange, address: u64, size: u32, write: bool) -> Access<'b>
     where
         'a: 'b,
     {
-        let offset = range.offset_of(address);
-        Access { through: self, body: range.body(), address, offset, size, write }
+        let Self { reader, space, attrs, outer } = *self;
+        Access { reader, space, outer, range, address, attrs, size: size as u8, write }
     }
 
     /// What nothing answers, told in the log.
@@ -103,7 +99,7 @@ impl<'a> Port<'a> {
             return Ok(from_memory::<O, V>(v));
         }
         let value = self.call_read(range, addr, V::SIZE)?;
-        Ok(V::narrow(reorder(value, V::SIZE, range.body().order, O::ORDER)))
+        Ok(V::narrow(reorder(value, V::SIZE, range.order(), O::ORDER)))
     }
 
     /// One write of `V`, as it is or not at all (QEMU: `address_space_stl_le` and its kin).
@@ -132,7 +128,7 @@ impl<'a> Port<'a> {
         if store_ram(range, addr, from_memory::<O, V>(value)).is_some() {
             return Ok(());
         }
-        self.call_write(range, addr, V::SIZE, reorder(value.widen(), V::SIZE, O::ORDER, range.body().order))
+        self.call_write(range, addr, V::SIZE, reorder(value.widen(), V::SIZE, O::ORDER, range.order()))
     }
 
     /// A read through callbacks, in the device's order.
@@ -215,7 +211,7 @@ impl<'a> Port<'a> {
                 }
                 Some(range) => {
                     let (value, result) = self.call_read_all(range, addr, piece as u32);
-                    put_value(value, range.body().order, now);
+                    put_value(value, range.order(), now);
                     result
                 }
                 None => {
@@ -257,7 +253,7 @@ impl<'a> Port<'a> {
                     let copied = range.writable_ram().and_then(|ram| ram.write(addr - range.start(), now));
                     copied.ok_or(MemTxError::decode().at(addr, piece as u32, Some(range.region())))
                 }
-                Some(range) => self.call_write(range, addr, piece as u32, value_of(now, range.body().order)),
+                Some(range) => self.call_write(range, addr, piece as u32, value_of(now, range.order())),
                 None => Err(self.unassigned(addr, piece as u32, true)),
             };
             result = join(result, done);
@@ -362,8 +358,8 @@ impl<'a> Port<'a> {
                 if store_ram(range, addr, from_memory::<O, V>(value)).is_some() {
                     return Ok(());
                 }
-                let rom = range.memory().is_some()
-                    && (range.readonly() || matches!(range.body().kind, Kind::Ram { .. }));
+                let rom =
+                    range.memory().is_some() && (range.readonly() || matches!(range.body().kind, Kind::Ram));
                 if rom && range.room(addr) >= u64::from(V::SIZE) {
                     return Ok(());
                 }
@@ -417,14 +413,14 @@ impl<'a> Port<'a> {
                 }
                 // A ROM device that answers through callbacks says what it would answer, or else what it stores.
                 let size = u32::try_from(piece).ok().filter(|n| matches!(n, 1 | 2 | 4 | 8));
-                let ops = range.body().kind.ops();
+                let ops = range.body().ops();
                 let peeked = ops.zip(size).and_then(|(ops, n)| {
                     let _running = InCallback::enter();
                     ops.peek(range.offset_of(addr), n)
                 });
                 match peeked {
                     Some(value) => {
-                        put_value(value, range.body().order, now);
+                        put_value(value, range.order(), now);
                         Some(())
                     }
                     None => from_ram(now),

@@ -8,8 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::delta::Became;
-use super::flat::{Lists, all_eventfds, coalesced_in};
-use super::{Delta, Entry, IoEventFd, IoTable, ListenerError, MemoryListener, SpaceDelta};
+use super::flat::{all_eventfds, coalesced_in};
+use super::{Delta, Entry, IoEventFd, ListenerError, MemoryListener, SpaceDelta};
 use crate::span::Span;
 use crate::view::{FlatRange, FlatView};
 use crate::{MemoryError, RegionId, Section, SpaceId};
@@ -195,11 +195,7 @@ impl Plan {
     }
 
     /// What a new listener must be told of what is there already.
-    pub fn replay<'v>(
-        views: impl Iterator<Item = (SpaceId, &'v Arc<FlatView>)>,
-        io: &IoTable,
-        logging: bool,
-    ) -> Self {
+    pub fn replay<'v>(views: impl Iterator<Item = (SpaceId, &'v Arc<FlatView>)>, logging: bool) -> Self {
         let mut calls = vec![Call::Begin];
         if logging {
             calls.push(Call::GlobalStart);
@@ -208,25 +204,21 @@ impl Plan {
             for section in view.ranges().filter_map(|r| Section::at(space, view, r.start())) {
                 let Some(range) = section.range() else { continue };
                 calls.push(Call::Add(section.clone()));
-                let coalesced = coalesced_in(range, Lists::now(io)).into_iter();
+                let coalesced = coalesced_in(range).into_iter();
                 calls.extend(coalesced.map(|(addr, size)| Call::CoalescedAdd(section.clone(), addr, size)));
                 let log = range.log_mask();
                 if log != 0 {
                     calls.push(Call::LogStart(section, 0, log));
                 }
             }
-            calls.extend(all_eventfds(view, Lists::now(io), space).into_iter().map(Call::EventFdAdd));
+            calls.extend(all_eventfds(view, space).into_iter().map(Call::EventFdAdd));
         }
         calls.push(Call::Commit);
         Self(calls)
     }
 
     /// What a listener must be told that goes.
-    pub fn teardown<'v>(
-        views: impl Iterator<Item = (SpaceId, &'v Arc<FlatView>)>,
-        io: &IoTable,
-        logging: bool,
-    ) -> Self {
+    pub fn teardown<'v>(views: impl Iterator<Item = (SpaceId, &'v Arc<FlatView>)>, logging: bool) -> Self {
         let mut calls = vec![Call::Begin];
         for (space, view) in views {
             for section in view.ranges().filter_map(|r| Section::at(space, view, r.start())) {
@@ -235,11 +227,11 @@ impl Plan {
                 if log != 0 {
                     calls.push(Call::LogStop(section.clone(), log, 0));
                 }
-                let coalesced = coalesced_in(range, Lists::now(io)).into_iter();
+                let coalesced = coalesced_in(range).into_iter();
                 calls.extend(coalesced.map(|(addr, size)| Call::CoalescedDel(section.clone(), addr, size)));
                 calls.push(Call::Del(section));
             }
-            calls.extend(all_eventfds(view, Lists::now(io), space).into_iter().map(Call::EventFdDel));
+            calls.extend(all_eventfds(view, space).into_iter().map(Call::EventFdDel));
         }
         if logging {
             calls.push(Call::GlobalStop);

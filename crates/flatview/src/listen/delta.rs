@@ -12,11 +12,10 @@ use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
 
-use super::flat::{IoEventFd, Lists, coalesced_in, eventfds_in, shows, sort};
-use super::region_io::{IoTable, RegionIo};
+use super::flat::{IoEventFd, coalesced_in, eventfds_in, shows, sort};
 use crate::span::SpanSet;
 use crate::view::{FlatRange, FlatView};
-use crate::{RegionId, Section, SpaceId};
+use crate::{Section, SpaceId};
 
 /// Why a commit took place: who called, and what for.
 #[derive(Debug, Clone)]
@@ -59,8 +58,6 @@ pub(crate) struct SpaceChange<'a> {
     pub old: Arc<FlatView>,
     pub new: Arc<FlatView>,
     pub windows: Option<&'a SpanSet>,
-    /// Where regions are seen whose ioeventfds or coalesced ranges changed, if any did; everywhere without windows.
-    pub io: Option<Option<&'a SpanSet>>,
 }
 
 /// What became of a range of the new view that is not simply as it was.
@@ -79,6 +76,8 @@ pub(super) enum Became {
 struct Diff {
     removed: Vec<u64>,
     became: Vec<(u64, Became)>,
+    /// Those that stayed, of regions whose ioeventfds or coalesced ranges did not.
+    relisted: Vec<u64>,
 }
 
 /// What a commit changed, in all spaces that anybody listens to, and why.
@@ -93,14 +92,13 @@ pub struct Delta {
 }
 
 impl Delta {
-    pub(crate) fn new(cause: Cause, touched: bool, changes: Vec<SpaceChange<'_>>, io: &IoTable) -> Self {
-        let before = io.before();
+    pub(crate) fn new(cause: Cause, touched: bool, changes: Vec<SpaceChange<'_>>) -> Self {
         // Spaces share views, and so their differences.
         let mut known: HashMap<_, Arc<Diff>> = HashMap::new();
         let spaces = changes.into_iter().map(|change| {
             let key = (Arc::as_ptr(&change.old), Arc::as_ptr(&change.new));
             let diff = known.entry(key).or_insert_with(|| Arc::new(Diff::of(&change)));
-            let io = if io.is_unused() { IoDiff::default() } else { IoDiff::of(&change, diff, io, &before) };
+            let io = IoDiff::of(&change, diff);
             SpaceDelta {
                 io,
                 space: change.space,
@@ -263,6 +261,15 @@ fn same(a: &FlatRange, b: &FlatRange) -> bool {
     place(a) == place(b) && attrs(a) == attrs(b)
 }
 
+/// Whether two ranges have the very same ioeventfds and coalesced ranges.
+fn same_lists(a: &FlatRange, b: &FlatRange) -> bool {
+    match (a.io(), b.io()) {
+        (None, None) => true,
+        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+        _ => false,
+    }
+}
+
 impl Became {
     /// What became of `range`, which is of the new view.
     fn of(old: &FlatView, range: &FlatRange) -> Self {
@@ -292,6 +299,9 @@ impl Diff {
             let became = Became::of(old, range);
             if became != Became::Nop {
                 diff.became.push((range.start(), became));
+            }
+            if became != Became::New && !old.lookup(range.start()).is_some_and(|was| same_lists(was, range)) {
+                diff.relisted.push(range.start());
             }
         });
         diff
@@ -356,52 +366,36 @@ impl IoDiff {
             && self.coalesced_new.is_empty()
     }
 
-    fn of(
-        change: &SpaceChange<'_>,
-        diff: &Diff,
-        io: &IoTable,
-        before: &HashMap<RegionId, Option<Arc<RegionIo>>>,
-    ) -> Self {
-        let (was, is) = (Lists::before(io, before), Lists::now(io));
+    fn of(change: &SpaceChange<'_>, diff: &Diff) -> Self {
         let (old, new) = (&*change.old, &*change.new);
         let mut this = Self::default();
         let mut candidates = Vec::new();
-        let coalesced = |range: &FlatRange, lists| {
+        let coalesced = |range: &FlatRange| {
             let at = range.start();
-            coalesced_in(range, lists).into_iter().map(move |(addr, size)| Coalesced {
-                range: at,
-                addr,
-                size,
-            })
+            coalesced_in(range).into_iter().map(move |(addr, size)| Coalesced { range: at, addr, size })
         };
         for range in diff.removed.iter().filter_map(|at| old.lookup(*at)) {
-            eventfds_in(range, was, change.space, &mut candidates);
-            this.coalesced_gone.extend(coalesced(range, was));
+            eventfds_in(range, change.space, &mut candidates);
+            this.coalesced_gone.extend(coalesced(range));
         }
         let added = diff.became.iter().filter(|(_, became)| *became == Became::New);
         for range in added.filter_map(|(at, _)| new.lookup(*at)) {
-            eventfds_in(range, is, change.space, &mut candidates);
-            this.coalesced_new.extend(coalesced(range, is));
+            eventfds_in(range, change.space, &mut candidates);
+            this.coalesced_new.extend(coalesced(range));
         }
-        if let Some(windows) = change.io {
-            // Ranges that stayed, of regions whose lists did not.
-            for_each_range(new, windows, |range| {
-                if before.contains_key(&range.region()) && Became::of(old, range) != Became::New {
-                    eventfds_in(range, was, change.space, &mut candidates);
-                    eventfds_in(range, is, change.space, &mut candidates);
-                    let gone: Vec<_> = coalesced(range, was).collect();
-                    let new: Vec<_> = coalesced(range, is).collect();
-                    this.coalesced_gone.extend(without(&gone, &new));
-                    this.coalesced_new.extend(without(&new, &gone));
-                }
-            });
+        for (was, is) in diff.relisted.iter().filter_map(|at| old.lookup(*at).zip(new.lookup(*at))) {
+            eventfds_in(was, change.space, &mut candidates);
+            eventfds_in(is, change.space, &mut candidates);
+            let (was, is): (Vec<_>, Vec<_>) = (coalesced(was).collect(), coalesced(is).collect());
+            this.coalesced_gone.extend(without(&was, &is));
+            this.coalesced_new.extend(without(&is, &was));
         }
         this.coalesced_gone.sort_by_key(|c| c.range);
         this.coalesced_new.sort_by_key(|c| c.range);
         // One may be seen through several ranges, of which only some changed.
         sort(&mut candidates);
         for eventfd in candidates {
-            match (shows(old, was, &eventfd), shows(new, is, &eventfd)) {
+            match (shows(old, &eventfd), shows(new, &eventfd)) {
                 (true, false) => this.eventfds_gone.push(eventfd),
                 (false, true) => this.eventfds_new.push(eventfd),
                 _ => {}

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::{Memory, SpaceInner};
 use crate::listen::{
-    Cause, Delta, Entry, Failure, IoTable, ListenerId, ListenerInfo, Plan, Registry, SpaceChange, log_clear,
-    log_sync, prepare,
+    Cause, Delta, Entry, Failure, ListenerId, ListenerInfo, Plan, Registry, SpaceChange, log_clear, log_sync,
+    prepare,
 };
 use crate::view::FlatView;
 use crate::{MemoryError, MemoryListener, RegionId, SpaceId};
@@ -32,7 +32,7 @@ impl Memory {
             let _listening = turn.listen();
             Arc::new(Registry::describe(self.0.tag, turn.next_listener(), listener))
         };
-        let (views, io) = self.seen_by(&entry);
+        let views = self.seen_by(&entry);
         let empty = Arc::new(FlatView::empty(None));
         let changes = views.iter().map(|(space, name, view)| SpaceChange {
             space: *space,
@@ -40,14 +40,13 @@ impl Memory {
             old: Arc::clone(&empty),
             new: Arc::clone(view),
             windows: None,
-            io: None,
         });
-        let delta = Delta::new(cause, true, changes.collect(), &io);
+        let delta = Delta::new(cause, true, changes.collect());
         let only = [Arc::clone(&entry)];
         let told = {
             let _listening = turn.listen();
             prepare(&delta, &only).and_then(|()| {
-                Plan::replay(views_of(&views), &io, turn.logging.get())
+                Plan::replay(views_of(&views), turn.logging.get())
                     .tell(&only)
                     .map_err(|half| half.take_back(&only))
             })
@@ -73,10 +72,10 @@ impl Memory {
         let turn = self.turn_outside_update()?;
         let entry = self.0.listeners.find(id)?;
         self.0.listeners.remove(id);
-        let (views, io) = self.seen_by(&entry);
+        let views = self.seen_by(&entry);
         let told = {
             let _listening = turn.listen();
-            Plan::teardown(views_of(&views), &io, turn.logging.get()).tell_regardless(&entry)
+            Plan::teardown(views_of(&views), turn.logging.get()).tell_regardless(&entry)
         };
         drop(views);
         self.end_turn(turn, entry);
@@ -89,13 +88,13 @@ impl Memory {
         self.0.listeners.all().iter().map(|e| e.info()).collect()
     }
 
-    /// The views of the spaces that a listener is to hear of, and the lists of regions.
-    fn seen_by(&self, entry: &Entry) -> (Vec<Seen>, IoTable) {
+    /// The views of the spaces that a listener is to hear of.
+    fn seen_by(&self, entry: &Entry) -> Vec<Seen> {
         self.read_state(|s| {
             let heard = s.spaces.iter().map(|s| &s.inner).filter(|space| entry.hears(space.id));
             let seen =
                 |space: &Arc<SpaceInner>| Some((space.id, Arc::clone(&space.name), s.view(space.id).ok()?));
-            (heard.filter_map(seen).collect(), s.io.clone())
+            heard.filter_map(seen).collect()
         })
     }
 

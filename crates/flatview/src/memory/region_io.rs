@@ -16,15 +16,15 @@ impl Transaction<'_> {
     ) -> Result<R, MemoryError> {
         let mut state = self.state.borrow_mut();
         let record = state.topology.record(id)?;
-        let (size, name) = (record.attrs.size, Arc::clone(&record.body.name));
-        let mut io = state.io.get(id).map_or_else(RegionIo::default, |io| RegionIo::clone(io));
+        let (size, name) = (record.attrs.size(), Arc::clone(&record.body.name));
+        let mut io = record.body.io().map_or_else(RegionIo::default, |io| RegionIo::clone(io));
         let value = f(&mut io, size).map_err(|wrong| match wrong {
             Wrong::Bad { addr, size, why } => {
                 MemoryError::BadEventFd { name: Arc::clone(&name), addr, size, why }
             }
             Wrong::Unknown { addr, size } => MemoryError::NoEventFd { name: Arc::clone(&name), addr, size },
         })?;
-        state.io.set(id, io);
+        state.topology.set_io(id.index, (!io.is_empty()).then(|| Arc::new(io)));
         Ok(value)
     }
 

@@ -1,15 +1,15 @@
 //! The writer's state: the tree, the spaces, and the views that are published.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::{Limits, SpaceInner};
 use crate::commit::{Next, next_root, touched_windows, updated_view};
-use crate::listen::{Cause, Delta, Entry, IoTable, SpaceChange};
+use crate::listen::{Cause, Delta, Entry, SpaceChange};
 use crate::publish::{Domain, Reclaimed, Slot};
 use crate::render::Budget;
 use crate::span::{Span, SpanSet};
-use crate::topology::{Body, Record, Savepoint as TreeSavepoint, Topology};
+use crate::topology::{Body, Record, Topology};
 use crate::view::FlatView;
 use crate::{MemoryError, RegionId, SpaceId};
 
@@ -36,8 +36,6 @@ struct Waypoint {
 
 pub(super) struct State {
     pub topology: Topology,
-    /// Regions' ioeventfds and coalesced ranges.
-    pub io: IoTable,
     pub spaces: Vec<SpaceState>,
     /// By effective root. `None` is the empty view, which is always there.
     views: HashMap<Option<RegionId>, ViewState>,
@@ -48,13 +46,6 @@ pub(super) struct State {
     /// What the open transaction says it is for.
     pub reason: Option<Arc<str>>,
     next_space: u64,
-}
-
-/// How far the logs went when a transaction began.
-#[derive(Clone, Copy)]
-pub(super) struct Savepoint {
-    tree: TreeSavepoint,
-    io: usize,
 }
 
 /// Everything a commit will publish, rendered and found good.
@@ -108,7 +99,6 @@ impl State {
         let empty = ViewState { slot: Arc::new(Slot::new(Arc::clone(&view))), view, spaces: 0 };
         Self {
             topology: Topology::new(tag),
-            io: IoTable::default(),
             spaces: Vec::new(),
             views: HashMap::from([(None, empty)]),
             waypoints: HashMap::new(),
@@ -155,22 +145,28 @@ impl State {
         Err(MemoryError::TooDeep { root, name, address: 0, limit: self.limits.depth })
     }
 
+    /// The region that the view of a space with this root is rendered from; `None`: nothing is enabled there.
+    pub fn effective_root(&self, root: RegionId) -> Result<Option<RegionId>, MemoryError> {
+        self.walk(root).map(|walk| walk.effective)
+    }
+
     /// Renders everything that the changes since the last commit made visible. Changes nothing (M1).
     pub fn prepare(&self) -> Result<Prepared, MemoryError> {
         let mut prepared = Prepared::default();
         let changes = self.topology.changes();
         let mut budget = Budget::new(self.limits);
 
-        let mut moved = BTreeSet::new();
-        for index in changes.rechecks {
-            if let Some(waypoint) = self.topology.id_of(*index).and_then(|id| self.waypoints.get(&id))
-                && waypoint.next != next_root(&self.topology, *index)
-            {
-                moved.extend(&waypoint.spaces);
-            }
-        }
+        let moved = self.diverted(changes.rechecks);
 
-        let mut windows = touched_windows(&self.topology, changes.touched);
+        let extent = |index: &u32| Some((*index, Span::sized(0, self.topology.get(*index)?.attrs.size())?));
+        let relisted = changes.relisted.iter().filter_map(extent);
+        let mut windows = match changes.relisted {
+            [] => touched_windows(&self.topology, changes.touched),
+            _ => {
+                let all: Vec<_> = changes.touched.iter().copied().chain(relisted).collect();
+                touched_windows(&self.topology, &all)
+            }
+        };
         let is_root = |index: &&u32| self.topology.get(**index).is_some_and(Record::is_root);
         for index in changes.moved.iter().filter(is_root) {
             windows.entry(*index).or_default().insert(Span::ALL);
@@ -195,6 +191,28 @@ impl State {
             self.render_fresh(effective, &mut prepared, &mut budget)?;
         }
         Ok(prepared)
+    }
+
+    /// The spaces whose way to an effective root goes elsewhere since these regions changed.
+    fn diverted(&self, rechecks: &[(u32, bool)]) -> BTreeSet<SpaceId> {
+        let mut moved = BTreeSet::new();
+        let mut look = |index: u32| {
+            if let Some(waypoint) = self.topology.id_of(index).and_then(|id| self.waypoints.get(&id))
+                && waypoint.next != next_root(&self.topology, index)
+            {
+                moved.extend(&waypoint.spaces);
+            }
+        };
+        // Each once: a region that changes over and over may have as many aliases.
+        let mut rechecks = rechecks.to_vec();
+        rechecks.sort_unstable();
+        rechecks.dedup();
+        for (index, with_aliases) in rechecks {
+            look(index);
+            let aliases = self.topology.get(index).filter(|_| with_aliases).map(Record::aliases);
+            aliases.into_iter().flatten().for_each(|alias| look(*alias));
+        }
+        moved
     }
 
     /// The effective roots that nobody looks at any more once these spaces have moved: whether their views can
@@ -276,42 +294,7 @@ impl State {
 
     /// A change is over: it cannot be taken back any more.
     pub fn finish<'d>(&mut self, domain: &'d Domain<FlatView>) -> Garbage<'d> {
-        self.io.accept();
         Garbage { bodies: self.topology.accept(), views: Some(domain.reclaim()) }
-    }
-
-    pub fn savepoint(&self) -> Savepoint {
-        Savepoint { tree: self.topology.savepoint(), io: self.io.savepoint() }
-    }
-
-    /// Undoes everything since `to`; what was added meanwhile is handed back, to be dropped without locks.
-    pub fn rollback(&mut self, to: Savepoint) -> Vec<Arc<Body>> {
-        self.io.rollback(to.io);
-        self.topology.rollback(to.tree)
-    }
-
-    /// Whether nothing was done since the last commit that anybody could be told of.
-    pub fn is_unchanged(&self) -> bool {
-        self.topology.changes().is_empty() && self.io.is_unchanged()
-    }
-
-    /// Lets those who access memory find the ioeventfds and coalesced ranges as they are now: of the regions for which
-    /// they were changed.
-    pub fn show_io(&self, regions: &[RegionId]) {
-        for id in regions {
-            if let Ok(record) = self.topology.record(*id) {
-                record.body.io.show(self.io.get(*id));
-            }
-        }
-    }
-
-    /// In each view, where regions are seen whose ioeventfds or coalesced ranges were changed.
-    fn io_windows(&self) -> BTreeMap<u32, SpanSet> {
-        if self.io.is_unchanged() {
-            return BTreeMap::new();
-        }
-        let changed = self.io.changed().into_iter().filter(|id| self.topology.resolve(*id).is_ok());
-        touched_windows(&self.topology, &changed.map(|id| (id.index, Span::ALL)).collect::<Vec<_>>())
     }
 
     /// What a commit changes in the spaces that somebody listens to; and, for those who want to hear of what stays, the
@@ -320,7 +303,6 @@ impl State {
         static NOWHERE: SpanSet = SpanSet::new();
         let updated: HashMap<_, _> = prepared.updated.iter().map(|u| (u.root, u)).collect();
         let moved: HashMap<_, _> = prepared.moved.iter().map(|(id, walk)| (*id, walk)).collect();
-        let io_windows = self.io_windows();
         let heard = |nop: bool| {
             let wanted = || listeners.iter().filter(move |e| e.works() && (e.wants_nop || !nop));
             let all = wanted().any(|e| e.space.is_none());
@@ -332,19 +314,17 @@ impl State {
         for space in self.spaces.iter().filter(|s| hears(&s.inner.id)) {
             let Some(old) = self.views.get(&space.effective).map(|v| &v.view) else { continue };
             let updated_here = space.effective.and_then(|e| updated.get(&e));
-            let io_here = space.effective.and_then(|e| io_windows.get(&e.index));
-            let (new, windows, io) = match (moved.get(&space.inner.id), updated_here, io_here) {
-                (Some(walk), ..) => {
+            let (new, windows) = match (moved.get(&space.inner.id), updated_here) {
+                (Some(walk), _) => {
                     let anew = walk
                         .effective
                         .and_then(|e| updated.get(&e).map(|u| &u.view).or_else(|| prepared.fresh.get(&e)));
                     let known = || self.views.get(&walk.effective).map(|v| &v.view);
-                    let io = (!self.io.is_unchanged()).then_some(None);
-                    (anew.or_else(known).unwrap_or(old), None, io)
+                    (anew.or_else(known).unwrap_or(old), None)
                 }
-                (None, Some(updated), io) => (&updated.view, Some(&updated.windows), io.map(Some)),
-                (None, None, None) if !hears_nop(&space.inner.id) => continue,
-                (None, None, io) => (old, Some(&NOWHERE), io.map(Some)),
+                (None, Some(updated)) => (&updated.view, Some(&updated.windows)),
+                (None, None) if hears_nop(&space.inner.id) => (old, Some(&NOWHERE)),
+                (None, None) => continue,
             };
             changes.push(SpaceChange {
                 space: space.inner.id,
@@ -352,11 +332,10 @@ impl State {
                 old: Arc::clone(old),
                 new: Arc::clone(new),
                 windows,
-                io,
             });
         }
-        let touched = !prepared.is_empty() || !self.topology.changes().is_empty();
-        Delta::new(cause, touched, changes, &self.io)
+        let touched = !prepared.moved.is_empty() || !self.topology.changes().is_same_tree();
+        Delta::new(cause, touched, changes)
     }
 
     /// What publishing this will replace.

@@ -1,7 +1,7 @@
 //! Guest RAM: blocks of host memory and the only code that touches their bytes.
 //!
 //! What it is: [`RamBlock`]s with their back ends, [`RamSpan`]s (a run of bytes of a block), and the loads, stores and
-//! copies on them; [`Anchored`] spans and [`RamWindow`]s, which are spans that stand at a guest address. What it is not: regions; a block does not know where, or
+//! copies on them; [`Anchored`] spans and [`RamWindow`]s, which stand at guest addresses. What it is not: regions; a block does not know where, or
 //! whether, it is mapped.
 //!
 //! What must hold:
@@ -20,6 +20,6 @@ mod window;
 pub use block::{HostBuffer, RamBlock, RamBlockInfo, RamError, Share};
 pub use host::HostPtr;
 
-pub(crate) use anchored::Anchored;
+pub(crate) use anchored::{Anchored, Answer};
 pub(crate) use bytes::RamSpan;
 pub(crate) use window::RamWindow;

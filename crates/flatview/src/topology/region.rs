@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::listen::ShownIo;
+use crate::listen::RegionIo;
 use crate::ram::RamBlock;
 use crate::{AccessRules, DeviceEndian, Endianness, MmioOps, RegionId};
 
@@ -125,23 +125,18 @@ impl IntoOps for Arc<dyn MmioOps> {
 }
 
 /// What answers where a region is visible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Nothing: only what is mapped in it.
     Container,
     /// Nothing: it shows a part of its target.
     Alias,
-    Ram {
-        block: Arc<RamBlock>,
-        offset: u64,
-    },
-    RomDevice {
-        block: Arc<RamBlock>,
-        offset: u64,
-        ops: Arc<dyn MmioOps>,
-    },
-    Io {
-        ops: Arc<dyn MmioOps>,
-    },
+    /// A block.
+    Ram,
+    /// A block and callbacks.
+    RomDevice,
+    /// Callbacks.
+    Io,
     /// Everything is rejected.
     Reservation,
     /// A type without a store.
@@ -149,39 +144,44 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub fn terminates(&self) -> bool {
+    pub fn terminates(self) -> bool {
         !matches!(self, Self::Container | Self::Alias)
     }
 
-    pub fn block(&self) -> Option<(&Arc<RamBlock>, u64)> {
-        match self {
-            Self::Ram { block, offset, .. } | Self::RomDevice { block, offset, .. } => Some((block, *offset)),
-            _ => None,
-        }
-    }
-
-    pub fn ops(&self) -> Option<&dyn MmioOps> {
-        match self {
-            Self::Io { ops } | Self::RomDevice { ops, .. } => Some(&**ops),
-            _ => None,
-        }
+    pub fn has_block(self) -> bool {
+        matches!(self, Self::Ram | Self::RomDevice)
     }
 }
 
-/// What never changes about a region. Views hold it, so it outlives the region's removal while it is in use.
+/// What an access must know of a region, and its views show; never changed, only replaced. Views hold it, so it outlives the region's removal while it is in use.
+///
+/// In this order: what an access looks at first, so that it lies together. Every region has one: what few have is
+/// in [`Rare`].
+#[repr(C)]
 pub(crate) struct Body {
+    ops: Option<Arc<dyn MmioOps>>,
+    pub owner: Option<Owner>,
     pub id: RegionId,
-    pub name: Arc<str>,
-    pub kind: Kind,
     pub rules: AccessRules,
     /// The device's byte order on this target.
     pub order: Endianness,
-    pub owner: Option<Owner>,
-    pub parent: Option<Owner>,
-    /// Whether the guard against re-entry is off.
-    pub reentrant: bool,
-    /// What an access asks before it reaches the device: the one thing here that changes.
-    pub io: ShownIo,
+    pub kind: Kind,
+    /// Whether the guard against re-entry goes by the owner.
+    guarded: bool,
+    pub name: Arc<str>,
+    rare: Option<Box<Rare>>,
+}
+
+const _: () = assert!(size_of::<Body>() == 72);
+
+/// What only some regions have.
+struct Rare {
+    block: Option<Arc<RamBlock>>,
+    /// Of the region's first byte in the block.
+    offset: u64,
+    parent: Option<Owner>,
+    /// What an access asks before it reaches the device.
+    io: Option<Arc<RegionIo>>,
 }
 
 impl fmt::Debug for Body {
@@ -191,10 +191,60 @@ impl fmt::Debug for Body {
 }
 
 impl Body {
-    /// QEMU guards plain I/O of devices only.
+    /// `rules` are the callbacks' (asked for beforehand: that is the device's own code).
+    pub fn new(id: RegionId, region: Region, rules: AccessRules, target: Endianness) -> Self {
+        let Region { name, kind, ops, block, offset, owner, parent, reentrant, .. } = region;
+        // QEMU guards plain I/O of devices only.
+        let plain = matches!(kind, Kind::Io | Kind::Reservation);
+        let guarded = plain && !reentrant && owner.as_ref().is_some_and(Owner::is_device);
+        let rare =
+            (block.is_some() || parent.is_some()).then(|| Box::new(Rare { block, offset, parent, io: None }));
+        let order = rules.device_endian().resolve(target);
+        Self { ops, owner, id, rules, order, kind, guarded, name, rare }
+    }
+
+    /// The callbacks.
+    #[inline]
+    pub fn ops(&self) -> Option<&dyn MmioOps> {
+        self.ops.as_deref()
+    }
+
+    /// The block of a RAM kind, and the offset of the region's first byte in it.
+    pub fn block(&self) -> Option<(&Arc<RamBlock>, u64)> {
+        let rare = self.rare.as_deref()?;
+        Some((rare.block.as_ref()?, rare.offset))
+    }
+
+    /// The QOM parent, where that is not the owner.
+    pub fn parent(&self) -> Option<&Owner> {
+        self.rare.as_deref()?.parent.as_ref()
+    }
+
+    /// Its ioeventfds and coalesced ranges, if it has any.
+    #[inline]
+    pub fn io(&self) -> Option<&Arc<RegionIo>> {
+        self.rare.as_deref()?.io.as_ref()
+    }
+
+    /// The same with other ioeventfds and coalesced ranges.
+    pub fn with_io(&self, io: Option<Arc<RegionIo>>) -> Self {
+        let block = self.block().map(|(block, _)| Arc::clone(block));
+        let offset = self.block().map_or(0, |(_, offset)| offset);
+        let parent = self.parent().cloned();
+        let any = block.is_some() || parent.is_some() || io.is_some();
+        Self {
+            ops: self.ops.clone(),
+            owner: self.owner.clone(),
+            name: Arc::clone(&self.name),
+            rare: any.then(|| Box::new(Rare { block, offset, parent, io })),
+            ..*self
+        }
+    }
+
+    /// The device by which the guard against re-entry goes.
+    #[inline]
     pub fn guarded_by(&self) -> Option<&Owner> {
-        let plain = matches!(self.kind, Kind::Io { .. } | Kind::Reservation);
-        self.owner.as_ref().filter(|o| plain && o.is_device() && !self.reentrant)
+        self.owner.as_ref().filter(|_| self.guarded)
     }
 }
 
@@ -206,6 +256,11 @@ pub struct Region {
     pub(crate) name: Arc<str>,
     pub(crate) size: Option<u128>,
     pub(crate) kind: Kind,
+    pub(crate) ops: Option<Arc<dyn MmioOps>>,
+    /// Of the RAM kinds.
+    pub(crate) block: Option<Arc<RamBlock>>,
+    /// Of the region's first byte in the block.
+    pub(crate) offset: u64,
     pub(crate) alias: Option<(RegionId, u64)>,
     pub(crate) window: Option<(u64, u64)>,
     pub(crate) owner: Option<Owner>,
@@ -228,6 +283,9 @@ impl Region {
             name: name.into().into(),
             size,
             kind,
+            ops: None,
+            block: None,
+            offset: 0,
             alias: None,
             window: None,
             owner: None,
@@ -244,9 +302,19 @@ impl Region {
         Self::new(name, Some(size), Kind::Container)
     }
 
+    fn with_ops(mut self, ops: impl IntoOps) -> Self {
+        self.ops = Some(ops.into_ops());
+        self
+    }
+
+    fn with_block(mut self, block: impl Into<Arc<RamBlock>>) -> Self {
+        self.block = Some(block.into());
+        self
+    }
+
     /// A region of device callbacks (QEMU: `memory_region_init_io`).
     pub fn io(name: impl Into<String>, size: u128, ops: impl IntoOps) -> Self {
-        Self::new(name, Some(size), Kind::Io { ops: ops.into_ops() })
+        Self::new(name, Some(size), Kind::Io).with_ops(ops)
     }
 
     /// A region that takes its place and rejects every access (QEMU: `memory_region_init_io` without ops).
@@ -257,13 +325,13 @@ impl Region {
     /// RAM (QEMU: `memory_region_init_ram` and its kin): the whole block, unless [`window`](Self::window) or
     /// [`size`](Self::size) says otherwise.
     pub fn ram(name: impl Into<String>, block: impl Into<Arc<RamBlock>>) -> Self {
-        Self::new(name, None, Kind::Ram { block: block.into(), offset: 0 })
+        Self::new(name, None, Kind::Ram).with_block(block)
     }
 
     /// ROM (QEMU: `memory_region_init_rom`): as RAM, but writes from the bus are decode errors and a CPU's stores
     /// are dropped. Loaders write it with [`poke`](crate::Reader::poke) or through the block.
     pub fn rom(name: impl Into<String>, block: impl Into<Arc<RamBlock>>) -> Self {
-        let mut region = Self::new(name, None, Kind::Ram { block: block.into(), offset: 0 });
+        let mut region = Self::ram(name, block);
         region.readonly = true;
         region
     }
@@ -271,7 +339,7 @@ impl Region {
     /// A ROM device (QEMU: `memory_region_init_rom_device`): reads come from the block at RAM speed, writes go to
     /// the callbacks; with its ROM mode off ([`set_romd`](crate::Transaction::set_romd)) reads do too.
     pub fn rom_device(name: impl Into<String>, block: impl Into<Arc<RamBlock>>, ops: impl IntoOps) -> Self {
-        Self::new(name, None, Kind::RomDevice { block: block.into(), offset: 0, ops: ops.into_ops() })
+        Self::new(name, None, Kind::RomDevice).with_block(block).with_ops(ops)
     }
 
     /// A window on another region (QEMU: `memory_region_init_alias`): `size` bytes of `target` from `offset` on.

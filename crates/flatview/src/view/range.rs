@@ -3,10 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::ram::{Anchored, HostPtr, RamBlock, RamSpan, RamWindow};
+use crate::listen::RegionIo;
+use crate::ram::{Anchored, Answer, HostPtr, RamBlock, RamSpan, RamWindow};
 use crate::span::Span;
 use crate::topology::{Attrs, Body, Kind};
-use crate::{RegionId, RegionType};
+use crate::{Endianness, MmioOps, RegionId, RegionType};
 
 /// What the renderer says of a run of addresses, before it becomes part of a view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +50,14 @@ struct Flags {
     readonly: bool,
     nonvolatile: bool,
     romd: bool,
+    /// The sizes, or-ed, of which an aligned access is one callback as it is, and always taken.
+    direct: u8,
+    /// The order of a device.
+    order: Endianness,
 }
+
+// A range of a dense map may cost 64 bytes, its share of the tree included.
+const _: () = assert!(size_of::<FlatRange>() == 56);
 
 impl fmt::Debug for FlatRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -59,25 +67,34 @@ impl fmt::Debug for FlatRange {
 
 impl FlatRange {
     pub(crate) fn new(piece: &Piece, body: &Arc<Body>, attrs: &Attrs) -> Self {
-        let romd = matches!(body.kind, Kind::RomDevice { .. }) && attrs.romd;
+        let romd = matches!(body.kind, Kind::RomDevice) && attrs.romd();
         let at = Self::anchored(piece.span, piece.offset, body);
-        let is_ram = matches!(body.kind, Kind::Ram { .. });
-        let writable = body.kind.block().is_some_and(|(block, _)| block.is_writable());
+        let is_ram = matches!(body.kind, Kind::Ram);
+        let writable = body.block().is_some_and(|(block, _)| block.is_writable());
         let backed = at.memory().is_some();
+        // What must be asked before the callbacks is asked on the long way.
+        let is_direct = at.callbacks().is_some() && body.io().is_none();
+        let direct = if is_direct { body.rules.direct() } else { 0 };
         let flags = Flags {
             reads_ram: backed && (is_ram || romd),
             writes_ram: backed && is_ram && writable && !piece.readonly,
             readonly: piece.readonly,
             nonvolatile: piece.nonvolatile,
             romd,
+            direct,
+            order: body.order,
         };
         Self { at, offset: piece.offset, flags }
     }
 
     fn anchored(span: Span, offset: u64, body: &Arc<Body>) -> Anchored<Body> {
         Anchored::new(span, body, |body| {
-            let (block, base) = body.kind.block()?;
-            block.span(base.checked_add(offset)?, u64::try_from(span.size()).ok()?)
+            if let Some((block, base)) = body.block() {
+                let len = u64::try_from(span.size()).ok();
+                let memory = base.checked_add(offset).and_then(|at| block.span(at, len?));
+                return memory.map_or(Answer::Nothing, Answer::Memory);
+            }
+            body.ops().map_or(Answer::Nothing, Answer::Callbacks)
         })
     }
 
@@ -171,7 +188,7 @@ impl FlatRange {
     /// Whether it is RAM or ROM, whoever may write it (QEMU: `memory_region_is_ram`). A ROM device is not.
     #[must_use]
     pub fn is_ram(&self) -> bool {
-        matches!(self.body().kind, Kind::Ram { .. })
+        matches!(self.body().kind, Kind::Ram)
     }
 
     /// Whether reads come from memory.
@@ -186,8 +203,8 @@ impl FlatRange {
     pub fn kind(&self) -> RegionType {
         match self.body().kind {
             _ if self.flags.readonly => RegionType::Rom,
-            Kind::Ram { .. } => RegionType::Ram,
-            Kind::RomDevice { .. } if self.flags.romd => RegionType::Romd,
+            Kind::Ram => RegionType::Ram,
+            Kind::RomDevice if self.flags.romd => RegionType::Romd,
             Kind::Sketch(kind) => kind,
             _ => RegionType::Io,
         }
@@ -196,7 +213,7 @@ impl FlatRange {
     /// The memory behind it, for RAM, ROM and ROM devices: the block, and the offset in it of the first address.
     #[must_use]
     pub fn block(&self) -> Option<(&Arc<RamBlock>, u64)> {
-        let (block, base) = self.body().kind.block()?;
+        let (block, base) = self.body().block()?;
         Some((block, base.checked_add(self.offset)?))
     }
 
@@ -224,6 +241,25 @@ impl FlatRange {
         self.at.memory()
     }
 
+    /// The callbacks, if an access of `size` bytes at an offset in the region is one call as it is.
+    #[inline(always)]
+    pub(crate) fn direct(&self, offset: u64, size: u32) -> Option<&dyn MmioOps> {
+        let simple = u32::from(self.flags.direct) & size != 0 && offset & u64::from(size - 1) == 0;
+        if simple { self.at.callbacks() } else { None }
+    }
+
+    /// The region's ioeventfds and coalesced ranges, if it has any.
+    #[inline]
+    pub(crate) fn io(&self) -> Option<&Arc<RegionIo>> {
+        self.body().io()
+    }
+
+    /// The order in which the device reads its bytes.
+    #[inline]
+    pub(crate) fn order(&self) -> Endianness {
+        self.flags.order
+    }
+
     /// The memory, if loads go to it.
     #[inline]
     pub(crate) fn readable_ram(&self) -> Option<RamSpan<'_>> {
@@ -238,14 +274,14 @@ impl FlatRange {
 
     /// Whether there is memory that loaders may write.
     pub(crate) fn is_loadable(&self) -> bool {
-        let block = self.body().kind.block();
+        let block = self.body().block();
         self.memory().is_some() && block.is_some_and(|(block, _)| block.is_writable())
     }
 
     /// A guarded pointer to `len` bytes of the memory at `addr`, which are in the range.
     pub(crate) fn host(&self, addr: u64, len: u64) -> Option<HostPtr> {
         self.memory()?;
-        let (block, base) = self.body().kind.block()?;
+        let (block, base) = self.body().block()?;
         HostPtr::of(block, base + self.offset_of(addr), len)
     }
 

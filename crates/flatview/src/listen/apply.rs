@@ -251,7 +251,7 @@ impl Plan {
     }
 
     /// Makes the calls on everybody whom they concern.
-    pub fn tell(self, entries: &[Arc<Entry>]) -> Result<(), Half> {
+    pub fn tell(self, entries: &[Arc<Entry>]) -> Result<(), Box<Half>> {
         let mut made = Vec::new();
         for (call_at, call) in self.0.iter().enumerate() {
             let count = entries.len();
@@ -265,7 +265,8 @@ impl Plan {
                         address: call.place().map_or(0, |(_, addr)| addr),
                         reason: refusal.error.shared(),
                     };
-                    return Err(Half { plan: self, made, failure: Failure { error, panic: refusal.panic } });
+                    let failure = Failure { error, panic: refusal.panic };
+                    return Err(Box::new(Half { plan: self, made, failure }));
                 }
                 made.push((call_at, at));
             }

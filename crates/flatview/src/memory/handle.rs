@@ -356,7 +356,7 @@ impl Memory {
                         drop(state);
                         match self.commit(&turn, guard, Change { prepared, savepoint, cause }) {
                             Ok(freed) => self.end_turn(turn, freed),
-                            Err(failed) => return Err(self.end_failed(turn, failed).into()),
+                            Err(failed) => return Err(self.end_failed(turn, *failed).into()),
                         }
                         return result;
                     }
@@ -458,7 +458,7 @@ impl Memory {
                 self.end_turn(turn, garbage);
                 Ok(())
             }
-            Err(failed) => Err(self.end_failed(turn, failed)),
+            Err(failed) => Err(self.end_failed(turn, *failed)),
         }
     }
 

@@ -106,7 +106,7 @@ impl Memory {
         turn: &Turn,
         guard: StateGuard<'s>,
         change: Change,
-    ) -> Result<Garbage<'s>, Failed<'s>> {
+    ) -> Result<Garbage<'s>, Box<Failed<'s>>> {
         let Change { prepared, savepoint, cause } = change;
         let domain = &self.0.domain;
         // L3: who has no listeners pays for none. Nobody is told of a transaction that did nothing.
@@ -121,7 +121,7 @@ impl Memory {
         let _listening = turn.listen();
         if let Err(failure) = prepare(&delta, &entries) {
             let bodies = guard.borrow_mut().topology.rollback(savepoint);
-            return Err(Failed { failure, garbage: Garbage { bodies, views: None } });
+            return Err(Box::new(Failed { failure, garbage: Garbage { bodies, views: None } }));
         }
         let way_back = {
             let mut state = guard.borrow_mut();
@@ -147,7 +147,7 @@ impl Memory {
         };
         let failure = half.take_back(&entries);
         drop(delta);
-        Err(Failed { failure, garbage: Garbage { bodies, views: Some(domain.reclaim()) } })
+        Err(Box::new(Failed { failure, garbage: Garbage { bodies, views: Some(domain.reclaim()) } }))
     }
 
     /// Ends a turn in which a commit failed.

@@ -110,6 +110,7 @@ impl<'a> Port<'a> {
     pub fn store<O: ByteOrder, V: Value>(&self, addr: u64, value: V) -> Result<(), MemTxError> {
         let view = self.reader.pin(self.space)?;
         if view.memo().store.store(addr, from_memory::<O, V>(value)).is_some() {
+            late(&view, addr, V::SIZE.into());
             return Ok(());
         }
         self.store_in::<O, V>(&view, addr, value)
@@ -125,7 +126,8 @@ impl<'a> Port<'a> {
         let Some(range) = self.range_at(view, addr) else {
             return Err(self.unassigned(addr, V::SIZE, true));
         };
-        if store_ram(range, addr, from_memory::<O, V>(value)).is_some() {
+        if range.store(addr, from_memory::<O, V>(value)).is_some() {
+            late(view, addr, V::SIZE.into());
             return Ok(());
         }
         self.call_write(range, addr, V::SIZE, reorder(value.widen(), V::SIZE, O::ORDER, range.order()))
@@ -234,6 +236,7 @@ impl<'a> Port<'a> {
     pub fn write(&self, addr: u64, bytes: &[u8]) -> Result<(), MemTxError> {
         let view = self.reader.pin(self.space)?;
         if !self.attrs.memory && view.memo().store.write(addr, bytes).is_some() {
+            late(&view, addr, bytes.len() as u64);
             return Ok(());
         }
         self.write_in(&view, addr, bytes)
@@ -251,6 +254,7 @@ impl<'a> Port<'a> {
                 _ if !self.is_allowed(range) => Err(self.not_ram(range, addr, piece, true)),
                 Some(range) if memory => {
                     let copied = range.writable_ram().and_then(|ram| ram.write(addr - range.start(), now));
+                    wrote(view, range, addr, piece as u64);
                     copied.ok_or(MemTxError::decode().at(addr, piece as u32, Some(range.region())))
                 }
                 Some(range) => self.call_write(range, addr, piece as u32, value_of(now, range.order())),
@@ -355,7 +359,8 @@ impl<'a> Port<'a> {
         {
             let view = self.reader.pin(self.space)?;
             if let Some(range) = self.range_at(&view, addr) {
-                if store_ram(range, addr, from_memory::<O, V>(value)).is_some() {
+                if range.store(addr, from_memory::<O, V>(value)).is_some() {
+                    late(&view, addr, V::SIZE.into());
                     return Ok(());
                 }
                 let rom =
@@ -452,7 +457,9 @@ impl<'a> Port<'a> {
             let (piece, memory) = self.bus_piece(range, addr, rest.len(), FlatRange::is_loadable);
             let (now, later) = rest.split_at(piece);
             let ram = range.filter(|_| memory).and_then(|r| Some((r, r.memory()?)));
-            if ram.and_then(|(r, ram)| ram.write(addr - r.start(), now)).is_none() {
+            if let Some((range, ())) = ram.and_then(|(r, ram)| Some((r, ram.write(addr - r.start(), now)?))) {
+                wrote(&view, range, addr, piece as u64);
+            } else {
                 let region = range.map(FlatRange::region);
                 result =
                     join(result, Err(MemTxError::refused(Reason::Rejected).at(addr, piece as u32, region)));
@@ -464,8 +471,25 @@ impl<'a> Port<'a> {
     }
 }
 
-/// Stores a value if it lies wholly in the writable memory of `range`.
+/// Notes that memory of `range` was just written.
 #[inline]
-fn store_ram<V: Value>(range: &FlatRange, addr: u64, native: V) -> Option<()> {
-    range.writable_ram()?.store(addr - range.start(), native)
+fn wrote(view: &PinnedView<'_>, range: &FlatRange, addr: u64, len: u64) {
+    range.mark(addr, len);
+    late(view, addr, len);
+}
+
+/// After memory was written under a view that is old by now: it may be logged meanwhile, for whomever.
+#[inline(always)]
+pub(super) fn late(view: &PinnedView<'_>, addr: u64, len: u64) {
+    if !view.is_still_current() {
+        mark_late(view, addr, len);
+    }
+}
+
+#[cold]
+#[inline(never)]
+pub(super) fn mark_late(view: &PinnedView<'_>, addr: u64, len: u64) {
+    if let Some(range) = view.lookup(addr) {
+        range.mark_for_all(addr, len);
+    }
 }

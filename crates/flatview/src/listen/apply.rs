@@ -179,6 +179,9 @@ impl Plan {
     /// What listeners must be told of a commit.
     pub fn of(delta: &Delta, entries: &[Arc<Entry>]) -> Self {
         let mut calls = Vec::new();
+        if delta.global_log() == Some(true) {
+            calls.push(Call::GlobalStart);
+        }
         if delta.is_touched() {
             calls.push(Call::Begin);
         }
@@ -190,6 +193,9 @@ impl Plan {
         }
         if delta.is_touched() {
             calls.push(Call::Commit);
+        }
+        if delta.global_log() == Some(false) {
+            calls.push(Call::GlobalStop);
         }
         Self(calls)
     }
@@ -238,16 +244,6 @@ impl Plan {
         }
         calls.push(Call::Commit);
         Self(calls)
-    }
-
-    /// Writes to all RAM are logged.
-    pub fn global_start() -> Self {
-        Self(vec![Call::GlobalStart])
-    }
-
-    /// Writes to all RAM are logged no more.
-    pub fn global_stop() -> Self {
-        Self(vec![Call::GlobalStop])
     }
 
     /// Makes the calls on everybody whom they concern.

@@ -86,13 +86,19 @@ pub struct Delta {
     cause: Cause,
     /// Whether the tree changed, and not only regions' ioeventfds and coalesced ranges.
     touched: bool,
+    global_log: Option<bool>,
     spaces: Vec<SpaceDelta>,
     /// Spaces in which nothing changed, of which somebody wants to hear so.
     quiet: Vec<SpaceDelta>,
 }
 
 impl Delta {
-    pub(crate) fn new(cause: Cause, touched: bool, changes: Vec<SpaceChange<'_>>) -> Self {
+    pub(crate) fn new(
+        cause: Cause,
+        touched: bool,
+        global_log: Option<bool>,
+        changes: Vec<SpaceChange<'_>>,
+    ) -> Self {
         // Spaces share views, and so their differences.
         let mut known: HashMap<_, Arc<Diff>> = HashMap::new();
         let spaces = changes.into_iter().map(|change| {
@@ -109,7 +115,7 @@ impl Delta {
             }
         });
         let (quiet, spaces) = spaces.partition(|s| s.diff.is_empty() && s.io.is_empty());
-        Self { cause, touched, spaces, quiet }
+        Self { cause, touched, global_log, spaces, quiet }
     }
 
     /// Whether there is a `begin` and a `commit`.
@@ -128,6 +134,12 @@ impl Delta {
     #[must_use]
     pub fn cause(&self) -> &Cause {
         &self.cause
+    }
+
+    /// Whether writes to all RAM are logged from now on (`true`), or no more (`false`); `None` if that stays as it is.
+    #[must_use]
+    pub fn global_log(&self) -> Option<bool> {
+        self.global_log
     }
 
     /// The spaces in which anything changed, in the order in which they were made.

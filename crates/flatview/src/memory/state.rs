@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::clients::Clients;
 use super::{Limits, SpaceInner};
 use crate::commit::{Next, next_root, touched_windows, updated_view};
 use crate::listen::{Cause, Delta, Entry, SpaceChange};
@@ -41,8 +42,11 @@ pub(super) struct State {
     views: HashMap<Option<RegionId>, ViewState>,
     waypoints: HashMap<RegionId, Waypoint>,
     pub limits: Limits,
+    pub clients: Clients,
     /// Open `update` closures.
     pub depth: usize,
+    /// Whether all RAM was logged at the last commit, which is what listeners were told.
+    global_log_told: bool,
     /// What the open transaction says it is for.
     pub reason: Option<Arc<str>>,
     next_space: u64,
@@ -103,7 +107,9 @@ impl State {
             views: HashMap::from([(None, empty)]),
             waypoints: HashMap::new(),
             limits,
+            clients: Clients::new(tag),
             depth: 0,
+            global_log_told: false,
             reason: None,
             next_space: 0,
         }
@@ -290,11 +296,27 @@ impl State {
         for slot in abandoned {
             self.empty(&slot, domain);
         }
+        if self.topology.take_log_raised() {
+            // Who stores under an old view, and was not fenced yet, will see that it is old, and mark. That fencing works was
+            // seen when the log was asked for; should the host forbid it since, the next who takes dirty bits gets the error.
+            let _ = crate::ram::heavy();
+        }
     }
 
     /// A change is over: it cannot be taken back any more.
     pub fn finish<'d>(&mut self, domain: &'d Domain<FlatView>) -> Garbage<'d> {
+        self.global_log_told = self.is_global_log();
         Garbage { bodies: self.topology.accept(), views: Some(domain.reclaim()) }
+    }
+
+    /// Whether all RAM is logged.
+    pub fn is_global_log(&self) -> bool {
+        !self.topology.global_log().is_empty()
+    }
+
+    /// Whether nothing was done since the last commit that anybody could be told of.
+    pub fn is_unchanged(&self) -> bool {
+        self.topology.changes().is_empty() && self.is_global_log() == self.global_log_told
     }
 
     /// What a commit changes in the spaces that somebody listens to; and, for those who want to hear of what stays, the
@@ -335,7 +357,8 @@ impl State {
             });
         }
         let touched = !prepared.moved.is_empty() || !self.topology.changes().is_same_tree();
-        Delta::new(cause, touched, changes)
+        let global_log = (self.is_global_log() != self.global_log_told).then_some(self.is_global_log());
+        Delta::new(cause, touched, global_log, changes)
     }
 
     /// What publishing this will replace.

@@ -30,8 +30,6 @@ pub(crate) struct Turn {
     listening: Cell<bool>,
     deferred: RefCell<Vec<Deferred>>,
     listeners_made: Cell<u64>,
-    /// Whether writes to all RAM are logged, so that a listener that comes or goes is told.
-    pub logging: Cell<bool>,
 }
 
 pub(super) type TurnGuard<'a> = ReentrantMutexGuard<'a, Turn>;
@@ -110,7 +108,7 @@ impl Memory {
         let Change { prepared, savepoint, cause } = change;
         let domain = &self.0.domain;
         // L3: who has no listeners pays for none. Nobody is told of a transaction that did nothing.
-        let did_nothing = || prepared.is_empty() && guard.borrow().topology.changes().is_empty();
+        let did_nothing = || prepared.is_empty() && guard.borrow().is_unchanged();
         if self.0.listeners.is_empty() || did_nothing() {
             let mut state = guard.borrow_mut();
             state.show(prepared, domain);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::domain::Hazards;
 use super::{Ordering, Slot, fence};
+use crate::ram::light;
 
 /// What a lane remembers of the value it looks at.
 pub(crate) trait Memo {
@@ -67,6 +68,14 @@ impl<T, M: Memo> Lane<T, M> {
     pub fn is_current(&self) -> bool {
         // SAFETY: `slot_ptr` points into the Arc that `slot` holds; both are only changed together.
         unsafe { self.slot_ptr.get().as_ref() }.version() == self.version.get()
+    }
+
+    /// The same after a write: if the answer is yes, then nothing was announced before the write was done, as seen by
+    /// whoever announces it and then [fences](crate::ram::heavy) all threads.
+    #[inline]
+    pub fn is_still_current(&self) -> bool {
+        light();
+        self.is_current()
     }
 
     /// Runs `f` on the memo, if the lane is current: the short way, without pinning. That `f` is `'static` keeps it
@@ -152,6 +161,12 @@ pub(crate) struct Pinned<'a, T, M: Memo> {
 }
 
 impl<T, M: Memo> Pinned<'_, T, M> {
+    /// See [`Lane::is_still_current`].
+    #[inline]
+    pub fn is_still_current(&self) -> bool {
+        self.lane.is_still_current()
+    }
+
     /// The memo of this value.
     #[inline]
     pub fn memo(&self) -> M::Of<'_> {

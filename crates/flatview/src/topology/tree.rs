@@ -2,17 +2,20 @@
 
 use std::sync::Arc;
 
+use super::logging::Logs;
 use super::{Arena, Attrs, Body, Kind, NONE, Record, RegionInfo};
 use crate::listen::RegionIo;
 use crate::span::Span;
-use crate::{MemoryError, RegionId};
+use crate::{GlobalLog, MemoryError, RegionId};
 
-enum Undo {
+pub(super) enum Undo {
     Set { index: u32, old: Attrs },
     Added { index: u32 },
     Removed { index: u32, record: Box<Record> },
     Spaces { index: u32, by: i32 },
     Body { index: u32, old: Arc<Body> },
+    Log { index: u32, client: u8, old: u32 },
+    LogEverywhere { counts: [u32; 8], global: GlobalLog },
 }
 
 /// How far the logs went when a transaction began.
@@ -31,9 +34,10 @@ pub(crate) struct Topology {
     pub(super) arena: Arena<Record>,
     tag: u32,
     sequence: u64,
-    undo: Vec<Undo>,
+    pub(super) undo: Vec<Undo>,
+    pub(super) logs: Logs,
     /// Places whose content changed: a region and a span of its own offsets.
-    touched: Vec<(u32, Span)>,
+    pub(super) touched: Vec<(u32, Span)>,
     /// Regions of which it may have changed where a view's effective root lies; `true`: their aliases too.
     rechecks: Vec<(u32, bool)>,
     /// Regions whose address changed: a view rooted at one moves as a whole.
@@ -74,6 +78,7 @@ impl Topology {
             tag,
             sequence: 0,
             undo: Vec::new(),
+            logs: Logs::default(),
             touched: Vec::new(),
             rechecks: Vec::new(),
             moved: Vec::new(),
@@ -209,6 +214,7 @@ impl Topology {
 
     /// Removes a region that nothing refers to.
     pub fn remove(&mut self, index: u32) {
+        self.forget_logs(index);
         self.unlink_target(index);
         if let Some(record) = self.arena.remove(index) {
             self.undo.push(Undo::Removed { index, record: Box::new(record) });
@@ -355,6 +361,8 @@ impl Topology {
                     self.unlink_target(index);
                     dropped.extend(self.arena.remove(index).map(|record| record.body));
                 }
+                Some(Undo::Log { index, client, old }) => self.put_log_count(index, client, old),
+                Some(Undo::LogEverywhere { counts, global }) => self.put_everywhere(counts, global),
                 Some(Undo::Removed { index, record }) => {
                     let target = record.attrs.target;
                     self.arena.undo_remove(index, record.body.id.generation, *record);

@@ -7,7 +7,7 @@ use crate::listen::RegionIo;
 use crate::ram::{Anchored, Answer, HostPtr, RamBlock, RamSpan, RamWindow};
 use crate::span::Span;
 use crate::topology::{Attrs, Body, Kind};
-use crate::{Endianness, MmioOps, RegionId, RegionType};
+use crate::{Endianness, MmioOps, RegionId, RegionType, Value};
 
 /// What the renderer says of a run of addresses, before it becomes part of a view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +50,8 @@ struct Flags {
     direct: u8,
     /// The order of a device.
     order: Endianness,
+    /// The dirty clients for which writes are logged.
+    log: u8,
 }
 
 impl Flags {
@@ -79,7 +81,7 @@ impl fmt::Debug for FlatRange {
 }
 
 impl FlatRange {
-    pub(crate) fn new(piece: &Piece, body: &Arc<Body>, attrs: &Attrs) -> Self {
+    pub(crate) fn new(piece: &Piece, body: &Arc<Body>, attrs: &Attrs, log: u8) -> Self {
         let romd = matches!(body.kind, Kind::RomDevice) && attrs.romd();
         let at = Self::anchored(piece.span, piece.offset, body);
         let is_ram = matches!(body.kind, Kind::Ram);
@@ -96,7 +98,7 @@ impl FlatRange {
             (attended, Flags::ATTENDED),
         ];
         let bits = bits.iter().filter(|(is, _)| *is).fold(0, |all, (_, bit)| all | bit);
-        let flags = Flags { bits, direct, order: body.order };
+        let flags = Flags { bits, direct, order: body.order, log };
         Self { at, offset: piece.offset, flags }
     }
 
@@ -120,9 +122,15 @@ impl FlatRange {
         self.at.span()
     }
 
-    /// The same answer, so that a view with the one is a view with the other.
+    /// The same, so that a view with the one is a view with the other.
     pub(crate) fn same(&self, other: &Self) -> bool {
-        (self.span(), self.offset, self.flags) == (other.span(), other.offset, other.flags)
+        self.same_answer(other) && self.flags.log == other.flags.log
+    }
+
+    /// The same to listeners, whatever is logged (QEMU: `flatrange_equal`).
+    pub(crate) fn same_answer(&self, other: &Self) -> bool {
+        let unlogged = |range: &Self| Flags { log: 0, ..range.flags };
+        (self.span(), self.offset, unlogged(self)) == (other.span(), other.offset, unlogged(other))
             && Arc::ptr_eq(self.body(), other.body())
     }
 
@@ -230,10 +238,10 @@ impl FlatRange {
         Some((block, base.checked_add(self.offset)?))
     }
 
-    /// The dirty clients for which writes are logged, one bit for each.
+    /// The dirty clients for which writes are logged, a bit for each (QEMU: `dirty_log_mask`).
     #[must_use]
     pub fn log_mask(&self) -> u8 {
-        0
+        self.flags.log
     }
 
     /// The offset in the region of an address in this range.
@@ -252,6 +260,32 @@ impl FlatRange {
     #[inline]
     pub(crate) fn memory(&self) -> Option<RamSpan<'_>> {
         self.at.memory()
+    }
+
+    /// Notes, for the clients that log it, that `len` bytes at `addr` of its memory were just written.
+    #[inline]
+    pub(crate) fn mark(&self, addr: u64, len: u64) {
+        if self.flags.log != 0
+            && let Some((block, base)) = self.body().block()
+        {
+            block.dirty().mark(self.flags.log, base.wrapping_add(self.offset_of(addr)), len);
+        }
+    }
+
+    /// Stores a value in host order and notes it, if it is in the writable memory of the range.
+    #[inline]
+    pub(crate) fn store<V: Value>(&self, addr: u64, native: V) -> Option<()> {
+        self.writable_ram()?.store(addr.checked_sub(self.start())?, native)?;
+        self.mark(addr, V::SIZE.into());
+        Some(())
+    }
+
+    /// As [`mark`](Self::mark), for all clients of the block, because the view is old and others may log it now.
+    #[cold]
+    pub(crate) fn mark_for_all(&self, addr: u64, len: u64) {
+        if let Some((block, base)) = self.body().block() {
+            block.dirty().mark_for_all(base.wrapping_add(self.offset_of(addr)), len);
+        }
     }
 
     /// The callbacks, if an access of `size` bytes at an offset in the region is one call as it is.
@@ -304,7 +338,8 @@ impl FlatRange {
         let window = |span| RamWindow::new(self.start(), span);
         Windows {
             load: self.readable_ram().map(window).unwrap_or_default(),
-            store: self.writable_ram().map(window).unwrap_or_default(),
+            store: self.writable_ram().filter(|_| self.flags.log == 0).map(window).unwrap_or_default(),
+            logged: Some(self).filter(|_| self.flags.log != 0 && self.flags.has(Flags::WRITES_RAM)),
         }
     }
 }
@@ -313,5 +348,8 @@ impl FlatRange {
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Windows<'a> {
     pub load: RamWindow<'a>,
+    /// Holds no address if writes there are logged.
     pub store: RamWindow<'a>,
+    /// The range, if writes to its memory are logged.
+    pub logged: Option<&'a FlatRange>,
 }

@@ -29,6 +29,7 @@
 //! Where things are:
 //! - [`Memory`], [`Transaction`], [`Region`]: building and changing the map; [`RamBlock`]: the host memory of RAM;
 //! - [`AddressSpace`], [`Reader`], [`Port`]: accessing it; [`MmioOps`], [`Ops`], [`Access`]: being accessed;
+//! - [`MemoryListener`], [`Delta`]: being told what changed;
 //! - [`DirtyClient`], [`Memory::set_log`], [`DirtySnapshot`]: which pages were written;
 //! - [`FlatView`], [`FlatRange`], [`visibility`]: seeing what it is; [`mtree`]: as QEMU's `info mtree` prints it, and
 //!   from what it printed.
@@ -39,6 +40,7 @@ mod dirty;
 mod dirty_rate;
 mod error;
 mod id;
+mod listen;
 mod memory;
 mod mmio;
 pub mod mtree;
@@ -46,6 +48,7 @@ mod order;
 mod publish;
 mod ram;
 mod render;
+mod section;
 mod span;
 mod thread;
 mod topology;
@@ -57,13 +60,18 @@ pub use dirty::{DirtyClient, GlobalLog};
 pub use dirty_rate::{DirtyRate, DirtyRateMeter};
 pub use error::{InUse, MemTxError, MemTxResult, MemoryError, Reason};
 pub use id::{RegionId, SpaceId};
+pub use listen::{
+    Cause, Delta, EventNotifier, IoEventFd, ListenerError, ListenerId, ListenerInfo, ListenerPriority,
+    MemoryListener, SpaceDelta,
+};
 pub use memory::{
-    AccessLog, AddressSpace, InvalidAccess, Limits, Memory, MemoryBuilder, NewlyDirty, Section, Transaction,
+    AccessLog, AddressSpace, InvalidAccess, Limits, Memory, MemoryBuilder, NewlyDirty, Transaction,
     WeakMemory, WeakSpace,
 };
 pub use mmio::{AccessFilter, AccessRules, MmioOps, Ops};
 pub use order::{Be, ByteOrder, DeviceEndian, Endianness, Le, Value};
 pub use ram::{DIRTY_PAGE_SIZE, DirtySnapshot, HostBuffer, HostPtr, RamBlock, RamBlockInfo, RamError, Share};
+pub use section::Section;
 pub use span::WHOLE;
 pub use topology::{IntoOps, Owner, Region, RegionInfo, RegionType};
 pub use view::{FlatRange, FlatView, ViewShape};

@@ -56,6 +56,12 @@ impl Transaction<'_> {
         self.memory
     }
 
+    /// Says what the change is for, for those who are told of it ([`Cause::reason`](crate::Cause::reason)). Of several
+    /// the last one counts.
+    pub fn because(&mut self, reason: impl Into<Arc<str>>) {
+        self.state.borrow_mut().reason = Some(reason.into());
+    }
+
     fn topology<R>(
         &mut self,
         f: impl FnOnce(&mut Topology) -> Result<R, MemoryError>,

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::ram::{Anchored, Answer, HostPtr, Notes, RamSpan, RamWindow};
+use crate::listen::RegionIo;
+use crate::ram::{Anchored, Answer, HostPtr, Notes, RamBlock, RamSpan, RamWindow};
 use crate::span::Span;
 use crate::topology::{Attrs, Body, Kind};
 use crate::{Endianness, MmioOps, RegionId, RegionType, Value};
@@ -43,18 +44,31 @@ pub struct FlatRange {
 /// What is decided once, when the range is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Flags {
-    /// Whether reads and writes go to the memory and not to callbacks.
-    reads_ram: bool,
-    writes_ram: bool,
-    readonly: bool,
-    nonvolatile: bool,
-    romd: bool,
+    /// Of the constants below.
+    bits: u8,
     /// The sizes, or-ed, of which an aligned access is one callback as it is, and always taken.
     direct: u8,
     /// The order of a device.
     order: Endianness,
     /// The dirty clients for which writes are logged.
     log: u8,
+}
+
+impl Flags {
+    /// Reads go to the memory and not to callbacks.
+    const READS_RAM: u8 = 1;
+    /// So do writes.
+    const WRITES_RAM: u8 = 2;
+    const READONLY: u8 = 4;
+    const NONVOLATILE: u8 = 8;
+    const ROMD: u8 = 16;
+    /// Something is asked before the callbacks.
+    const ATTENDED: u8 = 32;
+
+    #[inline(always)]
+    fn has(self, bit: u8) -> bool {
+        self.bits & bit != 0
+    }
 }
 
 // A range of a dense map may cost 64 bytes, its share of the tree included.
@@ -73,17 +87,18 @@ impl FlatRange {
         let is_ram = matches!(body.kind, Kind::Ram);
         let writable = body.block().is_some_and(|(block, _)| block.is_writable());
         let backed = at.memory().is_some();
-        let direct = if at.callbacks().is_some() { body.rules.direct() } else { 0 };
-        let flags = Flags {
-            reads_ram: backed && (is_ram || romd),
-            writes_ram: backed && is_ram && writable && !piece.readonly,
-            readonly: piece.readonly,
-            nonvolatile: piece.nonvolatile,
-            romd,
-            direct,
-            order: body.order,
-            log,
-        };
+        let attended = body.io().is_some();
+        let direct = if at.callbacks().is_some() && !attended { body.rules.direct() } else { 0 };
+        let bits = [
+            (backed && (is_ram || romd), Flags::READS_RAM),
+            (backed && is_ram && writable && !piece.readonly, Flags::WRITES_RAM),
+            (piece.readonly, Flags::READONLY),
+            (piece.nonvolatile, Flags::NONVOLATILE),
+            (romd, Flags::ROMD),
+            (attended, Flags::ATTENDED),
+        ];
+        let bits = bits.iter().filter(|(is, _)| *is).fold(0, |all, (_, bit)| all | bit);
+        let flags = Flags { bits, direct, order: body.order, log };
         Self { at, offset: piece.offset, flags }
     }
 
@@ -109,13 +124,7 @@ impl FlatRange {
 
     /// The same, so that a view with the one is a view with the other.
     pub(crate) fn same(&self, other: &Self) -> bool {
-        self.same_answer(other) && self.flags.log == other.flags.log
-    }
-
-    /// The same to listeners, whatever is logged (QEMU: `flatrange_equal`).
-    pub(crate) fn same_answer(&self, other: &Self) -> bool {
-        let unlogged = |range: &Self| Flags { log: 0, ..range.flags };
-        (self.span(), self.offset, unlogged(self)) == (other.span(), other.offset, unlogged(other))
+        (self.span(), self.offset, self.flags) == (other.span(), other.offset, other.flags)
             && Arc::ptr_eq(self.body(), other.body())
     }
 
@@ -176,19 +185,19 @@ impl FlatRange {
     #[must_use]
     #[inline]
     pub fn readonly(&self) -> bool {
-        self.flags.readonly
+        self.flags.has(Flags::READONLY)
     }
 
     /// Whether it is marked as surviving a power cycle.
     #[must_use]
     pub fn nonvolatile(&self) -> bool {
-        self.flags.nonvolatile
+        self.flags.has(Flags::NONVOLATILE)
     }
 
     /// For a ROM device: whether reads come from its memory.
     #[must_use]
     pub fn romd(&self) -> bool {
-        self.flags.romd
+        self.flags.has(Flags::ROMD)
     }
 
     /// Whether it is RAM or ROM, whoever may write it (QEMU: `memory_region_is_ram`). A ROM device is not.
@@ -201,19 +210,26 @@ impl FlatRange {
     #[must_use]
     #[inline]
     pub fn is_ram_backed(&self) -> bool {
-        self.flags.reads_ram
+        self.flags.has(Flags::READS_RAM)
     }
 
     /// The type `info mtree -f` prints: everything read-only is `rom` there.
     #[must_use]
     pub fn kind(&self) -> RegionType {
         match self.body().kind {
-            _ if self.flags.readonly => RegionType::Rom,
+            _ if self.flags.has(Flags::READONLY) => RegionType::Rom,
             Kind::Ram => RegionType::Ram,
-            Kind::RomDevice if self.flags.romd => RegionType::Romd,
+            Kind::RomDevice if self.flags.has(Flags::ROMD) => RegionType::Romd,
             Kind::Sketch(kind) => kind,
             _ => RegionType::Io,
         }
+    }
+
+    /// The memory behind it, for RAM, ROM and ROM devices: the block, and the offset in it of the first address.
+    #[must_use]
+    pub fn block(&self) -> Option<(&Arc<RamBlock>, u64)> {
+        let (block, base) = self.body().block()?;
+        Some((block, base.checked_add(self.offset)?))
     }
 
     /// The dirty clients for which writes are logged, a bit for each (QEMU: `dirty_log_mask`).
@@ -273,6 +289,12 @@ impl FlatRange {
         if simple { self.at.callbacks() } else { None }
     }
 
+    /// What accesses ask before they reach the device: the region's ioeventfds and coalesced ranges.
+    #[inline]
+    pub(crate) fn io(&self) -> Option<&Arc<RegionIo>> {
+        if self.flags.has(Flags::ATTENDED) { self.body().io() } else { None }
+    }
+
     /// The order in which the device reads its bytes.
     #[inline]
     pub(crate) fn order(&self) -> Endianness {
@@ -282,13 +304,13 @@ impl FlatRange {
     /// The memory, if loads go to it.
     #[inline]
     pub(crate) fn readable_ram(&self) -> Option<RamSpan<'_>> {
-        if self.flags.reads_ram { self.at.memory() } else { None }
+        if self.flags.has(Flags::READS_RAM) { self.at.memory() } else { None }
     }
 
     /// The memory, if stores go to it.
     #[inline]
     pub(crate) fn writable_ram(&self) -> Option<RamSpan<'_>> {
-        if self.flags.writes_ram { self.at.memory() } else { None }
+        if self.flags.has(Flags::WRITES_RAM) { self.at.memory() } else { None }
     }
 
     /// Whether there is memory that loaders may write.
@@ -311,13 +333,21 @@ impl FlatRange {
         Windows {
             load: self.readable_ram().map(window).unwrap_or_default(),
             store: self.writable_ram().filter(|_| self.flags.log == 0).map(window).unwrap_or_default(),
-            notes: if self.flags.log != 0 && self.flags.writes_ram { self.notes() } else { Notes::default() },
+            notes: self.notes(),
         }
     }
 
-    /// Where writes to its memory are noted.
-    #[cold]
+    /// Where writes to its memory are noted, if they are allowed and logged.
+    #[inline(always)]
     fn notes(&self) -> Notes<'_> {
+        if self.flags.log == 0 || !self.flags.has(Flags::WRITES_RAM) {
+            return Notes::default();
+        }
+        self.notes_kept()
+    }
+
+    #[inline(never)]
+    fn notes_kept(&self) -> Notes<'_> {
         let ahead = |base: u64| base.wrapping_add(self.offset).wrapping_sub(self.start());
         let notes = self.body().block().map(|(block, base)| block.dirty().notes(self.flags.log, ahead(base)));
         notes.unwrap_or_default()

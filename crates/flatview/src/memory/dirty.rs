@@ -426,9 +426,9 @@ impl Memory {
         let part = self.part(region, 0, 0, Some(client))?;
         let (dirty, client) = (part.block.dirty(), u32::from(client.index));
         if most > 0 {
-            dirty.list_new(client, most)
+            dirty.list_new(client, most);
         } else {
-            dirty.unlist_new(client)
+            dirty.unlist_new(client);
         }
         Ok(())
     }

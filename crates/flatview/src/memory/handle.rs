@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use arc_swap::ArcSwapOption;
 use parking_lot::ReentrantMutex;
 
-use super::state::{Garbage, Prepared, Savepoint, State};
+use super::state::{Garbage, Prepared, State};
 use super::turn::{Change, Turn};
 use super::{AddressSpace, Transaction};
 use crate::listen::{Cause, Registry};
@@ -216,7 +216,7 @@ impl MemoryBuilder {
 /// Rolls an open transaction back if the closure panics.
 struct Open<'a> {
     state: &'a RefCell<State>,
-    savepoint: Savepoint,
+    savepoint: crate::topology::Savepoint,
     /// Until it is closed.
     running: Option<InUpdate>,
 }
@@ -226,7 +226,7 @@ impl Open<'_> {
         self.running = None;
         let mut state = self.state.borrow_mut();
         state.depth = state.depth.saturating_sub(1);
-        let bodies = if keep { Vec::new() } else { state.rollback(self.savepoint) };
+        let bodies = if keep { Vec::new() } else { state.topology.rollback(self.savepoint) };
         Garbage { bodies, views: None }
     }
 }
@@ -340,7 +340,7 @@ impl Memory {
             if state.depth == 1 {
                 state.reason = None;
             }
-            state.savepoint()
+            state.topology.savepoint()
         };
         let mut open = Open { state: &guard, savepoint, running: Some(InUpdate::enter()) };
         let result = f(&mut Transaction { memory: self, state: &guard });
@@ -356,12 +356,12 @@ impl Memory {
                         drop(state);
                         match self.commit(&turn, guard, Change { prepared, savepoint, cause }) {
                             Ok(freed) => self.end_turn(turn, freed),
-                            Err(failed) => return Err(self.end_failed(turn, failed).into()),
+                            Err(failed) => return Err(self.end_failed(turn, *failed).into()),
                         }
                         return result;
                     }
                     Err(e) => {
-                        garbage.bodies = state.rollback(savepoint);
+                        garbage.bodies = state.topology.rollback(savepoint);
                         failed = Some(e);
                     }
                 }
@@ -452,7 +452,7 @@ impl Memory {
             if state.depth > 0 {
                 return Err(MemoryError::SpaceInsideUpdate);
             }
-            let savepoint = state.savepoint();
+            let savepoint = state.topology.savepoint();
             let (prepared, space, forget) = f(&mut state)?;
             (Change { prepared, savepoint, cause }, space, forget)
         };
@@ -465,7 +465,7 @@ impl Memory {
                 self.end_turn(turn, garbage);
                 Ok(())
             }
-            Err(failed) => Err(self.end_failed(turn, failed)),
+            Err(failed) => Err(self.end_failed(turn, *failed)),
         }
     }
 

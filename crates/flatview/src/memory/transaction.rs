@@ -135,9 +135,7 @@ impl Transaction<'_> {
             }
             topology.remove(id.index);
             Ok(())
-        })?;
-        self.state.borrow_mut().io.remove(id);
-        Ok(())
+        })
     }
 
     /// Maps `child` at offset `addr` of `container`, with priority 0

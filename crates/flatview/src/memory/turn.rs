@@ -14,10 +14,11 @@ use parking_lot::ReentrantMutexGuard;
 
 use super::Memory;
 use super::handle::discard;
-use super::state::{Garbage, Prepared, Savepoint, State};
+use super::state::{Garbage, Prepared, State};
 use crate::MemoryError;
 use crate::listen::{Cause, Failure, Plan, prepare};
 use crate::thread::InUpdate;
+use crate::topology::Savepoint;
 
 /// Work that was put off until the current commit is over.
 type Deferred = Box<dyn FnOnce(&Memory) + Send>;
@@ -29,8 +30,6 @@ pub(crate) struct Turn {
     listening: Cell<bool>,
     deferred: RefCell<Vec<Deferred>>,
     listeners_made: Cell<u64>,
-    /// Whether writes to all RAM are logged, so that a listener that comes or goes is told.
-    pub logging: Cell<bool>,
 }
 
 pub(super) type TurnGuard<'a> = ReentrantMutexGuard<'a, Turn>;
@@ -105,14 +104,13 @@ impl Memory {
         turn: &Turn,
         guard: StateGuard<'s>,
         change: Change,
-    ) -> Result<Garbage<'s>, Failed<'s>> {
+    ) -> Result<Garbage<'s>, Box<Failed<'s>>> {
         let Change { prepared, savepoint, cause } = change;
         let domain = &self.0.domain;
         // L3: who has no listeners pays for none. Nobody is told of a transaction that did nothing.
         let did_nothing = || prepared.is_empty() && guard.borrow().is_unchanged();
         if self.0.listeners.is_empty() || did_nothing() {
             let mut state = guard.borrow_mut();
-            state.show_io(&state.io.changed());
             state.show(prepared, domain);
             return Ok(state.finish(domain));
         }
@@ -120,13 +118,12 @@ impl Memory {
         let delta = guard.borrow().delta(cause, &prepared, &entries);
         let _listening = turn.listen();
         if let Err(failure) = prepare(&delta, &entries) {
-            let bodies = guard.borrow_mut().rollback(savepoint);
-            return Err(Failed { failure, garbage: Garbage { bodies, views: None } });
+            let bodies = guard.borrow_mut().topology.rollback(savepoint);
+            return Err(Box::new(Failed { failure, garbage: Garbage { bodies, views: None } }));
         }
-        let (way_back, io_changed) = {
+        let way_back = {
             let mut state = guard.borrow_mut();
-            let way_back = (state.way_back(&prepared), state.io.changed());
-            state.show_io(&way_back.1);
+            let way_back = state.way_back(&prepared);
             state.show(prepared, domain);
             way_back
         };
@@ -142,14 +139,14 @@ impl Memory {
         let bodies = {
             let guard = self.0.writer.lock();
             let mut state = guard.borrow_mut();
-            let bodies = state.rollback(savepoint);
-            state.show_io(&io_changed);
+            let bodies = state.topology.rollback(savepoint);
             state.show_again(way_back, domain);
+            state.log_again();
             bodies
         };
         let failure = half.take_back(&entries);
         drop(delta);
-        Err(Failed { failure, garbage: Garbage { bodies, views: Some(domain.reclaim()) } })
+        Err(Box::new(Failed { failure, garbage: Garbage { bodies, views: Some(domain.reclaim()) } }))
     }
 
     /// Ends a turn in which a commit failed.

@@ -25,5 +25,5 @@ pub use host::HostPtr;
 
 pub(crate) use anchored::{Anchored, Answer};
 pub(crate) use bytes::RamSpan;
-pub(crate) use dirty::{BlockDirty, Claimed, MOST_CLIENTS, NoBarrier, heavy, light, prepare};
+pub(crate) use dirty::{BlockDirty, Claimed, MOST_CLIENTS, NoBarrier, Notes, heavy, light, prepare};
 pub(crate) use window::RamWindow;

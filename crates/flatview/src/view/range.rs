@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::listen::RegionIo;
-use crate::ram::{Anchored, Answer, HostPtr, RamBlock, RamSpan, RamWindow};
+use crate::ram::{Anchored, Answer, HostPtr, Notes, RamBlock, RamSpan, RamWindow};
 use crate::span::Span;
 use crate::topology::{Attrs, Body, Kind};
 use crate::{Endianness, MmioOps, RegionId, RegionType, Value};
@@ -124,13 +124,7 @@ impl FlatRange {
 
     /// The same, so that a view with the one is a view with the other.
     pub(crate) fn same(&self, other: &Self) -> bool {
-        self.same_answer(other) && self.flags.log == other.flags.log
-    }
-
-    /// The same to listeners, whatever is logged (QEMU: `flatrange_equal`).
-    pub(crate) fn same_answer(&self, other: &Self) -> bool {
-        let unlogged = |range: &Self| Flags { log: 0, ..range.flags };
-        (self.span(), self.offset, unlogged(self)) == (other.span(), other.offset, unlogged(other))
+        (self.span(), self.offset, self.flags) == (other.span(), other.offset, other.flags)
             && Arc::ptr_eq(self.body(), other.body())
     }
 
@@ -339,8 +333,24 @@ impl FlatRange {
         Windows {
             load: self.readable_ram().map(window).unwrap_or_default(),
             store: self.writable_ram().filter(|_| self.flags.log == 0).map(window).unwrap_or_default(),
-            logged: Some(self).filter(|_| self.flags.log != 0 && self.flags.has(Flags::WRITES_RAM)),
+            notes: self.notes(),
         }
+    }
+
+    /// Where writes to its memory are noted, if they are allowed and logged.
+    #[inline(always)]
+    fn notes(&self) -> Notes<'_> {
+        if self.flags.log == 0 || !self.flags.has(Flags::WRITES_RAM) {
+            return Notes::default();
+        }
+        self.notes_kept()
+    }
+
+    #[inline(never)]
+    fn notes_kept(&self) -> Notes<'_> {
+        let ahead = |base: u64| base.wrapping_add(self.offset).wrapping_sub(self.start());
+        let notes = self.body().block().map(|(block, base)| block.dirty().notes(self.flags.log, ahead(base)));
+        notes.unwrap_or_default()
     }
 }
 
@@ -350,6 +360,22 @@ pub(crate) struct Windows<'a> {
     pub load: RamWindow<'a>,
     /// Holds no address if writes there are logged.
     pub store: RamWindow<'a>,
-    /// The range, if writes to its memory are logged.
-    pub logged: Option<&'a FlatRange>,
+    /// Where writes to the memory of `load` are noted, if they are allowed and logged.
+    notes: Notes<'a>,
+}
+
+impl Windows<'_> {
+    /// Stores a value in host order, and notes it where writes are logged, if it is in the memory that stores go to.
+    #[inline(always)]
+    pub fn store<V: Value>(&self, addr: u64, native: V) -> Option<()> {
+        match self.store.store(addr, native) {
+            None if self.notes.are_kept() => {
+                // Writable: else there would be no notes.
+                self.load.store(addr, native)?;
+                self.notes.mark(addr, V::SIZE.into());
+                Some(())
+            }
+            done => done,
+        }
+    }
 }

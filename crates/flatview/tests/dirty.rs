@@ -362,6 +362,35 @@ fn a_change_that_fails_leaves_every_log_as_it_was() {
     assert_eq!(memory.stale_view().unwrap(), None);
 }
 
+/// Refuses when a commit ends, and while it was on its way writes a page.
+struct LateRefusal(Mutex<Option<Reader>>);
+
+impl MemoryListener for LateRefusal {
+    fn name(&self) -> &str {
+        "late"
+    }
+
+    fn commit(&self) -> Result<(), ListenerError> {
+        let Some(reader) = self.0.lock().take() else { return Ok(()) };
+        reader.store::<Le, u8>(2 * PAGE, 1).map_err(|e| ListenerError::new(e.to_string()))?;
+        Err(ListenerError::new("no"))
+    }
+}
+
+#[test]
+fn a_stop_that_is_taken_back_loses_no_write() {
+    let (memory, ram, _) = with_ram(4);
+    log(&memory, ram, VGA);
+    let late = Arc::new(LateRefusal(Mutex::new(None)));
+    memory.add_listener(late.clone()).unwrap();
+    *late.0.lock() = Some(memory.memory_space().reader());
+    assert!(matches!(memory.set_log(ram, VGA, false), Err(MemoryError::ListenerFailed { .. })));
+    assert!(memory.is_logging(ram, VGA).unwrap());
+    assert!(take(&memory, ram, VGA).contains(&2), "it was written while the stop was seen");
+    memory.memory_space().reader().store::<Le, u8>(PAGE, 1).unwrap();
+    assert_eq!(take(&memory, ram, VGA), [1]);
+}
+
 #[test]
 fn a_region_that_takes_a_removed_ones_place_is_not_logged() {
     let (memory, ram, block) = with_ram(1);

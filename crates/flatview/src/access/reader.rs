@@ -176,7 +176,7 @@ impl Reader {
         let native = from_memory::<O, V>(value);
         match self.own_lane().on_memo(move |memo| memo.store(addr, native)) {
             Some(()) if self.own_lane().is_still_current() => Ok(()),
-            Some(()) => Ok(self.stored_late(addr, V::SIZE)),
+            Some(()) => self.stored_late(addr, V::SIZE),
             None => self.store_elsewhere::<O, V>(addr, value),
         }
     }
@@ -184,10 +184,11 @@ impl Reader {
     /// What was stored under the view that the own lane has, which is old by now, may be logged meanwhile.
     #[cold]
     #[inline(never)]
-    fn stored_late(&self, addr: u64, size: u32) {
+    fn stored_late(&self, addr: u64, size: u32) -> Result<(), MemTxError> {
         if let Some(view) = self.own_lane().pin() {
             mark_late(&view, addr, u64::from(size));
         }
+        Ok(())
     }
 
     #[inline(never)]
@@ -229,7 +230,7 @@ impl Reader {
         let native = from_memory::<O, V>(value);
         match self.own_lane().on_memo(move |memo| memo.store(addr, native)) {
             Some(()) if self.own_lane().is_still_current() => Ok(()),
-            Some(()) => Ok(self.stored_late(addr, V::SIZE)),
+            Some(()) => self.stored_late(addr, V::SIZE),
             None => self.cpu_store_elsewhere::<O, V>(addr, value),
         }
     }

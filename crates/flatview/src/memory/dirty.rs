@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Memory, State, Transaction};
-use crate::ram::{Claimed, NoBarrier, RamBlock, prepare};
+use crate::ram::{Claimed, NoBarrier, RamBlock, heavy, prepare};
 use crate::topology::Record;
 use crate::{DirtyClient, DirtySnapshot, GlobalLog, MemoryError, RegionId};
 
@@ -46,6 +46,18 @@ impl State {
     fn keep_bits_of_all(&self, client: DirtyClient) -> Result<(), MemoryError> {
         let mut ram = self.topology.records().filter_map(|(_, r)| Some((&r.body.name, r.body.block()?.0)));
         ram.try_for_each(|(name, block)| self.keep_bits(name, block, client))
+    }
+
+    /// A change that was seen for a moment was taken back. What was written meanwhile without a log that goes on now is
+    /// known to nobody: everything may have been.
+    pub(super) fn log_again(&mut self) {
+        if self.topology.take_log_lowered() {
+            // As when a log is started: who stores under the view that was taken back sees that it is old.
+            let _ = heavy();
+            for block in self.blocks() {
+                block.dirty().mark_for_all(0, block.size());
+            }
+        }
     }
 
     /// The blocks that regions use, each once.
@@ -414,9 +426,9 @@ impl Memory {
         let part = self.part(region, 0, 0, Some(client))?;
         let (dirty, client) = (part.block.dirty(), u32::from(client.index));
         if most > 0 {
-            dirty.list_new(client, most)
+            dirty.list_new(client, most);
         } else {
-            dirty.unlist_new(client)
+            dirty.unlist_new(client);
         }
         Ok(())
     }

@@ -306,6 +306,7 @@ impl State {
     /// A change is over: it cannot be taken back any more.
     pub fn finish<'d>(&mut self, domain: &'d Domain<FlatView>) -> Garbage<'d> {
         self.global_log_told = self.is_global_log();
+        self.topology.take_log_lowered();
         Garbage { bodies: self.topology.accept(), views: Some(domain.reclaim()) }
     }
 

@@ -141,6 +141,7 @@ impl Memory {
             let mut state = guard.borrow_mut();
             let bodies = state.topology.rollback(savepoint);
             state.show_again(way_back, domain);
+            state.log_again();
             bodies
         };
         let failure = half.take_back(&entries);

@@ -626,6 +626,60 @@ fn whichever_call_fails_the_map_and_all_listeners_are_as_before() {
     assert!(memory.listeners().iter().all(|l| l.failed.is_none()));
 }
 
+#[test]
+fn what_was_told_is_taken_back_in_reverse_order() {
+    let (memory, _, port) = machine();
+    let log = Log::default();
+    recorded(&memory, "a", 0, &log);
+    let b = recorded(&memory, "b", 1, &log);
+    take(&log);
+    // Its commit: after begin, one range that goes and three that come.
+    b.fails_in.store(5, Ordering::SeqCst);
+    memory.update(|t| t.map_overlap(memory.system(), 0x8000, port, 1)).unwrap_err();
+    let expect = [
+        "a begin",
+        "b begin",
+        "b del 0-ffff ram@0",
+        "a del 0-ffff ram@0",
+        "a add 0-7fff ram@0",
+        "b add 0-7fff ram@0",
+        "a add 8000-80ff port@0",
+        "b add 8000-80ff port@0",
+        "a add 8100-ffff ram@8100",
+        "b add 8100-ffff ram@8100",
+        "a commit",
+        // For a this was over: it begins anew.
+        "a begin",
+        "b del 8100-ffff ram@8100",
+        "a del 8100-ffff ram@8100",
+        "b del 8000-80ff port@0",
+        "a del 8000-80ff port@0",
+        "b del 0-7fff ram@0",
+        "a del 0-7fff ram@0",
+        "a add 0-ffff ram@0",
+        "b add 0-ffff ram@0",
+        "a commit",
+        "b commit",
+    ];
+    assert_eq!(take(&log), expect);
+}
+
+#[test]
+fn a_listener_of_a_space_that_is_not_there_is_refused() {
+    let (memory, ..) = machine();
+    let other = Memory::new(Endianness::Little);
+    let gone = memory.address_space("gone", memory.system()).unwrap().id();
+    memory.remove_space(gone).unwrap();
+    for (space, error) in
+        [(gone, MemoryError::StaleSpace), (other.memory_space().id(), MemoryError::ForeignSpace)]
+    {
+        let mut a = Recorder::named("a", 0, &Log::default());
+        a.space = Some(space);
+        assert_eq!(memory.add_listener(Arc::new(a)).map(|_| ()), Err(error));
+    }
+    assert!(memory.listeners().is_empty());
+}
+
 /// What each listener believes to be there, from the calls it got.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Held(BTreeMap<String, Vec<String>>);

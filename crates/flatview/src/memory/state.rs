@@ -1,6 +1,6 @@
 //! The writer's state: the tree, the spaces, and the views that are published.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Limits, SpaceInner};
@@ -37,8 +37,8 @@ pub(super) struct State {
     pub topology: Topology,
     pub spaces: Vec<SpaceState>,
     /// By effective root. `None` is the empty view, which is always there.
-    views: HashMap<Option<RegionId>, ViewState>,
-    waypoints: HashMap<RegionId, Waypoint>,
+    views: BTreeMap<Option<RegionId>, ViewState>,
+    waypoints: BTreeMap<RegionId, Waypoint>,
     pub limits: Limits,
     /// Open `update` closures.
     pub depth: usize,
@@ -49,7 +49,7 @@ pub(super) struct State {
 #[derive(Default)]
 pub(super) struct Prepared {
     updated: Vec<(RegionId, Arc<FlatView>)>,
-    fresh: HashMap<RegionId, Arc<FlatView>>,
+    fresh: BTreeMap<RegionId, Arc<FlatView>>,
     moved: Vec<(SpaceId, Walk)>,
 }
 
@@ -75,8 +75,8 @@ impl State {
         Self {
             topology: Topology::new(tag),
             spaces: Vec::new(),
-            views: HashMap::from([(None, empty)]),
-            waypoints: HashMap::new(),
+            views: BTreeMap::from([(None, empty)]),
+            waypoints: BTreeMap::new(),
             limits,
             depth: 0,
             next_space: 0,
@@ -132,12 +132,7 @@ impl State {
 
         let moved = self.diverted(changes.rechecks);
 
-        let mut windows = touched_windows(&self.topology, changes.touched);
-        let is_root = |index: &&u32| self.topology.get(**index).is_some_and(Record::is_root);
-        for index in changes.moved.iter().filter(is_root) {
-            windows.entry(*index).or_default().insert(Span::ALL);
-        }
-
+        let windows = touched_windows(&self.topology, changes);
         for id in moved {
             let walk = self.walk(self.space(id)?.root)?;
             prepared.moved.push((id, walk));
@@ -169,14 +164,19 @@ impl State {
                 moved.extend(&waypoint.spaces);
             }
         };
-        // Each once: a region that changes over and over may have as many aliases.
-        let mut rechecks = rechecks.to_vec();
-        rechecks.sort_unstable();
-        rechecks.dedup();
-        for (index, with_aliases) in rechecks {
+        let mut check = |(index, with_aliases): (u32, bool)| {
             look(index);
             let aliases = self.topology.get(index).filter(|_| with_aliases).map(Record::aliases);
             aliases.into_iter().flatten().for_each(|alias| look(*alias));
+        };
+        if rechecks.len() <= 8 {
+            rechecks.iter().copied().for_each(check);
+        } else {
+            // Each once: a region that changes over and over may have as many aliases.
+            let mut rechecks = rechecks.to_vec();
+            rechecks.sort_unstable();
+            rechecks.dedup();
+            rechecks.into_iter().for_each(&mut check);
         }
         moved
     }
@@ -184,7 +184,7 @@ impl State {
     /// The effective roots that nobody looks at any more once these spaces have moved: whether their views can
     /// still be rendered does not matter.
     fn deserted(&self, moved: &[(SpaceId, Walk)]) -> BTreeSet<RegionId> {
-        let mut looking: HashMap<RegionId, usize> = HashMap::new();
+        let mut looking: BTreeMap<RegionId, usize> = BTreeMap::new();
         for (id, _) in moved {
             if let Some(left) = self.space(*id).ok().and_then(|s| s.effective) {
                 *looking.entry(left).or_default() += 1;
@@ -221,8 +221,10 @@ impl State {
     pub fn publish<'d>(&mut self, prepared: Prepared, domain: &'d Domain<FlatView>) -> Garbage<'d> {
         let moving: BTreeSet<SpaceId> = prepared.moved.iter().map(|(id, _)| *id).collect();
         let moves = |s: &SpaceState| moving.contains(&s.inner.id);
-        let left: BTreeSet<RegionId> =
-            self.spaces.iter().filter(|s| moves(s)).filter_map(|s| s.effective).collect();
+        let mut left: BTreeSet<RegionId> = BTreeSet::new();
+        if !moving.is_empty() {
+            left.extend(self.spaces.iter().filter(|s| moves(s)).filter_map(|s| s.effective));
+        }
         let mut abandoned = Vec::new();
         for (id, view) in prepared.updated {
             let Some(state) = self.views.get_mut(&Some(id)) else { continue };

@@ -115,6 +115,20 @@ impl Sorted {
         Some([before, after])
     }
 
+    /// Writes `to` over the key `from`, which must be there; no other key may lie between the two.
+    pub fn replace(&mut self, from: u128, to: u128) {
+        let at = self.chunk_of(from);
+        if let Some(chunk) = self.chunks.get_mut(at)
+            && let Ok(place) = chunk.binary_search(&from)
+            && let Some(key) = chunk.get_mut(place)
+        {
+            *key = to;
+            if place == 0 {
+                self.note_first(at);
+            }
+        }
+    }
+
     /// Joins a small chunk with a neighbour.
     fn join(&mut self, at: usize) {
         let len = |at: usize| self.chunks.get(at).map_or(MOST, Vec::len);
@@ -196,6 +210,22 @@ mod tests {
             }
             assert!(sorted.is_empty() && sorted.firsts.is_empty());
         }
+    }
+
+    #[test]
+    fn a_key_is_replaced_where_it_stands() {
+        let mut sorted = Sorted::default();
+        let mut model: BTreeSet<u128> = (0..500).map(|k| k * 2).collect();
+        model.iter().for_each(|k| sorted.insert(*k));
+        for key in (0..500).step_by(7).chain((0..500).step_by(64)).map(|k| k * 2) {
+            if model.remove(&key) {
+                model.insert(key + 1);
+                sorted.replace(key, key + 1);
+                sorted.check(&model);
+            }
+        }
+        sorted.replace(10_000, 10_001);
+        sorted.check(&model);
     }
 
     #[test]

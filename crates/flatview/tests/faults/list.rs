@@ -245,7 +245,7 @@ pub const FAULTS: &[Fault] = &[
     kept(
         "a root's own address is forgotten when its content changes",
         "commit.rs",
-        "span.moved_into(i128::from(attrs.addr), crate::WHOLE)",
+        "span.moved_into(i128::from(root.attrs.addr), crate::WHOLE)",
         "span.moved_into(0, crate::WHOLE)",
     ),
     kept(

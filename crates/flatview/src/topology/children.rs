@@ -5,15 +5,12 @@
 //! less than that size before it, so a search looks at few that do not. To show or hide a child changes a bit of its
 //! key and not its place.
 
-use super::sorted::Sorted;
+use super::sorted::{HIDDEN, Sorted};
 use super::{Attrs, Found};
 use crate::span::Span;
 
 /// Keys of the empty ones have this in place of the size's class.
 const EMPTY: u8 = u8::MAX;
-
-/// Bit of a key: disabled.
-const HIDDEN: u128 = 1;
 
 #[derive(Default)]
 pub(crate) struct Children {
@@ -92,8 +89,8 @@ impl Children {
 
     /// The enabled one, if there is just one.
     pub fn only_enabled(&self) -> Option<u32> {
-        let enabled = |key: &u128| key & HIDDEN == 0;
-        if self.enabled == 1 { self.keys.iter().find(enabled).map(index_of) } else { None }
+        let mut enabled = self.keys.shown_in(0, u128::MAX);
+        if self.enabled == 1 { enabled.next().map(index_of) } else { None }
     }
 
     /// How many are enabled, empty ones included.
@@ -116,13 +113,12 @@ impl Children {
             // How far the last byte of one in this class is from its first, at most.
             let reach = u64::MAX.checked_shr(u64::BITS - u32::from(class)).unwrap_or(0);
             let from = key(class, window.start.saturating_sub(reach), 0);
-            let to = key(class, window.last, u32::MAX) | HIDDEN;
+            let to = key(class, window.last, u32::MAX);
             let reaches = |key: &u128| {
                 start_of(*key) >= window.start
                     || last(index_of(*key)).is_some_and(|last| last >= window.start)
             };
-            let shown = self.keys.iter_from(from).take_while(|k| *k <= to).filter(|k| k & HIDDEN == 0);
-            out.extend(shown.filter(reaches).map(index_of));
+            out.extend(self.keys.shown_in(from, to).filter(reaches).map(index_of));
         }
     }
 }

@@ -363,8 +363,14 @@ pub const FAULTS: &[Fault] = &[
     fault(
         "the keys after the chunk that a search begins in are forgotten",
         "topology/sorted.rs",
-        "here.iter().chain(later.iter().flatten()).copied()",
-        "here.iter().chain(later.iter().flatten().take(0)).copied()",
+        "let chunks = self.chunks.get(at..).into_iter().flatten();",
+        "let chunks = self.chunks.get(at..).into_iter().flatten().take(1);",
+    ),
+    fault(
+        "a key that is shown again does not count",
+        "topology/sorted.rs",
+        "*shown + u8::from(is_shown(to)) - u8::from(is_shown(from))",
+        "(*shown).saturating_sub(u8::from(is_shown(from)))",
     ),
     // Undoing.
     fault(

@@ -29,6 +29,7 @@
 //! Where things are:
 //! - [`Memory`], [`Transaction`], [`Region`]: building and changing the map; [`RamBlock`]: the host memory of RAM;
 //! - [`AddressSpace`], [`Reader`], [`Port`]: accessing it; [`MmioOps`], [`Ops`], [`Access`]: being accessed;
+//! - [`MemoryListener`], [`Delta`]: being told what changed;
 //! - [`FlatView`], [`FlatRange`], [`visibility`]: seeing what it is; [`mtree`]: as QEMU's `info mtree` prints it, and
 //!   from what it printed.
 
@@ -36,6 +37,7 @@ mod access;
 mod commit;
 mod error;
 mod id;
+mod listen;
 mod memory;
 mod mmio;
 pub mod mtree;
@@ -43,6 +45,7 @@ mod order;
 mod publish;
 mod ram;
 mod render;
+mod section;
 mod span;
 mod thread;
 mod topology;
@@ -52,13 +55,17 @@ pub mod visibility;
 pub use access::{Access, MemTxAttrs, Port, Reader};
 pub use error::{InUse, MemTxError, MemTxResult, MemoryError, Reason};
 pub use id::{RegionId, SpaceId};
+pub use listen::{
+    Cause, Delta, EventNotifier, IoEventFd, ListenerError, ListenerId, ListenerInfo, ListenerPriority,
+    MemoryListener, SpaceDelta,
+};
 pub use memory::{
-    AccessLog, AddressSpace, InvalidAccess, Limits, Memory, MemoryBuilder, Section, Transaction, WeakMemory,
-    WeakSpace,
+    AccessLog, AddressSpace, InvalidAccess, Limits, Memory, MemoryBuilder, Transaction, WeakMemory, WeakSpace,
 };
 pub use mmio::{AccessFilter, AccessRules, MmioOps, Ops};
 pub use order::{Be, ByteOrder, DeviceEndian, Endianness, Le, Value};
 pub use ram::{HostBuffer, HostPtr, RamBlock, RamBlockInfo, RamError, Share};
+pub use section::Section;
 pub use span::WHOLE;
 pub use topology::{IntoOps, Owner, Region, RegionInfo, RegionType};
 pub use view::{FlatRange, FlatView, ViewShape};

@@ -72,6 +72,10 @@ pub(crate) struct SpanSet {
 impl SpanSet {
     const MOST: usize = 64;
 
+    pub fn new() -> Self {
+        Self::default()
+    }
+
     pub fn covers(&self, span: Span) -> bool {
         let at = self.spans.partition_point(|s| s.last < span.start);
         self.spans.get(at).is_some_and(|s| s.contains(span))

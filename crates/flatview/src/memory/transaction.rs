@@ -56,6 +56,12 @@ impl Transaction<'_> {
         self.memory
     }
 
+    /// Says what the change is for, for those who are told of it ([`Cause::reason`](crate::Cause::reason)). Of several
+    /// the last one counts.
+    pub fn because(&mut self, reason: impl Into<Arc<str>>) {
+        self.state.borrow_mut().reason = Some(reason.into());
+    }
+
     fn topology<R>(
         &mut self,
         f: impl FnOnce(&mut Topology) -> Result<R, MemoryError>,
@@ -126,7 +132,9 @@ impl Transaction<'_> {
             }
             topology.remove(id.index);
             Ok(())
-        })
+        })?;
+        self.state.borrow_mut().io.remove(id);
+        Ok(())
     }
 
     /// Maps `child` at offset `addr` of `container`, with priority 0

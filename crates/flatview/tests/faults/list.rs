@@ -294,9 +294,9 @@ pub const FAULTS: &[Fault] = &[
     ),
     kept(
         "the rest of a range after a window is put beside the old one",
-        "commit.rs",
-        ".fold(window.last, u64::max)",
-        ".fold(window.last, |last, _| last)",
+        "view/tree.rs",
+        ".fold(span.last, u64::max)",
+        ".fold(span.last, |last, _| last)",
     ),
     tree(
         "a range that ends where a window begins goes with it",

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::clients::Clients;
 use super::{Limits, SpaceInner};
 use crate::commit::{Next, next_root, touched_windows, updated_view};
 use crate::listen::{Cause, Delta, Entry, IoTable, SpaceChange};
@@ -43,6 +44,7 @@ pub(super) struct State {
     views: BTreeMap<Option<RegionId>, ViewState>,
     waypoints: BTreeMap<RegionId, Waypoint>,
     pub limits: Limits,
+    pub clients: Clients,
     /// Open `update` closures.
     pub depth: usize,
     /// What the open transaction says it is for.
@@ -113,6 +115,7 @@ impl State {
             views: BTreeMap::from([(None, empty)]),
             waypoints: BTreeMap::new(),
             limits,
+            clients: Clients::new(tag),
             depth: 0,
             reason: None,
             next_space: 0,
@@ -294,6 +297,11 @@ impl State {
         for slot in abandoned {
             self.empty(&slot, domain);
         }
+        if self.topology.take_log_raised() {
+            // Who stores under an old view, and was not fenced yet, will see that it is old, and mark. That fencing works was
+            // seen when the log was asked for; should the host forbid it since, the next who takes dirty bits gets the error.
+            let _ = crate::ram::heavy();
+        }
     }
 
     /// A change is over: it cannot be taken back any more.
@@ -379,7 +387,7 @@ impl State {
                 io,
             });
         }
-        let touched = !prepared.is_empty() || !self.topology.changes().is_empty();
+        let touched = self.topology.is_loud() || !prepared.moved.is_empty();
         Delta::new(cause, touched, changes, &self.io)
     }
 

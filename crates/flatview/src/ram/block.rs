@@ -18,7 +18,7 @@ use std::sync::atomic::AtomicU8;
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags};
 
-use super::{HostPtr, RamSpan};
+use super::{BlockDirty, HostPtr, RamSpan};
 
 /// Why a block could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -160,6 +160,7 @@ pub struct RamBlock {
     base: NonNull<u8>,
     writable: bool,
     backing: Backing,
+    dirty: BlockDirty,
 }
 
 // SAFETY: B1: the bytes are reached by atomics and raw copies only, from any thread; the rest is immutable.
@@ -258,6 +259,7 @@ impl RamBlock {
             base,
             writable: true,
             backing: Backing::Owned { _owner: owner },
+            dirty: BlockDirty::default(),
         }))
     }
 
@@ -276,6 +278,7 @@ impl RamBlock {
             base: ptr,
             writable: true,
             backing: Backing::Raw,
+            dirty: BlockDirty::default(),
         }))
     }
 
@@ -335,7 +338,8 @@ impl RamBlock {
         // From here on the reservation is given back by Drop.
         // SAFETY: page < total, so this is inside the reservation.
         let base = unsafe { start.add(page) };
-        let block = Self { name: name_arc, size, base, writable, backing: Backing::Mapped { start, total } };
+        let backing = Backing::Mapped { start, total };
+        let block = Self { name: name_arc, size, base, writable, backing, dirty: BlockDirty::default() };
         let prot = if writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
         let flags = MapFlags::FIXED
             | MapFlags::NORESERVE
@@ -419,7 +423,36 @@ impl RamBlock {
         if !self.writable {
             return Err(self.out_of_range(offset, bytes.len()));
         }
-        self.range(offset, bytes.len())?.write(0, bytes).ok_or_else(|| self.out_of_range(offset, 0))
+        self.range(offset, bytes.len())?.write(0, bytes).ok_or_else(|| self.out_of_range(offset, 0))?;
+        self.dirty.mark_for_all(offset, bytes.len() as u64);
+        Ok(())
+    }
+
+    /// Which of its pages were written.
+    #[inline]
+    pub(crate) fn dirty(&self) -> &BlockDirty {
+        &self.dirty
+    }
+
+    /// Notes, for every [dirty client](crate::DirtyClient) that logs the block, that `len` bytes at `offset` were written by
+    /// somebody who wrote past this library: through a [`HostPtr`], in another process, in a kernel. To be called after
+    /// the bytes are written.
+    ///
+    /// # Errors
+    /// [`RamError::OutOfRange`].
+    pub fn mark_dirty(&self, offset: u64, len: u64) -> Result<(), RamError> {
+        if offset > self.size || self.size - offset < len {
+            return Err(self.out_of_range(offset, usize::try_from(len).unwrap_or(usize::MAX)));
+        }
+        self.dirty.mark_for_all(offset, len);
+        Ok(())
+    }
+
+    /// The same by a bitmap, as a kernel's dirty log gives it: bit `i`, counted from the lowest of the first word, is
+    /// the page of [`DIRTY_PAGE_SIZE`](crate::DIRTY_PAGE_SIZE) bytes `i` pages after the one that holds `offset`. Bits
+    /// past the end of the block mean nothing (QEMU: `cpu_physical_memory_set_dirty_lebitmap`).
+    pub fn mark_dirty_bitmap(&self, offset: u64, bits: &[u64]) {
+        self.dirty.mark_bitmap(offset, bits);
     }
 
     /// The line of `info ramblock`.

@@ -1,7 +1,8 @@
 //! Guest RAM: blocks of host memory and the only code that touches their bytes.
 //!
 //! What it is: [`RamBlock`]s with their back ends, [`RamSpan`]s (a run of bytes of a block), and the loads, stores and
-//! copies on them; [`Anchored`] spans and [`RamWindow`]s, which stand at guest addresses. What it is not: regions; a block does not know where, or
+//! copies on them; [`Anchored`] spans and [`RamWindow`]s, which stand at guest addresses; the notes of which pages were
+//! written ([`dirty`]). What it is not: regions; a block does not know where, or
 //! whether, it is mapped.
 //!
 //! What must hold:
@@ -14,12 +15,15 @@
 mod anchored;
 mod block;
 mod bytes;
+mod dirty;
 mod host;
 mod window;
 
 pub use block::{HostBuffer, RamBlock, RamBlockInfo, RamError, Share};
+pub use dirty::{DIRTY_PAGE_SIZE, DirtySnapshot};
 pub use host::HostPtr;
 
 pub(crate) use anchored::{Anchored, Answer};
 pub(crate) use bytes::RamSpan;
+pub(crate) use dirty::{BlockDirty, Claimed, MOST_CLIENTS, NoBarrier, heavy, light, prepare};
 pub(crate) use window::RamWindow;

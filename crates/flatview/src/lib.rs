@@ -27,7 +27,8 @@
 //! ```
 //!
 //! Where things are:
-//! - [`Memory`], [`Transaction`], [`Region`]: building and changing the map; [`RamBlock`]: the host memory of RAM;
+//! - [`Memory`], [`Transaction`], [`Region`]: building and changing the map; [`RamBlock`], [`RamBuilder`]: the host memory
+//!   of RAM; [`DiscardManager`], [`RamBlockNotifier`]: giving it back in parts, following what comes and goes;
 //! - [`AddressSpace`], [`Reader`], [`Port`]: accessing it; [`MmioOps`], [`Ops`], [`Access`]: being accessed;
 //! - [`FlatView`], [`FlatRange`], [`visibility`]: seeing what it is; [`mtree`]: as QEMU's `info mtree` prints it, and
 //!   from what it printed.
@@ -57,7 +58,11 @@ pub use memory::{
 };
 pub use mmio::{AccessRules, MmioOps, Ops};
 pub use order::{Be, ByteOrder, DeviceEndian, Endianness, Le, Value};
-pub use ram::{HostBuffer, HostPtr, RamBlock, RamBlockInfo, RamError, Share};
+pub use ram::{
+    DiscardBusy, DiscardError, DiscardGuard, DiscardListener, DiscardListenerId, DiscardManager,
+    DiscardRules, HostBuffer, HostPolicy, HostPtr, HugePages, NotifierId, Prealloc, PreallocProgress,
+    RamBlock, RamBlockInfo, RamBlockNotifier, RamBuilder, RamError, Refusal, Share,
+};
 pub use span::WHOLE;
 pub use topology::{IntoOps, Owner, Region, RegionInfo, RegionType};
 pub use view::{FlatRange, FlatView, ViewShape};

@@ -12,6 +12,7 @@ use super::state::{Garbage, State};
 use super::{AddressSpace, Transaction};
 use crate::mmio::UnassignedIo;
 use crate::publish::Domain;
+use crate::ram::{DiscardRules, Notifiers};
 use crate::view::FlatView;
 use crate::{Endianness, MemoryError, Reason, Region, RegionId, SpaceId, WHOLE};
 
@@ -87,6 +88,8 @@ pub(crate) struct Inner {
     pub domain: Domain<FlatView>,
     pub log: ArcSwapOption<Box<dyn AccessLog>>,
     pub reentries: AtomicU64,
+    pub notifiers: Notifiers,
+    pub discards: DiscardRules,
     defaults: Option<Defaults>,
 }
 
@@ -187,6 +190,8 @@ impl MemoryBuilder {
             domain: Domain::new(),
             log: ArcSwapOption::empty(),
             reentries: AtomicU64::new(0),
+            notifiers: Notifiers::default(),
+            discards: DiscardRules::default(),
             defaults,
         };
         if self.bare {
@@ -215,6 +220,8 @@ impl MemoryBuilder {
 struct Open<'a> {
     state: &'a RefCell<State>,
     savepoint: crate::topology::Savepoint,
+    /// How many changes of blocks there were before.
+    blocks: usize,
     done: bool,
 }
 
@@ -225,6 +232,10 @@ impl Open<'_> {
         let mut state = self.state.borrow_mut();
         state.depth = state.depth.saturating_sub(1);
         let bodies = if keep { Vec::new() } else { state.topology.rollback(self.savepoint) };
+        if !keep {
+            // Their regions are among `bodies`, so no block is dropped here, under the lock.
+            state.block_changes.truncate(self.blocks);
+        }
         Garbage { bodies, views: None }
     }
 }
@@ -321,13 +332,13 @@ impl Memory {
         f: impl FnOnce(&mut Transaction<'_>) -> Result<R, E>,
     ) -> Result<R, E> {
         let guard = self.0.writer.lock();
-        let savepoint = {
+        let (savepoint, blocks) = {
             let mut state = guard.borrow_mut();
             state.depth += 1;
-            state.topology.savepoint()
+            (state.topology.savepoint(), state.block_changes.len())
         };
         UPDATES.set(UPDATES.get() + 1);
-        let mut open = Open { state: &guard, savepoint, done: false };
+        let mut open = Open { state: &guard, savepoint, blocks, done: false };
         let result = f(&mut Transaction { memory: self, state: &guard });
         let mut garbage = open.close(result.is_ok());
         drop(open);
@@ -336,8 +347,12 @@ impl Memory {
             let mut state = guard.borrow_mut();
             if state.depth == 0 {
                 match state.prepare() {
-                    Ok(prepared) => garbage = state.publish(prepared, &self.0.domain),
+                    Ok(prepared) => {
+                        garbage = state.publish(prepared, &self.0.domain);
+                        self.0.notifiers.change(std::mem::take(&mut state.block_changes));
+                    }
                     Err(e) => {
+                        state.block_changes.clear();
                         garbage.bodies = state.topology.rollback(savepoint);
                         failed = Some(e);
                     }
@@ -347,6 +362,10 @@ impl Memory {
         // M2: what is freed may run code of the caller's.
         drop(guard);
         discard(garbage);
+        // A notifier may look at the map and change it; not in the middle of an outer update, though.
+        if !writing() {
+            self.0.notifiers.tell();
+        }
         match failed {
             Some(e) => Err(e.into()),
             None => result,

@@ -10,6 +10,7 @@
 
 mod handle;
 mod query;
+mod ram;
 mod spaces;
 mod state;
 mod transaction;

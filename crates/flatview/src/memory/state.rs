@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{Limits, SpaceInner};
 use crate::commit::{Next, next_root, touched_windows, updated_view};
 use crate::publish::{Domain, Reclaimed, Slot};
+use crate::ram::RamBlock;
 use crate::render::Budget;
 use crate::span::{Span, SpanSet};
 use crate::topology::{Body, Record, Topology};
@@ -42,6 +43,8 @@ pub(super) struct State {
     pub limits: Limits,
     /// Open `update` closures.
     pub depth: usize,
+    /// Blocks of which the open transaction made a region (`true`) or removed one, in order.
+    pub block_changes: Vec<(Arc<RamBlock>, bool)>,
     next_space: u64,
 }
 
@@ -79,6 +82,7 @@ impl State {
             waypoints: HashMap::new(),
             limits,
             depth: 0,
+            block_changes: Vec::new(),
             next_space: 0,
         }
     }

@@ -67,12 +67,14 @@ impl Transaction<'_> {
         // The device's own code: asked before anything is borrowed.
         let rules = region.kind.ops().map_or(crate::topology::NO_RULES, MmioOps::rules);
         let target_order = self.memory.target();
-        self.topology(|topology| {
+        let made_of = region.kind.block().map(|(block, _)| Arc::clone(block));
+        let id = self.topology(|topology| {
             let name = checked_name(region.name)?;
             let mut kind = region.kind;
             if let Some((from, _)) = region.window {
                 match &mut kind {
                     Kind::Ram { offset, .. } | Kind::RomDevice { offset, .. } => *offset = from,
+                    Kind::RamDevice(ops) => ops.offset = from,
                     _ => return Err(MemoryError::NoBlock { name }),
                 }
             }
@@ -105,7 +107,11 @@ impl Transaction<'_> {
             };
             topology.add(attrs, body);
             Ok(id)
-        })
+        })?;
+        if let Some(block) = made_of {
+            self.state.borrow_mut().block_changes.push((block, true));
+        }
+        Ok(id)
     }
 
     /// Removes a region. What views still show of it stays alive until they are gone.
@@ -113,8 +119,9 @@ impl Transaction<'_> {
     /// # Errors
     /// [`MemoryError::InUse`] while it is mapped, has children, is shown by an alias or is a space's root.
     pub fn remove(&mut self, id: RegionId) -> Result<(), MemoryError> {
-        self.topology(|topology| {
+        let made_of = self.topology(|topology| {
             let record = topology.record(id)?;
+            let made_of = record.body.kind.block().map(|(block, _)| Arc::clone(block));
             let why = if record.attrs.container != NONE {
                 Some(InUse::Mapped)
             } else if record.children.is_some() {
@@ -130,8 +137,12 @@ impl Transaction<'_> {
                 return Err(MemoryError::InUse { name: Arc::clone(&record.body.name), why });
             }
             topology.remove(id.index);
-            Ok(())
-        })
+            Ok(made_of)
+        })?;
+        if let Some(block) = made_of {
+            self.state.borrow_mut().block_changes.push((block, false));
+        }
+        Ok(())
     }
 
     /// Maps `child` at offset `addr` of `container`, with priority 0

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::ram::RamBlock;
+use crate::ram::{RamBlock, RamDeviceOps};
 use crate::{AccessRules, DeviceEndian, Endianness, MmioOps, RegionId};
 
 /// The types that `info mtree` prints.
@@ -138,6 +138,8 @@ pub(crate) enum Kind {
         offset: u64,
         ops: Arc<dyn MmioOps>,
     },
+    /// A device's memory: accessed as a device is, with the access's own size.
+    RamDevice(RamDeviceOps),
     Io {
         ops: Arc<dyn MmioOps>,
     },
@@ -155,6 +157,7 @@ impl Kind {
     pub fn block(&self) -> Option<(&Arc<RamBlock>, u64)> {
         match self {
             Self::Ram { block, offset, .. } | Self::RomDevice { block, offset, .. } => Some((block, *offset)),
+            Self::RamDevice(ops) => Some((&ops.block, ops.offset)),
             _ => None,
         }
     }
@@ -162,6 +165,7 @@ impl Kind {
     pub fn ops(&self) -> Option<&dyn MmioOps> {
         match self {
             Self::Io { ops } | Self::RomDevice { ops, .. } => Some(&**ops),
+            Self::RamDevice(ops) => Some(ops),
             _ => None,
         }
     }
@@ -269,6 +273,12 @@ impl Region {
     /// the callbacks; with its ROM mode off ([`set_romd`](crate::Transaction::set_romd)) reads do too.
     pub fn rom_device(name: impl Into<String>, block: impl Into<Arc<RamBlock>>, ops: impl IntoOps) -> Self {
         Self::new(name, None, Kind::RomDevice { block: block.into(), offset: 0, ops: ops.into_ops() })
+    }
+
+    /// A device's memory on the host, such as a mapped PCI BAR (QEMU: `memory_region_init_ram_device_ptr`): each access of
+    /// 1, 2, 4 or 8 bytes, at any alignment, reaches it as one access of that size, never as a copy. It has no side-effect-free look.
+    pub fn ram_device(name: impl Into<String>, block: impl Into<Arc<RamBlock>>) -> Self {
+        Self::new(name, None, Kind::RamDevice(RamDeviceOps { block: block.into(), offset: 0 }))
     }
 
     /// A window on another region (QEMU: `memory_region_init_alias`): `size` bytes of `target` from `offset` on.

@@ -151,10 +151,10 @@ impl FlatRange {
         self.romd
     }
 
-    /// Whether it is RAM or ROM, whoever may write it (QEMU: `memory_region_is_ram`). A ROM device is not.
+    /// Whether it is RAM or ROM, whoever may write it, or a RAM device (QEMU: `memory_region_is_ram`). A ROM device is not.
     #[must_use]
     pub fn is_ram(&self) -> bool {
-        matches!(self.body.kind, Kind::Ram { .. })
+        matches!(self.body.kind, Kind::Ram { .. } | Kind::RamDevice(_))
     }
 
     /// Whether reads come from memory.
@@ -169,6 +169,7 @@ impl FlatRange {
         match self.body.kind {
             _ if self.readonly => RegionType::Rom,
             Kind::Ram { .. } => RegionType::Ram,
+            Kind::RamDevice(_) => RegionType::Ramd,
             Kind::RomDevice { .. } if self.romd => RegionType::Romd,
             Kind::Sketch(kind) => kind,
             _ => RegionType::Io,

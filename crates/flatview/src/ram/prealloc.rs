@@ -12,6 +12,9 @@ use rustix::io::Errno;
 
 use super::mapping::{Advice, Mapping};
 
+/// More of them only wait for each other in the kernel.
+const MOST_THREADS: usize = 256;
+
 /// How far preallocation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PreallocProgress {
@@ -49,7 +52,7 @@ impl Prealloc {
         Self { threads: NonZeroUsize::MIN, progress: None }
     }
 
-    /// By that many threads (QEMU: `prealloc-threads`); more than there are pieces of work are not started.
+    /// By that many threads (QEMU: `prealloc-threads`); more than 256, or than there are pieces of work, are not started.
     pub fn threads(mut self, threads: NonZeroUsize) -> Self {
         self.threads = threads;
         self
@@ -74,7 +77,7 @@ impl Prealloc {
         let chunks = total.div_ceil(work.chunk);
         let (sender, done) = channel();
         std::thread::scope(|scope| {
-            let started = (0..self.threads.get().min(chunks))
+            let started = (0..self.threads.get().min(chunks).min(MOST_THREADS))
                 .filter(|n| {
                     let (sender, work) = (sender.clone(), &work);
                     let thread = std::thread::Builder::new().name(format!("prealloc {n}"));

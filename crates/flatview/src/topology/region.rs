@@ -162,6 +162,11 @@ impl Kind {
         }
     }
 
+    /// The memory that may be reached by pointer, for loads and stores or for looking: not a device's.
+    pub fn direct(&self) -> Option<(&Arc<RamBlock>, u64)> {
+        if matches!(self, Self::RamDevice(_)) { None } else { self.block() }
+    }
+
     pub fn ops(&self) -> Option<&dyn MmioOps> {
         match self {
             Self::Io { ops } | Self::RomDevice { ops, .. } => Some(&**ops),

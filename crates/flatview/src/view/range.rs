@@ -50,7 +50,7 @@ pub struct FlatRange {
 impl FlatRange {
     pub(crate) fn new(piece: &Piece, body: &Arc<Body>, attrs: &Attrs) -> Self {
         let romd = matches!(body.kind, Kind::RomDevice { .. }) && attrs.romd;
-        let ram = body.kind.block().and_then(|(block, base)| {
+        let ram = body.kind.direct().and_then(|(block, base)| {
             let len = u64::try_from(piece.span.size()).ok()?;
             block.span(base.checked_add(piece.offset)?, len)
         });

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::render::{Budget, render};
 use crate::span::{Span, SpanSet};
-use crate::topology::{NONE, Topology};
+use crate::topology::{Children, NONE, Topology};
 use crate::view::{FlatRange, FlatView};
 use crate::{MemoryError, RegionId};
 
@@ -38,24 +38,24 @@ pub(crate) fn next_root(topology: &Topology, index: u32) -> Next {
         return Next::Nothing;
     };
     let attrs = &record.attrs;
-    if !attrs.enabled {
+    if !attrs.enabled() {
         return Next::Nothing;
     }
-    if record.body.kind.terminates() || attrs.readonly || attrs.nonvolatile {
+    if record.body.kind.terminates() || attrs.readonly() || attrs.nonvolatile() {
         return Next::Here;
     }
     let fits = |other: u32| {
-        topology.get(other).is_some_and(|o| attrs.size >= o.attrs.size && attrs.addr == o.attrs.addr)
+        topology.get(other).is_some_and(|o| attrs.size() >= o.attrs.size() && attrs.addr == o.attrs.addr)
     };
     if attrs.target != NONE {
         let whole = attrs.alias_offset == 0 && fits(attrs.target);
         return topology.id_of(attrs.target).filter(|_| whole).map_or(Next::Here, Next::To);
     }
-    match record.children.as_deref().map_or(0, |c| c.enabled) {
+    match record.children().map_or(0, Children::enabled) {
         0 => Next::Nothing,
         1 => {
-            let enabled = |i: &u32| topology.get(*i).is_some_and(|r| r.attrs.enabled);
-            let only = record.children.as_deref().and_then(|c| c.all().find(enabled));
+            let enabled = |i: &u32| topology.get(*i).is_some_and(|r| r.attrs.enabled());
+            let only = record.children().and_then(|c| c.all().find(enabled));
             let at_start = |i: &u32| topology.get(*i).is_some_and(|r| r.attrs.addr == 0);
             let next = only.filter(|i| at_start(i) && fits(*i)).and_then(|i| topology.id_of(i));
             next.map_or(Next::Here, Next::To)
@@ -92,8 +92,8 @@ pub(crate) fn touched_windows(topology: &Topology, touched: &[(u32, Span)]) -> B
             windows.entry(index).or_default().insert(window);
         }
         let mut up = |to: u32, by: i128| {
-            if let Some(outer) = topology.get(to).filter(|o| o.attrs.enabled && o.is_live())
-                && let Some(span) = span.moved_into(by, outer.attrs.size)
+            if let Some(outer) = topology.get(to).filter(|o| o.attrs.enabled() && o.is_live())
+                && let Some(span) = span.moved_into(by, outer.attrs.size())
             {
                 work.push((to, span));
             }
@@ -146,7 +146,7 @@ fn spliced(view: &FlatView, window: Span, fresh: impl Iterator<Item = FlatRange>
     // The neighbours on both sides may continue, or be continued by, what is new.
     let from = window.start.saturating_sub(1);
     let to = window.last.saturating_add(1);
-    let old: Vec<&FlatRange> = view.ranges_from(from).take_while(|r| r.start <= to).collect();
+    let old: Vec<&FlatRange> = view.ranges_from(from).take_while(|r| r.start() <= to).collect();
     let before = window.start.checked_sub(1).map(|last| Span { start: 0, last });
     let after = window.last.checked_add(1).map(|start| Span { start, last: u64::MAX });
     let outside = |span: Option<Span>| old.iter().filter_map(move |r| r.cut(span?));
@@ -161,10 +161,10 @@ fn spliced(view: &FlatView, window: Span, fresh: impl Iterator<Item = FlatRange>
         return None;
     }
     // What begins where the old and the new ranges begin, and nothing else, is replaced.
-    let start = old.first().map_or(window.start, |r| r.start.min(window.start));
+    let start = old.first().map_or(window.start, |r| r.start().min(window.start));
     let ends = [old.last().copied(), new.last()];
-    let last = ends.into_iter().flatten().map(|r| r.start).fold(window.last, u64::max);
-    Some(view.replaced(Span { start, last }, new))
+    let last = ends.into_iter().flatten().map(FlatRange::start).fold(window.last, u64::max);
+    Some(view.replaced(Span { start, last }, &new))
 }
 
 /// Rendering from nothing, to compare with.

@@ -45,6 +45,7 @@ mod publish;
 mod ram;
 mod render;
 mod span;
+mod thread;
 mod topology;
 mod view;
 pub mod visibility;
@@ -56,7 +57,7 @@ pub use memory::{
     AccessLog, AddressSpace, InvalidAccess, Limits, Memory, MemoryBuilder, Section, Transaction, WeakMemory,
     WeakSpace,
 };
-pub use mmio::{AccessRules, MmioOps, Ops};
+pub use mmio::{AccessFilter, AccessRules, MmioOps, Ops};
 pub use order::{Be, ByteOrder, DeviceEndian, Endianness, Le, Value};
 pub use ram::{
     DiscardBusy, DiscardError, DiscardGuard, DiscardListener, DiscardListenerId, DiscardManager,

@@ -23,6 +23,10 @@ pub struct AccessRules {
     impl_min: u8,
     impl_max: u8,
     impl_unaligned: bool,
+    /// Whether there is a filter; known when the region is added.
+    filtered: bool,
+    /// The sizes, or-ed, of which an aligned access is one callback as it is, and always taken.
+    direct: u8,
 }
 
 impl Default for AccessRules {
@@ -53,7 +57,42 @@ impl AccessRules {
             impl_min: 1,
             impl_max: 4,
             impl_unaligned: false,
+            filtered: false,
+            direct: 0,
         }
+        .with_direct()
+    }
+
+    const fn with_direct(mut self) -> Self {
+        let mut direct = 0;
+        let mut bytes = 1;
+        while bytes <= 8 {
+            let taken = self.valid_max == 0 || (self.valid_min <= bytes && bytes <= self.valid_max);
+            if taken && self.impl_min <= bytes && bytes <= self.impl_max && !self.filtered {
+                direct |= bytes;
+            }
+            bytes *= 2;
+        }
+        self.direct = direct;
+        self
+    }
+
+    /// The same for a device that has, or has not, a filter.
+    pub(crate) const fn filtered(mut self, filtered: bool) -> Self {
+        self.filtered = filtered;
+        self.with_direct()
+    }
+
+    /// Whether the device has a filter.
+    #[inline]
+    pub(crate) const fn is_filtered(&self) -> bool {
+        self.filtered
+    }
+
+    /// The sizes, or-ed, of which an aligned access is taken and is one callback as it is, with no filter to ask.
+    #[inline]
+    pub(crate) const fn direct(&self) -> u8 {
+        self.direct
     }
 
     /// The device's byte order.
@@ -70,7 +109,7 @@ impl AccessRules {
     pub const fn valid(mut self, min: u32, max: u32) -> Self {
         self.valid_min = size(min);
         self.valid_max = if max == 0 { 0 } else { size(max) };
-        self
+        self.with_direct()
     }
 
     /// The device takes accesses at every offset, not only at multiples of their size.
@@ -86,7 +125,7 @@ impl AccessRules {
     pub const fn implemented(mut self, min: u32, max: u32) -> Self {
         self.impl_min = size(min);
         self.impl_max = if max == 0 { 4 } else { size(max) };
-        self
+        self.with_direct()
     }
 
     /// The callbacks can be called at every offset; else an unaligned access reaches them in aligned pieces.
@@ -154,10 +193,10 @@ pub trait MmioOps: Send + Sync {
     /// As for [`read`](Self::read).
     fn write(&self, access: &Access<'_>, value: u64) -> Result<(), MemTxError>;
 
-    /// Whether the device takes this access at all (QEMU: `valid.accepts`); asked first, about the whole access.
-    fn accepts(&self, access: &Access<'_>) -> bool {
-        let _ = access;
-        true
+    /// Who says whether an access is taken at all, if anybody does (QEMU: `valid.accepts`). Whether there is a filter is
+    /// asked once, when the region is added; devices without one pay nothing.
+    fn filter(&self) -> Option<&dyn AccessFilter> {
+        None
     }
 
     /// What a read of `size` bytes would give, if that can be told without side effects. Monitors, debuggers and
@@ -166,6 +205,12 @@ pub trait MmioOps: Send + Sync {
         let _ = (offset, size);
         None
     }
+}
+
+/// Refuses accesses by more than their size and alignment (QEMU: `valid.accepts`).
+pub trait AccessFilter {
+    /// Whether the device takes this access; asked before everything else, and about the whole access.
+    fn accepts(&self, access: &Access<'_>) -> bool;
 }
 
 type Read = dyn Fn(&Access<'_>) -> Result<u64, MemTxError> + Send + Sync;
@@ -258,12 +303,18 @@ impl MmioOps for Ops {
         self.write.as_ref().ok_or(MemTxError::decode()).and_then(|f| f(access, value))
     }
 
-    fn accepts(&self, access: &Access<'_>) -> bool {
-        self.accepts.as_ref().is_none_or(|f| f(access))
+    fn filter(&self) -> Option<&dyn AccessFilter> {
+        self.accepts.as_ref().map(|_| self as &dyn AccessFilter)
     }
 
     fn peek(&self, offset: u64, size: u32) -> Option<u64> {
         self.peek.as_ref().and_then(|f| f(offset, size))
+    }
+}
+
+impl AccessFilter for Ops {
+    fn accepts(&self, access: &Access<'_>) -> bool {
+        self.accepts.as_ref().is_none_or(|f| f(access))
     }
 }
 

@@ -96,12 +96,12 @@ pub(crate) fn render(
             continue;
         };
         let attrs = &record.attrs;
-        if !attrs.enabled || attrs.size == 0 {
+        if !attrs.enabled() || attrs.size() == 0 {
             continue;
         }
         let base = visit.base + i128::from(attrs.addr);
         // Sizes are at most 2^64, so this cannot overflow an i128.
-        let own = Span::clipped(base, base + attrs.size as i128 - 1);
+        let own = Span::clipped(base, base + attrs.size() as i128 - 1);
         let Some(clip) = own.and_then(|own| own.intersection(visit.clip)) else {
             continue;
         };
@@ -120,8 +120,8 @@ pub(crate) fn render(
         let here = Visit {
             base,
             clip,
-            readonly: visit.readonly | attrs.readonly,
-            nonvolatile: visit.nonvolatile | attrs.nonvolatile,
+            readonly: visit.readonly | attrs.readonly(),
+            nonvolatile: visit.nonvolatile | attrs.nonvolatile(),
             depth: visit.depth + 1,
             ..visit
         };

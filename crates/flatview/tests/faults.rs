@@ -1,8 +1,9 @@
-//! Whether the random maps of `visibility.rs` and the random accesses of `bytes.rs` can fail: each fault of the kept
-//! list is put into a copy of the crate, which must then fail its test, and the copy without faults must pass.
+//! Whether the random maps of `visibility.rs`, the random changes of `incremental.rs`, the random accesses of
+//! `bytes.rs` and the views' own tests can fail: each fault of the kept list is put into a copy of the crate, which must
+//! then fail its tests, and the copy without faults must pass.
 //!
 //! That takes minutes, so it runs only when asked: `cargo test -p flatview --test faults -- --ignored --nocapture`.
-//! `FLATVIEW_FAULT=text` tries the faults whose name has that text; `FLATVIEW_TREES=n` sets the number of maps. That
+//! `FLATVIEW_FAULT=text` tries the faults whose name or file has that text; `FLATVIEW_TREES=n` sets the number of maps. That
 //! the list still fits the sources is checked always.
 #![expect(clippy::expect_used, clippy::panic, reason = "tests fail loudly")]
 
@@ -83,6 +84,7 @@ impl Copy {
             (workspace.join("Cargo.lock"), root.join("Cargo.lock")),
             member("Cargo.toml"),
             member("tests/visibility.rs"),
+            member("tests/incremental.rs"),
             member("tests/bytes.rs"),
         ] {
             fs::copy(&from, &to).unwrap_or_else(|e| panic!("copy {}: {e}", from.display()));
@@ -102,7 +104,8 @@ impl Copy {
     /// Builds a test; its program, or what the compiler said.
     fn build(&self, test: &str) -> Result<PathBuf, String> {
         let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into()))
-            .args(["test", "--offline", "-p", "flatview", "--test", test, "--no-run"])
+            .args(["test", "--offline", "-p", "flatview", "--no-run"])
+            .args(if test == "lib" { vec!["--lib"] } else { vec!["--test", test] })
             .arg("--message-format=json-render-diagnostics")
             .current_dir(&self.root)
             .env("CARGO_TARGET_DIR", self.root.join("target"))
@@ -127,7 +130,10 @@ impl Copy {
     fn run(&self, program: &Path) -> Result<(), String> {
         let log = self.root.join("log");
         let file = File::create(&log).expect("a log");
+        let unit = program.file_name().is_some_and(|n| n.to_string_lossy().starts_with("flatview-"));
         let mut child = Command::new(program)
+            // Of the crate's own tests those of the views' tree.
+            .args(unit.then_some("view::"))
             .arg("--nocapture")
             .current_dir(&self.root)
             .env("FLATVIEW_TREES", std::env::var("FLATVIEW_TREES").unwrap_or_else(|_| MAPS.to_owned()))
@@ -168,7 +174,7 @@ impl Copy {
 fn every_seeded_fault_is_caught() {
     let copy = Copy::make();
     let began = Instant::now();
-    for test in ["visibility", "bytes"] {
+    for test in ["visibility", "incremental", "bytes", "lib"] {
         let program = copy.build(test).unwrap_or_else(|why| panic!("the copy does not build:\n{why}"));
         if let Err(what) = copy.run(&program) {
             panic!("without a fault {test} fails: {what}");
@@ -177,28 +183,30 @@ fn every_seeded_fault_is_caught() {
     println!("without a fault the tests pass ({:.1} s with building)", began.elapsed().as_secs_f64());
     let wanted = std::env::var("FLATVIEW_FAULT").unwrap_or_default();
     let mut bad = Vec::new();
-    let mut caught = 0;
-    for fault in FAULTS.iter().filter(|f| f.name.contains(&wanted)) {
-        let began = Instant::now();
+    let (mut caught, mut tried) = (0, 0);
+    for fault in FAULTS.iter().filter(|f| f.name.contains(&wanted) || f.file.contains(&wanted)) {
         copy.put(fault.file, &faulty(fault).unwrap_or_else(|why| panic!("'{}': {why}", fault.name)));
-        let result = match copy.build(fault.test) {
-            Ok(program) => copy.run(&program).err().ok_or_else(|| "NOT CAUGHT".to_owned()),
-            Err(why) => Err(format!("DOES NOT BUILD\n{why}")),
-        };
-        copy.restore(fault.file);
-        let seconds = began.elapsed().as_secs_f64();
-        match result {
-            Ok(what) => {
-                caught += 1;
-                println!("caught  {} ({seconds:.1} s): {what}", fault.name);
-            }
-            Err(why) => {
-                println!("MISSED  {} ({seconds:.1} s): {why}", fault.name);
-                bad.push(fault.name);
+        let missed = bad.len();
+        for test in fault.tests {
+            let began = Instant::now();
+            let result = match copy.build(test) {
+                Ok(program) => copy.run(&program).err().ok_or_else(|| "NOT CAUGHT".to_owned()),
+                Err(why) => Err(format!("DOES NOT BUILD\n{why}")),
+            };
+            let seconds = began.elapsed().as_secs_f64();
+            match result {
+                Ok(what) => println!("caught  {} ({test}, {seconds:.1} s): {what}", fault.name),
+                Err(why) => {
+                    println!("MISSED  {} ({test}, {seconds:.1} s): {why}", fault.name);
+                    bad.push(format!("{} by {test}", fault.name));
+                }
             }
         }
+        caught += usize::from(missed == bad.len());
+        tried += 1;
+        copy.restore(fault.file);
     }
-    println!("{caught} of {} faults caught in {:.0} s", caught + bad.len(), began.elapsed().as_secs_f64());
+    println!("{caught} of {tried} faults caught in {:.0} s", began.elapsed().as_secs_f64());
     assert!(bad.is_empty(), "not caught: {bad:#?}");
     assert!(caught > 0, "no fault has '{wanted}' in its name");
 }

@@ -464,6 +464,74 @@ fn a_hundred_thousand_aliases_of_one_region() {
 }
 
 #[test]
+fn a_hundred_thousand_aliases_of_one_region_come_and_go_in_any_order() {
+    const MANY: usize = 100_000;
+    let memory = memory();
+    let (root, bench) = (container(&memory, WHOLE), container(&memory, WHOLE));
+    let (shown, other) = (leaf(&memory, 0x10), leaf(&memory, 0x10));
+    let add = |_| memory.update(|t| t.add(Region::alias("alias", shown, 0, 0x10)));
+    let aliases: Vec<RegionId> = in_time("adding 100,000 aliases", || {
+        memory.update(|_| (0..MANY).map(add).collect::<Result<_, MemoryError>>()).unwrap()
+    });
+    let space = memory.address_space("space", root).unwrap();
+    // Every alias once, in an order that jumps about.
+    let turn = |i: usize| (i * 7919 % MANY, aliases[i * 7919 % MANY]);
+    let count = || space.view().unwrap().len();
+    in_time("showing every other one, one by one within an update", || {
+        let shown = memory.update(|t| {
+            (0..MANY).try_for_each(|i| {
+                let (at, alias) = turn(i);
+                t.map(if at % 2 == 0 { root } else { bench }, at as u64 * 0x20, alias)
+            })
+        });
+        shown.unwrap();
+    });
+    assert_eq!(count(), MANY / 2);
+    let before = Before::of(&memory);
+    in_time("hiding them all and giving that up", || {
+        let given_up = memory.update(|t| {
+            for i in 0..MANY {
+                let (at, alias) = turn(i);
+                t.unmap(if at % 2 == 0 { root } else { bench }, alias)?;
+            }
+            // Every region there is has been shown by now.
+            t.map(root, 0, root)
+        });
+        given_up.unwrap_err();
+    });
+    before.is_now();
+    in_time("letting half of them look elsewhere", || {
+        let elsewhere = |i: usize| memory.update(|t| t.set_alias_target(turn(i).1, other));
+        memory.update(|_| (0..MANY / 2).try_for_each(elsewhere)).unwrap();
+    });
+    assert_eq!(count(), MANY / 2);
+    in_time("100,000 changes of what they show, in one update", || {
+        memory.update(|t| (0..MANY as u128).try_for_each(|i| t.set_size(shown, i % 0x10 + 1))).unwrap();
+    });
+    in_time("changing both", || {
+        memory.update(|t| t.set_size(shown, 8).and_then(|()| t.set_size(other, 4))).unwrap();
+    });
+    let sizes =
+        |size: u64| space.view().unwrap().ranges().filter(|r| r.last() - r.start() + 1 == size).count();
+    let elsewhere = (0..MANY / 2).filter(|i| turn(*i).0 % 2 == 0).count();
+    assert_eq!((sizes(8), sizes(4)), (MANY / 2 - elsewhere, elsewhere));
+    assert_eq!(memory.stale_view(), Ok(None));
+    in_time("looking away", || memory.remove_space(space.id()).unwrap());
+    in_time("taking them all down", || {
+        let taken = memory.update(|t| {
+            for i in 0..MANY {
+                let (at, alias) = turn(i);
+                t.unmap(if at % 2 == 0 { root } else { bench }, alias)?;
+                t.remove(alias)?;
+            }
+            t.remove(shown)?;
+            t.remove(other)
+        });
+        taken.unwrap();
+    });
+}
+
+#[test]
 fn touched_places_at_both_ends_with_many_between_are_all_rendered_anew() {
     let memory = memory();
     let root = container(&memory, WHOLE);

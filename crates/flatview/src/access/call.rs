@@ -1,64 +1,30 @@
 //! What a callback gets to know about the access it serves.
 
-use std::cell::Cell;
 use std::fmt;
 
 use super::{MemTxAttrs, Port, Reader};
-use crate::topology::{Body, Owner};
+use crate::memory::SpaceInner;
+use crate::topology::Owner;
+use crate::view::FlatRange;
 use crate::{AddressSpace, MemTxError, Reason, RegionId, SpaceId};
-
-thread_local! {
-    /// Device callbacks this thread is in, of any memory.
-    static CALLBACKS: Cell<u32> = const { Cell::new(0) };
-}
-
-/// Whether this thread is in a device callback.
-pub(crate) fn in_callback() -> bool {
-    nesting() > 0
-}
-
-/// How many callbacks this thread is in.
-#[inline]
-pub(super) fn nesting() -> u32 {
-    CALLBACKS.get()
-}
-
-/// Counts a callback while it runs, also when it panics.
-pub(crate) struct InCallback;
-
-impl InCallback {
-    #[inline]
-    pub fn enter() -> Self {
-        CALLBACKS.set(CALLBACKS.get() + 1);
-        Self
-    }
-}
-
-impl Drop for InCallback {
-    #[inline]
-    fn drop(&mut self) {
-        CALLBACKS.set(CALLBACKS.get().saturating_sub(1));
-    }
-}
 
 /// One access to a device, as its callback sees it: what is asked for, who asks, and the chain it is part of.
 pub struct Access<'a> {
     pub(super) reader: &'a Reader,
+    pub(super) space: &'a SpaceInner,
+    /// The access in whose callback this one was made.
     pub(super) outer: Option<&'a Access<'a>>,
-    pub(super) body: &'a Body,
-    pub(super) space: SpaceId,
+    pub(super) range: &'a FlatRange,
     pub(super) address: u64,
-    pub(super) offset: u64,
-    pub(super) size: u32,
-    pub(super) write: bool,
     pub(super) attrs: MemTxAttrs,
-    pub(super) depth: u32,
+    pub(super) size: u8,
+    pub(super) write: bool,
 }
 
 impl fmt::Debug for Access<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = if self.write { "write" } else { "read" };
-        write!(f, "Access({what} {} of {:?} at {:#x})", self.size, self.body.name, self.offset)
+        write!(f, "Access({what} {} of {:?} at {:#x})", self.size, self.range.name(), self.offset())
     }
 }
 
@@ -69,15 +35,17 @@ impl<'a> Access<'a> {
     pub const MAX_DEPTH: u32 = 32;
 
     /// Offset in the region, in bytes.
+    #[inline]
     #[must_use]
     pub fn offset(&self) -> u64 {
-        self.offset
+        self.range.offset_of(self.address)
     }
 
     /// Size in bytes: 1, 2, 4 or 8.
+    #[inline]
     #[must_use]
     pub fn size(&self) -> u32 {
-        self.size
+        u32::from(self.size)
     }
 
     /// Whether it is a write.
@@ -101,25 +69,25 @@ impl<'a> Access<'a> {
     /// The space the access came through.
     #[must_use]
     pub fn space(&self) -> SpaceId {
-        self.space
+        self.space.id
     }
 
     /// The region that is accessed.
     #[must_use]
     pub fn region(&self) -> RegionId {
-        self.body.id
+        self.range.region()
     }
 
     /// How many accesses this one is nested in.
     #[must_use]
     pub fn depth(&self) -> u32 {
-        self.depth
+        std::iter::successors(self.outer, |a| a.outer).count() as u32
     }
 
     /// The same access, at other offsets of the region: a piece of it.
     pub(super) fn piece(&self, offset: u64, size: u32) -> Self {
-        let address = self.address.wrapping_add(offset.wrapping_sub(self.offset));
-        Access { offset, size, address, ..*self }
+        let address = self.address.wrapping_add(offset.wrapping_sub(self.offset()));
+        Access { size: size as u8, address, ..*self }
     }
 
     /// Memory as seen in a space, for a device that accesses memory while it is accessed: DMA, bridges, forwarding.
@@ -130,18 +98,18 @@ impl<'a> Access<'a> {
     /// [`Memory`](crate::Memory) is refused with every access: make a reader of that memory's own.
     #[must_use]
     pub fn port<'b>(&'b self, space: &'b AddressSpace) -> Port<'b> {
-        Port::nested(self.reader, space, self.attrs, self)
+        Port::nested(space, self)
     }
 
     /// Refuses an access that enters a device again. Regions without a device as owner, and those that opted out, are
     /// not guarded.
     pub(super) fn admitted(&self) -> Result<(), MemTxError> {
-        let Some(owner) = self.body.guarded_by() else {
+        let Some(owner) = self.range.body().guarded_by() else {
             return Ok(());
         };
         let mut at = self.outer;
         while let Some(access) = at {
-            if access.body.guarded_by() == Some(owner) {
+            if access.range.body().guarded_by() == Some(owner) {
                 return Err(MemTxError::refused(Reason::Reentry));
             }
             at = access.outer;
@@ -152,6 +120,6 @@ impl<'a> Access<'a> {
     /// The device whose callback this is.
     #[must_use]
     pub fn owner(&self) -> Option<&'a Owner> {
-        self.body.owner.as_ref()
+        self.range.body().owner.as_ref()
     }
 }

@@ -1,22 +1,22 @@
 //! The rules by which an access becomes callbacks (QEMU: `memory_region_dispatch_read`, `…_write`).
 //!
-//! In order: is the access taken (`accepts`, alignment, size); may the device be entered; then one callback, several
+//! In order: is the access taken (the filter, alignment, size); may the device be entered; then one callback, several
 //! (the access is larger than the device implements), or one that is wider than the access. Values are in the
 //! device's byte order here: the bytes in ascending address order, read in that order.
 
 use super::Access;
-use super::call::{InCallback, nesting};
 use crate::error::join;
-use crate::memory::{InvalidAccess, writing};
+use crate::memory::InvalidAccess;
 use crate::order::low_mask;
+use crate::thread::{InCallback, nesting, writing};
 use crate::{Endianness, MemTxError, MmioOps, Reason};
 
 impl Access<'_> {
     /// The callbacks, if device code may run at all.
     #[inline]
     fn callbacks(&self) -> Result<&dyn MmioOps, MemTxError> {
-        match self.body.kind.ops() {
-            // The nesting is the thread's: a callback may access memory through a reader of its own, or from `accepts`.
+        match self.range.body().ops() {
+            // The nesting is the thread's: a callback may access memory through a reader of its own, or from its filter.
             Some(ops) if !writing() && nesting() < Self::MAX_DEPTH => Ok(ops),
             Some(_) if writing() => Err(self.refused(Reason::InsideUpdate)),
             Some(_) => Err(self.refused(Reason::TooDeep)),
@@ -27,15 +27,15 @@ impl Access<'_> {
     /// Whether the device takes the access, and may be entered. What is refused is told in the log too.
     #[inline]
     fn taken(&self, ops: &dyn MmioOps) -> Result<(), MemTxError> {
-        let rules = &self.body.rules;
-        if !ops.accepts(self) {
+        let rules = &self.range.body().rules;
+        if rules.is_filtered() && ops.filter().is_some_and(|f| !f.accepts(self)) {
             return Err(self.refused(Reason::Rejected));
         }
         if !rules.takes_unaligned() && self.is_unaligned() {
             return Err(self.refused(Reason::Unaligned));
         }
         if let Some((min, max)) = rules.valid_sizes()
-            && (self.size < min || self.size > max)
+            && (self.size() < min || self.size() > max)
         {
             return Err(self.refused(Reason::InvalidSize { min, max }));
         }
@@ -44,7 +44,7 @@ impl Access<'_> {
 
     #[inline]
     fn is_unaligned(&self) -> bool {
-        self.offset & u64::from(self.size - 1) != 0
+        self.offset() & u64::from(self.size() - 1) != 0
     }
 
     /// Refuses the access and tells the log.
@@ -52,9 +52,9 @@ impl Access<'_> {
     pub(super) fn refused(&self, reason: Reason) -> MemTxError {
         self.reader.memory.tell(&InvalidAccess {
             write: self.write,
-            addr: self.offset,
-            size: self.size,
-            region: Some(&self.body.name),
+            addr: self.offset(),
+            size: self.size(),
+            region: Some(&self.range.body().name),
             reason,
         });
         MemTxError::refused(reason)
@@ -66,12 +66,43 @@ impl Access<'_> {
         self.reader.memory.reentries.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         if let Some(log) = &*self.reader.memory.log.load() {
             let _running = InCallback::enter();
-            log.reentry(&self.body.name, self.offset);
+            log.reentry(&self.range.body().name, self.offset());
         }
+    }
+
+    /// The callbacks, and that they run, if the access is one call as it is and nothing needs a closer look: what most
+    /// accesses to most devices are.
+    #[inline(always)]
+    pub(super) fn direct(&self) -> Option<(&dyn MmioOps, InCallback)> {
+        if self.outer.is_some() {
+            return None;
+        }
+        let ops = self.range.direct(self.offset(), self.size())?;
+        Some((ops, InCallback::enter_below(Self::MAX_DEPTH)?))
+    }
+
+    /// An error of this access, or of a callback that serves it, with its place.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn failed(&self, e: &MemTxError) -> MemTxError {
+        e.at(self.address, self.size(), Some(self.range.body().id))
+    }
+
+    /// As [`dispatch_read`](Self::dispatch_read), all or nothing.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn dispatch_read_exact(&self) -> Result<u64, MemTxError> {
+        let (value, result) = self.dispatch_read();
+        result.map(|()| value)
     }
 
     /// Reads through the callbacks; the value is in the device's order. What fails reads as 0.
     pub(super) fn dispatch_read(&self) -> (u64, Result<(), MemTxError>) {
+        let (value, result) = self.read_callbacks();
+        (value, result.map_err(|e| self.failed(&e)))
+    }
+
+    fn read_callbacks(&self) -> (u64, Result<(), MemTxError>) {
         let ops = match self.callbacks() {
             Ok(ops) => ops,
             Err(e) => return (0, Err(e)),
@@ -82,7 +113,7 @@ impl Access<'_> {
         }
         if self.is_one_call() {
             return match ops.read(self) {
-                Ok(value) => (value & low_mask(self.size), Ok(())),
+                Ok(value) => (value & low_mask(self.size()), Ok(())),
                 Err(e) => (0, Err(e)),
             };
         }
@@ -90,27 +121,33 @@ impl Access<'_> {
         let mut result = Ok(());
         self.for_each_call(|call, shift, wide| match ops.read(call) {
             // Of a wider word only its piece: the next one may give the rest again, and differently.
-            Ok(got) => value |= shifted(got & wide.unwrap_or(low_mask(call.size)), shift),
+            Ok(got) => value |= shifted(got & wide.unwrap_or(low_mask(call.size())), shift),
             Err(e) => result = join(result, Err(e)),
         });
-        (value & low_mask(self.size), result)
+        (value & low_mask(self.size()), result)
     }
 
     /// Writes `value` (in the device's order) through the callbacks.
+    #[cold]
+    #[inline(never)]
     pub(super) fn dispatch_write(&self, value: u64) -> Result<(), MemTxError> {
+        self.write_callbacks(value).map_err(|e| self.failed(&e))
+    }
+
+    fn write_callbacks(&self, value: u64) -> Result<(), MemTxError> {
         let ops = self.callbacks()?;
         let _running = InCallback::enter();
         self.taken(ops)?;
         if self.is_one_call() {
-            return ops.write(self, value & low_mask(self.size));
+            return ops.write(self, value & low_mask(self.size()));
         }
         let mut result = Ok(());
         self.for_each_call(|call, shift, wide| {
-            let mut part = shifted(value, -shift) & low_mask(call.size);
+            let mut part = shifted(value, -shift) & low_mask(call.size());
             if let Some(kept) = wide {
                 // A piece of an unaligned access, narrower than the device implements: the rest of the word stays.
                 match ops.read(&Access { write: false, ..*call }) {
-                    Ok(old) => part = (part & kept) | (old & low_mask(call.size) & !kept),
+                    Ok(old) => part = (part & kept) | (old & low_mask(call.size()) & !kept),
                     Err(e) => {
                         result = join(result, Err(e));
                         return;
@@ -125,24 +162,24 @@ impl Access<'_> {
     /// Whether the access is one callback as it is.
     #[inline]
     fn is_one_call(&self) -> bool {
-        let rules = &self.body.rules;
-        rules.call_size(self.size) == self.size && (rules.calls_unaligned() || !self.is_unaligned())
+        let rules = &self.range.body().rules;
+        rules.call_size(self.size()) == self.size() && (rules.calls_unaligned() || !self.is_unaligned())
     }
 
     /// Calls `f` for each callback the access becomes: with the callback's access, the bits by which its value is
     /// shifted in the whole one (negative: the callback's value is the wider), and, for a word of which the access
     /// covers only a part, the mask of that part in it.
     fn for_each_call(&self, mut f: impl FnMut(&Access<'_>, i32, Option<u64>)) {
-        let rules = &self.body.rules;
-        let little = self.body.order == Endianness::Little;
-        let call_size = rules.call_size(self.size);
+        let rules = &self.range.body().rules;
+        let little = self.range.body().order == Endianness::Little;
+        let call_size = rules.call_size(self.size());
         if self.is_unaligned() && !rules.calls_unaligned() {
             return self.for_each_aligned_call(f);
         }
-        for at in (0..self.size).step_by(call_size as usize) {
+        for at in (0..self.size()).step_by(call_size as usize) {
             // QEMU: the callback of a widened access gets the access's own offset, aligned or not.
-            let from_low = if little { at as i32 } else { self.size as i32 - call_size as i32 - at as i32 };
-            f(&self.piece(self.offset.wrapping_add(u64::from(at)), call_size), from_low * 8, None);
+            let from_low = if little { at as i32 } else { self.size() as i32 - call_size as i32 - at as i32 };
+            f(&self.piece(self.offset().wrapping_add(u64::from(at)), call_size), from_low * 8, None);
         }
     }
 
@@ -150,12 +187,12 @@ impl Access<'_> {
     /// ours): naturally aligned calls, in ascending order, each as large as fits. Where even the smallest that the
     /// device implements does not fit, the aligned word there is accessed, and a write keeps the rest of that word.
     fn for_each_aligned_call(&self, mut f: impl FnMut(&Access<'_>, i32, Option<u64>)) {
-        let rules = &self.body.rules;
-        let little = self.body.order == Endianness::Little;
+        let rules = &self.range.body().rules;
+        let little = self.range.body().order == Endianness::Little;
         let mut at = 0;
-        while at < self.size {
-            let offset = self.offset.wrapping_add(u64::from(at));
-            let left = self.size - at;
+        while at < self.size() {
+            let offset = self.offset().wrapping_add(u64::from(at));
+            let left = self.size() - at;
             let fits = rules.call_size(8).min(1 << offset.trailing_zeros().min(3)).min(1 << left.ilog2());
             let word = rules.call_size(fits);
             let word_at = offset & !u64::from(word - 1);

@@ -25,5 +25,3 @@ pub use attrs::MemTxAttrs;
 pub use call::Access;
 pub use port::Port;
 pub use reader::Reader;
-
-pub(crate) use call::{InCallback, in_callback};

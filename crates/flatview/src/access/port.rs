@@ -3,10 +3,11 @@
 use std::fmt;
 
 use super::reader::PinnedView;
-use super::{Access, InCallback, MemTxAttrs, Reader};
+use super::{Access, MemTxAttrs, Reader};
 use crate::error::join;
 use crate::memory::{InvalidAccess, SpaceInner};
-use crate::order::{put_value, reorder, value_of};
+use crate::order::{low_mask, put_value, reorder, value_of};
+use crate::thread::InCallback;
 use crate::topology::Kind;
 use crate::view::FlatRange;
 use crate::{AddressSpace, ByteOrder, Endianness, HostPtr, MemTxError, Reason, Value};
@@ -16,10 +17,11 @@ use crate::{AddressSpace, ByteOrder, Endianness, HostPtr, MemTxError, Reason, Va
 /// Errors carry the address, the size and the region of the first part that failed, and the result bits of all.
 #[derive(Clone, Copy)]
 pub struct Port<'a> {
-    reader: &'a Reader,
-    space: &'a SpaceInner,
-    attrs: MemTxAttrs,
-    outer: Option<&'a Access<'a>>,
+    pub(super) reader: &'a Reader,
+    pub(super) space: &'a SpaceInner,
+    pub(super) attrs: MemTxAttrs,
+    /// The access in whose callback this is used.
+    pub(super) outer: Option<&'a Access<'a>>,
 }
 
 impl fmt::Debug for Port<'_> {
@@ -36,17 +38,13 @@ pub(super) fn from_memory<O: ByteOrder, V: Value>(v: V) -> V {
 }
 
 impl<'a> Port<'a> {
+    #[inline]
     pub(super) fn outermost(reader: &'a Reader, attrs: MemTxAttrs) -> Self {
         Self { reader, space: &reader.space, attrs, outer: None }
     }
 
-    pub(super) fn nested(
-        reader: &'a Reader,
-        space: &'a AddressSpace,
-        attrs: MemTxAttrs,
-        outer: &'a Access<'a>,
-    ) -> Self {
-        Self { reader, space: &space.inner, attrs, outer: Some(outer) }
+    pub(super) fn nested(space: &'a AddressSpace, outer: &'a Access<'a>) -> Self {
+        Self { reader: outer.reader, space: &space.inner, attrs: outer.attrs, outer: Some(outer) }
     }
 
     /// The same with other attributes.
@@ -55,22 +53,13 @@ impl<'a> Port<'a> {
         Self { attrs, ..self }
     }
 
+    #[inline(always)]
     fn access<'b>(&'b self, range: &'b FlatRange, address: u64, size: u32, write: bool) -> Access<'b>
     where
         'a: 'b,
     {
-        Access {
-            reader: self.reader,
-            outer: self.outer,
-            body: &range.body,
-            space: self.space.id,
-            address,
-            offset: range.offset_of(address),
-            size,
-            write,
-            attrs: self.attrs,
-            depth: self.outer.map_or(0, |o| o.depth() + 1),
-        }
+        let Self { reader, space, attrs, outer } = *self;
+        Access { reader, space, outer, range, address, attrs, size: size as u8, write }
     }
 
     /// What nothing answers, told in the log.
@@ -91,21 +80,26 @@ impl<'a> Port<'a> {
     #[inline]
     pub fn load<O: ByteOrder, V: Value>(&self, addr: u64) -> Result<V, MemTxError> {
         let view = self.reader.pin(self.space)?;
-        if let Some(v) = view.memo().and_then(|r| load_ram::<V>(r, addr)) {
+        if let Some(v) = view.memo().load.load::<V>(addr) {
             return Ok(from_memory::<O, V>(v));
         }
-        self.load_slow::<O, V>(&view, addr)
+        self.load_in::<O, V>(&view, addr)
     }
 
-    fn load_slow<O: ByteOrder, V: Value>(&self, view: &PinnedView<'_>, addr: u64) -> Result<V, MemTxError> {
+    #[inline(always)]
+    pub(super) fn load_in<O: ByteOrder, V: Value>(
+        &self,
+        view: &PinnedView<'_>,
+        addr: u64,
+    ) -> Result<V, MemTxError> {
         let Some(range) = self.range_at(view, addr) else {
             return Err(self.unassigned(addr, V::SIZE, false));
         };
-        if let Some(v) = load_ram::<V>(range, addr) {
+        if let Some(v) = range.readable_ram().and_then(|ram| ram.load::<V>(addr - range.start())) {
             return Ok(from_memory::<O, V>(v));
         }
-        let (value, result) = self.call_read(range, addr, V::SIZE);
-        result.map(|()| V::narrow(reorder(value, V::SIZE, range.body.order, O::ORDER)))
+        let value = self.call_read(range, addr, V::SIZE)?;
+        Ok(V::narrow(reorder(value, V::SIZE, range.order(), O::ORDER)))
     }
 
     /// One write of `V`, as it is or not at all (QEMU: `address_space_stl_le` and its kin).
@@ -115,14 +109,14 @@ impl<'a> Port<'a> {
     #[inline]
     pub fn store<O: ByteOrder, V: Value>(&self, addr: u64, value: V) -> Result<(), MemTxError> {
         let view = self.reader.pin(self.space)?;
-        let native = from_memory::<O, V>(value);
-        if view.memo().and_then(|r| store_ram(r, addr, native)).is_some() {
+        if view.memo().store.store(addr, from_memory::<O, V>(value)).is_some() {
             return Ok(());
         }
-        self.store_slow::<O, V>(&view, addr, value)
+        self.store_in::<O, V>(&view, addr, value)
     }
 
-    fn store_slow<O: ByteOrder, V: Value>(
+    #[inline(always)]
+    pub(super) fn store_in<O: ByteOrder, V: Value>(
         &self,
         view: &PinnedView<'_>,
         addr: u64,
@@ -134,23 +128,49 @@ impl<'a> Port<'a> {
         if store_ram(range, addr, from_memory::<O, V>(value)).is_some() {
             return Ok(());
         }
-        self.call_write(range, addr, V::SIZE, reorder(value.widen(), V::SIZE, O::ORDER, range.body.order))
+        self.call_write(range, addr, V::SIZE, reorder(value.widen(), V::SIZE, O::ORDER, range.order()))
     }
 
-    /// A read through callbacks; the value is in the device's order, and 0 where it failed.
-    fn call_read(&self, range: &FlatRange, addr: u64, size: u32) -> (u64, Result<(), MemTxError>) {
-        let (value, result) = self.access(range, addr, size, false).dispatch_read();
-        (value, result.map_err(|e| e.at(addr, size, Some(range.region()))))
+    /// A read through callbacks, in the device's order.
+    #[inline(always)]
+    fn call_read(&self, range: &FlatRange, addr: u64, size: u32) -> Result<u64, MemTxError> {
+        let access = self.access(range, addr, size, false);
+        let Some((ops, _running)) = access.direct() else {
+            return access.dispatch_read_exact();
+        };
+        match ops.read(&access) {
+            Ok(value) => Ok(value & low_mask(size)),
+            Err(e) => Err(access.failed(&e)),
+        }
     }
 
+    /// The same, also with what could be read where a part failed; that part reads as 0.
+    fn call_read_all(&self, range: &FlatRange, addr: u64, size: u32) -> (u64, Result<(), MemTxError>) {
+        let access = self.access(range, addr, size, false);
+        match access.direct() {
+            Some((ops, _running)) => match ops.read(&access) {
+                Ok(value) => (value & low_mask(size), Ok(())),
+                Err(e) => (0, Err(access.failed(&e))),
+            },
+            None => access.dispatch_read(),
+        }
+    }
+
+    /// A write through callbacks of a value in the device's order.
+    #[inline(always)]
     fn call_write(&self, range: &FlatRange, addr: u64, size: u32, value: u64) -> Result<(), MemTxError> {
         let access = self.access(range, addr, size, true);
-        let result = match &range.body.kind {
-            // A read-only view of a device keeps writes from it.
-            _ if range.readonly() => Err(access.refused(Reason::Rejected)),
-            _ => access.dispatch_write(value),
+        // A read-only view of a device keeps writes from it.
+        if range.readonly() {
+            return Err(access.failed(&access.refused(Reason::Rejected)));
+        }
+        let Some((ops, _running)) = access.direct() else {
+            return access.dispatch_write(value);
         };
-        result.map_err(|e| e.at(addr, size, Some(range.region())))
+        match ops.write(&access, value & low_mask(size)) {
+            Ok(()) => Ok(()),
+            Err(e) => Err(access.failed(&e)),
+        }
     }
 
     // Bus.
@@ -165,11 +185,18 @@ impl<'a> Port<'a> {
     pub fn read(&self, addr: u64, out: &mut [u8]) -> Result<(), MemTxError> {
         // One view for all pieces, whatever the map or the devices do meanwhile.
         let view = self.reader.pin(self.space)?;
+        if !self.attrs.memory && view.memo().load.read(addr, out).is_some() {
+            return Ok(());
+        }
+        self.read_in(&view, addr, out)
+    }
+
+    fn read_in(&self, view: &PinnedView<'_>, addr: u64, out: &mut [u8]) -> Result<(), MemTxError> {
         let mut result = Ok(());
         let mut addr = addr;
         let mut rest = out;
         while !rest.is_empty() {
-            let range = self.range_at(&view, addr);
+            let range = self.range_at(view, addr);
             let readable = |r: &FlatRange| r.readable_ram().is_some() && self.is_allowed(Some(r));
             let (piece, memory) = self.bus_piece(range, addr, rest.len(), readable);
             let (now, later) = std::mem::take(&mut rest).split_at_mut(piece);
@@ -179,12 +206,12 @@ impl<'a> Port<'a> {
                     Err(self.not_ram(range, addr, piece, false))
                 }
                 Some(range) if memory => {
-                    let copied = range.readable_ram().and_then(|ram| ram.read(addr - range.start, now));
+                    let copied = range.readable_ram().and_then(|ram| ram.read(addr - range.start(), now));
                     copied.ok_or(MemTxError::decode().at(addr, piece as u32, Some(range.region())))
                 }
                 Some(range) => {
-                    let (value, result) = self.call_read(range, addr, piece as u32);
-                    put_value(value, range.body.order, now);
+                    let (value, result) = self.call_read_all(range, addr, piece as u32);
+                    put_value(value, range.order(), now);
                     result
                 }
                 None => {
@@ -206,20 +233,27 @@ impl<'a> Port<'a> {
     /// As [`read`](Self::read); ROM is a decode error.
     pub fn write(&self, addr: u64, bytes: &[u8]) -> Result<(), MemTxError> {
         let view = self.reader.pin(self.space)?;
+        if !self.attrs.memory && view.memo().store.write(addr, bytes).is_some() {
+            return Ok(());
+        }
+        self.write_in(&view, addr, bytes)
+    }
+
+    fn write_in(&self, view: &PinnedView<'_>, addr: u64, bytes: &[u8]) -> Result<(), MemTxError> {
         let mut result = Ok(());
         let mut addr = addr;
         let mut rest = bytes;
         while !rest.is_empty() {
-            let range = self.range_at(&view, addr);
+            let range = self.range_at(view, addr);
             let (piece, memory) = self.bus_piece(range, addr, rest.len(), |r| r.writable_ram().is_some());
             let (now, later) = rest.split_at(piece);
             let done = match range {
                 _ if !self.is_allowed(range) => Err(self.not_ram(range, addr, piece, true)),
                 Some(range) if memory => {
-                    let copied = range.writable_ram().and_then(|ram| ram.write(addr - range.start, now));
+                    let copied = range.writable_ram().and_then(|ram| ram.write(addr - range.start(), now));
                     copied.ok_or(MemTxError::decode().at(addr, piece as u32, Some(range.region())))
                 }
-                Some(range) => self.call_write(range, addr, piece as u32, value_of(now, range.body.order)),
+                Some(range) => self.call_write(range, addr, piece as u32, value_of(now, range.order())),
                 None => Err(self.unassigned(addr, piece as u32, true)),
             };
             result = join(result, done);
@@ -235,11 +269,16 @@ impl<'a> Port<'a> {
         !self.attrs.memory || range.is_some_and(FlatRange::is_ram)
     }
 
+    /// The range at an address. If it is memory it is remembered.
+    #[inline(always)]
     fn range_at<'v>(&self, view: &'v PinnedView<'_>, addr: u64) -> Option<&'v FlatRange> {
-        match view.memo() {
-            Some(range) if range.start <= addr && addr <= range.last => Some(range),
-            _ => view.remember(|v| v.lookup(addr)),
-        }
+        view.remember(
+            #[inline(always)]
+            |v| {
+                let range = v.lookup(addr);
+                (range, range.filter(|r| r.is_ram_backed()).map(FlatRange::windows))
+            },
+        )
     }
 
     /// How much of `left` bytes the one who answers takes in one piece, and whether it is memory.
@@ -255,7 +294,7 @@ impl<'a> Port<'a> {
         }
         // A piece may reach past the end of a device's range: QEMU gives it to the device whole.
         let (offset, max, unaligned) = match range {
-            Some(r) => (r.offset_of(addr), r.body.rules.bus_max(), r.body.rules.calls_unaligned()),
+            Some(r) => (r.offset_of(addr), r.body().rules.bus_max(), r.body().rules.calls_unaligned()),
             None => (addr, 4, false),
         };
         let aligned = if unaligned || offset == 0 { u64::MAX } else { offset & offset.wrapping_neg() };
@@ -291,7 +330,8 @@ impl<'a> Port<'a> {
         }
         {
             let view = self.reader.pin(self.space)?;
-            if let Some(v) = self.range_at(&view, addr).and_then(|r| load_ram::<V>(r, addr)) {
+            let in_ram = |r: &FlatRange| r.readable_ram()?.load::<V>(addr - r.start());
+            if let Some(v) = self.range_at(&view, addr).and_then(in_ram) {
                 return Ok(from_memory::<O, V>(v));
             }
         }
@@ -319,7 +359,7 @@ impl<'a> Port<'a> {
                     return Ok(());
                 }
                 let rom =
-                    range.ram.is_some() && (range.readonly() || matches!(range.body.kind, Kind::Ram { .. }));
+                    range.memory().is_some() && (range.readonly() || matches!(range.body().kind, Kind::Ram));
                 if rom && range.room(addr) >= u64::from(V::SIZE) {
                     return Ok(());
                 }
@@ -346,7 +386,7 @@ impl<'a> Port<'a> {
     pub fn host_ptr(&self, addr: u64, len: u64) -> Option<HostPtr> {
         let view = self.reader.pin(self.space).ok()?;
         let range = self.range_at(&view, addr)?;
-        range.ram.as_ref()?.host(addr - range.start, range.room(addr).min(len))
+        range.host(addr, range.room(addr).min(len))
     }
 
     // Debug.
@@ -364,24 +404,23 @@ impl<'a> Port<'a> {
         let mut rest = out;
         while !rest.is_empty() {
             let range = view.lookup(addr);
-            let (piece, _) = self.bus_piece(range, addr, rest.len(), |r| r.ram.is_some());
+            let (piece, _) = self.bus_piece(range, addr, rest.len(), |r| r.memory().is_some());
             let (now, later) = std::mem::take(&mut rest).split_at_mut(piece);
             let known = range.and_then(|range| {
-                let from_ram =
-                    |now: &mut [u8]| range.ram.as_ref().and_then(|ram| ram.read(addr - range.start, now));
+                let from_ram = |now: &mut [u8]| range.memory()?.read(addr - range.start(), now);
                 if range.is_ram_backed() {
                     return from_ram(now);
                 }
                 // A ROM device that answers through callbacks says what it would answer, or else what it stores.
                 let size = u32::try_from(piece).ok().filter(|n| matches!(n, 1 | 2 | 4 | 8));
-                let ops = range.body.kind.ops();
+                let ops = range.body().ops();
                 let peeked = ops.zip(size).and_then(|(ops, n)| {
                     let _running = InCallback::enter();
                     ops.peek(range.offset_of(addr), n)
                 });
                 match peeked {
                     Some(value) => {
-                        put_value(value, range.body.order, now);
+                        put_value(value, range.order(), now);
                         Some(())
                     }
                     None => from_ram(now),
@@ -410,11 +449,10 @@ impl<'a> Port<'a> {
         let mut rest = bytes;
         while !rest.is_empty() {
             let range = view.lookup(addr);
-            let writable = |r: &FlatRange| r.ram.as_ref().is_some_and(|ram| ram.block().is_writable());
-            let (piece, memory) = self.bus_piece(range, addr, rest.len(), writable);
+            let (piece, memory) = self.bus_piece(range, addr, rest.len(), FlatRange::is_loadable);
             let (now, later) = rest.split_at(piece);
-            let ram = range.filter(|_| memory).and_then(|r| Some((r, r.ram.as_ref()?)));
-            if ram.and_then(|(r, ram)| ram.write(addr - r.start, now)).is_none() {
+            let ram = range.filter(|_| memory).and_then(|r| Some((r, r.memory()?)));
+            if ram.and_then(|(r, ram)| ram.write(addr - r.start(), now)).is_none() {
                 let region = range.map(FlatRange::region);
                 result =
                     join(result, Err(MemTxError::refused(Reason::Rejected).at(addr, piece as u32, region)));
@@ -426,15 +464,8 @@ impl<'a> Port<'a> {
     }
 }
 
-/// The value at `addr` if it lies wholly in the memory of `range`.
-#[inline]
-pub(super) fn load_ram<V: Value>(range: &FlatRange, addr: u64) -> Option<V> {
-    range.readable_ram()?.load::<V>(addr.checked_sub(range.start)?)
-}
-
 /// Stores a value if it lies wholly in the writable memory of `range`.
 #[inline]
-pub(super) fn store_ram<V: Value>(range: &FlatRange, addr: u64, native: V) -> Option<()> {
-    let at = addr.checked_sub(range.start)?;
-    range.writable_ram()?.store(at, native)
+fn store_ram<V: Value>(range: &FlatRange, addr: u64, native: V) -> Option<()> {
+    range.writable_ram()?.store(addr - range.start(), native)
 }

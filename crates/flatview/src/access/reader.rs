@@ -4,15 +4,22 @@ use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 
-use super::port::{from_memory, load_ram, store_ram};
+use super::port::from_memory;
 use super::{MemTxAttrs, Port};
 use crate::memory::{Inner, SpaceInner};
-use crate::publish::{LANES, Lane, Pinned};
-use crate::view::{FlatRange, FlatView};
+use crate::publish::{LANES, Lane, Memo, Pinned};
+use crate::view::{FlatView, Windows};
 use crate::{AddressSpace, ByteOrder, MemTxError, Reason, SpaceId, Value};
 
-type ViewLane = Lane<FlatView, FlatRange>;
-pub(super) type PinnedView<'a> = Pinned<'a, FlatView, FlatRange>;
+/// A reader remembers the memory it hit last.
+pub(super) enum LastHit {}
+
+impl Memo for LastHit {
+    type Of<'v> = Windows<'v>;
+}
+
+type ViewLane = Lane<FlatView, LastHit>;
+pub(super) type PinnedView<'a> = Pinned<'a, FlatView, LastHit>;
 
 /// One thread's way into an address space.
 ///
@@ -48,8 +55,9 @@ impl Reader {
     /// The current view of the reader's own space or, inside a callback, of another; held while the guard lives.
     #[inline]
     pub(super) fn pin(&self, space: &SpaceInner) -> Result<PinnedView<'_>, MemTxError> {
-        let (own, lane) = &self.lanes[0];
-        if own.get() == Some(space.id)
+        // The first lane looks at nothing but the reader's own space.
+        let lane = self.own_lane();
+        if std::ptr::eq(space, &*self.space)
             && lane.is_current()
             && let Some(pinned) = lane.pin()
         {
@@ -146,7 +154,7 @@ impl Reader {
     /// See there.
     #[inline]
     pub fn load<O: ByteOrder, V: Value>(&self, addr: u64) -> Result<V, MemTxError> {
-        match self.own_lane().on_memo(move |range| load_ram::<V>(range, addr)) {
+        match self.own_lane().on_memo(move |memo| memo.load.load::<V>(addr)) {
             Some(native) => Ok(from_memory::<O, V>(native)),
             None => self.load_elsewhere::<O, V>(addr),
         }
@@ -154,7 +162,9 @@ impl Reader {
 
     #[inline(never)]
     fn load_elsewhere<O: ByteOrder, V: Value>(&self, addr: u64) -> Result<V, MemTxError> {
-        self.port(MemTxAttrs::UNSPECIFIED).load::<O, V>(addr)
+        let port = self.port(MemTxAttrs::UNSPECIFIED);
+        let view = self.pin(&self.space)?;
+        port.load_in::<O, V>(&view, addr)
     }
 
     /// See [`Port::store`].
@@ -164,7 +174,7 @@ impl Reader {
     #[inline]
     pub fn store<O: ByteOrder, V: Value>(&self, addr: u64, value: V) -> Result<(), MemTxError> {
         let native = from_memory::<O, V>(value);
-        match self.own_lane().on_memo(move |range| store_ram(range, addr, native)) {
+        match self.own_lane().on_memo(move |memo| memo.store.store(addr, native)) {
             Some(()) => Ok(()),
             None => self.store_elsewhere::<O, V>(addr, value),
         }
@@ -172,7 +182,9 @@ impl Reader {
 
     #[inline(never)]
     fn store_elsewhere<O: ByteOrder, V: Value>(&self, addr: u64, value: V) -> Result<(), MemTxError> {
-        self.port(MemTxAttrs::UNSPECIFIED).store::<O, V>(addr, value)
+        let port = self.port(MemTxAttrs::UNSPECIFIED);
+        let view = self.pin(&self.space)?;
+        port.store_in::<O, V>(&view, addr, value)
     }
 
     /// The lane that looks at nothing but the reader's own space.
@@ -185,7 +197,16 @@ impl Reader {
     ///
     /// # Errors
     /// See there.
+    #[inline]
     pub fn cpu_load<O: ByteOrder, V: Value>(&self, addr: u64) -> Result<V, MemTxError> {
+        match self.own_lane().on_memo(move |memo| memo.load.load::<V>(addr)) {
+            Some(native) => Ok(from_memory::<O, V>(native)),
+            None => self.cpu_load_elsewhere::<O, V>(addr),
+        }
+    }
+
+    #[inline(never)]
+    fn cpu_load_elsewhere<O: ByteOrder, V: Value>(&self, addr: u64) -> Result<V, MemTxError> {
         self.port(MemTxAttrs::UNSPECIFIED).cpu_load::<O, V>(addr)
     }
 
@@ -193,7 +214,17 @@ impl Reader {
     ///
     /// # Errors
     /// See there.
+    #[inline]
     pub fn cpu_store<O: ByteOrder, V: Value>(&self, addr: u64, value: V) -> Result<(), MemTxError> {
+        let native = from_memory::<O, V>(value);
+        match self.own_lane().on_memo(move |memo| memo.store.store(addr, native)) {
+            Some(()) => Ok(()),
+            None => self.cpu_store_elsewhere::<O, V>(addr, value),
+        }
+    }
+
+    #[inline(never)]
+    fn cpu_store_elsewhere<O: ByteOrder, V: Value>(&self, addr: u64, value: V) -> Result<(), MemTxError> {
         self.port(MemTxAttrs::UNSPECIFIED).cpu_store::<O, V>(addr, value)
     }
 

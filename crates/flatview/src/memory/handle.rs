@@ -1,6 +1,6 @@
 //! The handle itself, its builder and its limits.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -13,6 +13,7 @@ use super::{AddressSpace, Transaction};
 use crate::mmio::UnassignedIo;
 use crate::publish::Domain;
 use crate::ram::{DiscardRules, Notifiers};
+use crate::thread::{InCallback, InUpdate, in_callback, writing};
 use crate::view::FlatView;
 use crate::{Endianness, MemoryError, Reason, Region, RegionId, SpaceId, WHOLE};
 
@@ -98,7 +99,7 @@ impl Inner {
     #[cold]
     pub fn tell(&self, access: &InvalidAccess<'_>) {
         if let Some(log) = &*self.log.load() {
-            let _running = crate::access::InCallback::enter();
+            let _running = InCallback::enter();
             log.invalid(access);
         }
     }
@@ -110,17 +111,6 @@ struct Defaults {
     io: RegionId,
     memory_space: SpaceId,
     io_space: SpaceId,
-}
-
-thread_local! {
-    /// Open `update` closures of this thread, of any memory.
-    static UPDATES: Cell<u32> = const { Cell::new(0) };
-}
-
-/// Whether this thread is in an `update` closure, where device code must not run.
-#[inline]
-pub(crate) fn writing() -> bool {
-    UPDATES.get() > 0
 }
 
 /// A machine's memory: its regions, its address spaces, and what they show.
@@ -222,13 +212,13 @@ struct Open<'a> {
     savepoint: crate::topology::Savepoint,
     /// How many changes of blocks there were before.
     blocks: usize,
-    done: bool,
+    /// Until it is closed.
+    running: Option<InUpdate>,
 }
 
 impl Open<'_> {
     fn close(&mut self, keep: bool) -> Garbage<'static> {
-        self.done = true;
-        UPDATES.set(UPDATES.get().saturating_sub(1));
+        self.running = None;
         let mut state = self.state.borrow_mut();
         state.depth = state.depth.saturating_sub(1);
         let bodies = if keep { Vec::new() } else { state.topology.rollback(self.savepoint) };
@@ -242,7 +232,7 @@ impl Open<'_> {
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
-        if !self.done {
+        if self.running.is_some() {
             discard(self.close(false));
         }
     }
@@ -250,7 +240,7 @@ impl Drop for Open<'_> {
 
 /// Frees what a change let go of. The caller's own code may run; it must not wait for itself.
 fn discard<T>(garbage: T) {
-    let _running = crate::access::InCallback::enter();
+    let _running = InCallback::enter();
     drop(garbage);
 }
 
@@ -337,8 +327,7 @@ impl Memory {
             state.depth += 1;
             (state.topology.savepoint(), state.block_changes.len())
         };
-        UPDATES.set(UPDATES.get() + 1);
-        let mut open = Open { state: &guard, savepoint, blocks, done: false };
+        let mut open = Open { state: &guard, savepoint, blocks, running: Some(InUpdate::enter()) };
         let result = f(&mut Transaction { memory: self, state: &guard });
         let mut garbage = open.close(result.is_ok());
         drop(open);
@@ -450,7 +439,7 @@ impl Memory {
     /// [`MemoryError::WouldWaitForItself`] inside a device callback or destructor, an [`AccessLog`] or an
     /// [`update`](Self::update).
     pub fn synchronize(&self) -> Result<(), MemoryError> {
-        if writing() || crate::access::in_callback() {
+        if writing() || in_callback() {
             return Err(MemoryError::WouldWaitForItself);
         }
         let mark = self.0.domain.mark();

@@ -20,5 +20,5 @@ pub use query::Section;
 pub use spaces::{AddressSpace, WeakSpace};
 pub use transaction::Transaction;
 
-pub(crate) use handle::{Inner, writing};
+pub(crate) use handle::Inner;
 pub(crate) use spaces::SpaceInner;

@@ -145,7 +145,7 @@ impl Memory {
     #[must_use]
     pub fn ram_blocks(&self) -> Vec<RamBlockInfo> {
         let blocks: BTreeMap<_, Arc<RamBlock>> = self.read_state(|s| {
-            let of = |r: &crate::topology::Record| r.body.kind.block().map(|(b, _)| Arc::clone(b));
+            let of = |r: &crate::topology::Record| r.body.block().map(|(b, _)| Arc::clone(b));
             let keyed = |b: Arc<RamBlock>| ((b.shared_name(), Arc::as_ptr(&b) as usize), b);
             s.topology.records().filter_map(|(_, r)| of(r)).map(keyed).collect()
         });
@@ -158,20 +158,30 @@ impl Memory {
         self.0.domain.waiting(u64::MAX)
     }
 
-    /// Compares every published view with one rendered from nothing, and gives the name of a space whose view
-    /// differs. For tests of the incremental rendering; takes time in proportion to the whole map.
+    /// Compares every space's view with one rendered from nothing, from the effective root looked for anew, and gives
+    /// the name of a space whose view differs. For tests of the incremental rendering; takes time in proportion to
+    /// the whole map.
     ///
     /// # Errors
     /// [`MemoryError`] if the map cannot be rendered.
     #[doc(hidden)]
     pub fn stale_view(&self) -> Result<Option<String>, MemoryError> {
         self.read_state(|s| {
+            let mut compared = Vec::new();
             for space in &s.spaces {
                 let view = s.view(space.inner.id)?;
-                let Some(root) = view.root() else { continue };
-                let mut budget = crate::render::Budget::new(s.limits);
-                let whole = crate::commit::rendered_whole(&s.topology, root.index, &mut budget)?;
-                if whole.len() != view.len() || !whole.iter().zip(view.ranges()).all(|(a, b)| a.same(b)) {
+                let root = s.effective_root(space.root)?;
+                let mut same = view.root() == root;
+                if let Some(root) = root.filter(|root| same && !compared.contains(root)) {
+                    let mut budget = crate::render::Budget::new(s.limits);
+                    let whole = crate::commit::rendered_whole(&s.topology, root.index, &mut budget)?;
+                    same =
+                        whole.len() == view.len() && whole.iter().zip(view.ranges()).all(|(a, b)| a.same(b));
+                    compared.push(root);
+                } else if root.is_none() {
+                    same = same && view.is_empty();
+                }
+                if !same {
                     return Ok(Some(space.inner.name.to_string()));
                 }
             }

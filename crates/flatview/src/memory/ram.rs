@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::Memory;
-use super::handle::writing;
 use crate::ram::{DiscardRules, NotifierId, RamBlockNotifier};
+use crate::thread::writing;
 use crate::{MemoryError, RegionId, RegionType};
 
 impl Memory {

@@ -123,20 +123,18 @@ impl State {
         Err(MemoryError::TooDeep { root, name, address: 0, limit: self.limits.depth })
     }
 
+    /// The region that the view of a space with this root is rendered from; `None`: nothing is enabled there.
+    pub fn effective_root(&self, root: RegionId) -> Result<Option<RegionId>, MemoryError> {
+        self.walk(root).map(|walk| walk.effective)
+    }
+
     /// Renders everything that the changes since the last commit made visible. Changes nothing (M1).
     pub fn prepare(&self) -> Result<Prepared, MemoryError> {
         let mut prepared = Prepared::default();
         let changes = self.topology.changes();
         let mut budget = Budget::new(self.limits);
 
-        let mut moved = BTreeSet::new();
-        for index in changes.rechecks {
-            if let Some(waypoint) = self.topology.id_of(*index).and_then(|id| self.waypoints.get(&id))
-                && waypoint.next != next_root(&self.topology, *index)
-            {
-                moved.extend(&waypoint.spaces);
-            }
-        }
+        let moved = self.diverted(changes.rechecks);
 
         let mut windows = touched_windows(&self.topology, changes.touched);
         let is_root = |index: &&u32| self.topology.get(**index).is_some_and(Record::is_root);
@@ -163,6 +161,28 @@ impl State {
             self.render_fresh(effective, &mut prepared, &mut budget)?;
         }
         Ok(prepared)
+    }
+
+    /// The spaces whose way to an effective root goes elsewhere since these regions changed.
+    fn diverted(&self, rechecks: &[(u32, bool)]) -> BTreeSet<SpaceId> {
+        let mut moved = BTreeSet::new();
+        let mut look = |index: u32| {
+            if let Some(waypoint) = self.topology.id_of(index).and_then(|id| self.waypoints.get(&id))
+                && waypoint.next != next_root(&self.topology, index)
+            {
+                moved.extend(&waypoint.spaces);
+            }
+        };
+        // Each once: a region that changes over and over may have as many aliases.
+        let mut rechecks = rechecks.to_vec();
+        rechecks.sort_unstable();
+        rechecks.dedup();
+        for (index, with_aliases) in rechecks {
+            look(index);
+            let aliases = self.topology.get(index).filter(|_| with_aliases).map(Record::aliases);
+            aliases.into_iter().flatten().for_each(|alias| look(*alias));
+        }
+        moved
     }
 
     /// The effective roots that nobody looks at any more once these spaces have moved: whether their views can

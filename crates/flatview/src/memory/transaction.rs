@@ -7,8 +7,9 @@ use std::sync::Arc;
 use super::Memory;
 use super::state::State;
 use crate::error::InUse;
-use crate::topology::{Attrs, Body, Kind, NONE, Topology};
-use crate::{MemoryError, MmioOps, Region, RegionId, RegionInfo, WHOLE};
+use crate::ram::RamBlock;
+use crate::topology::{Attrs, Body, Flag, Kind, NONE, Topology};
+use crate::{MemoryError, Region, RegionId, RegionInfo, WHOLE};
 
 /// An open change of the map; given to the closure of [`Memory::update`].
 ///
@@ -32,9 +33,13 @@ fn checked_size(name: &Arc<str>, size: u128) -> Result<u128, MemoryError> {
     if size > WHOLE { Err(MemoryError::TooLarge { name: Arc::clone(name), size }) } else { Ok(size) }
 }
 
-/// A RAM region must not reach past its block.
-fn checked_block(name: &Arc<str>, kind: &Kind, size: u128) -> Result<(), MemoryError> {
-    let Some((block, offset)) = kind.block() else {
+/// A RAM region must not reach past its block, `offset` bytes into which it begins.
+fn checked_block(
+    name: &Arc<str>,
+    block: Option<(&Arc<RamBlock>, u64)>,
+    size: u128,
+) -> Result<(), MemoryError> {
+    let Some((block, offset)) = block else {
         return Ok(());
     };
     let room = block.size().saturating_sub(offset);
@@ -63,49 +68,39 @@ impl Transaction<'_> {
     /// # Errors
     /// [`MemoryError`] for an unprintable name, a size over 2^64 or over the RAM block's, a window without a block,
     /// or an alias of a region that does not exist.
-    pub fn add(&mut self, region: Region) -> Result<RegionId, MemoryError> {
+    pub fn add(&mut self, mut region: Region) -> Result<RegionId, MemoryError> {
         // The device's own code: asked before anything is borrowed.
-        let rules = region.kind.ops().map_or(crate::topology::NO_RULES, MmioOps::rules);
+        let rules = region
+            .ops
+            .as_deref()
+            .map_or(crate::topology::NO_RULES, |ops| ops.rules().filtered(ops.filter().is_some()));
         let target_order = self.memory.target();
-        let made_of = region.kind.block().map(|(block, _)| Arc::clone(block));
+        let made_of = region.block.clone();
         let id = self.topology(|topology| {
-            let name = checked_name(region.name)?;
-            let mut kind = region.kind;
+            region.name = checked_name(region.name)?;
             if let Some((from, _)) = region.window {
-                match &mut kind {
-                    Kind::Ram { offset, .. } | Kind::RomDevice { offset, .. } => *offset = from,
-                    Kind::RamDevice(ops) => ops.offset = from,
-                    _ => return Err(MemoryError::NoBlock { name }),
+                if !region.kind.has_block() {
+                    return Err(MemoryError::NoBlock { name: region.name });
                 }
+                region.offset = from;
+                region.place_device();
             }
-            let block_size = kind.block().map(|(b, o)| u128::from(b.size().saturating_sub(o)));
+            let name = &region.name;
+            let block = region.block.as_ref().map(|block| (block, region.offset));
+            let block_size = block.map(|(b, o)| u128::from(b.size().saturating_sub(o)));
             let size = region.size.or(region.window.map(|w| u128::from(w.1))).or(block_size).unwrap_or(0);
-            let size = checked_size(&name, size)?;
-            checked_block(&name, &kind, size)?;
+            let size = checked_size(name, size)?;
+            checked_block(name, block, size)?;
             let (target, alias_offset) = match region.alias {
                 Some((target, offset)) => (topology.resolve(target)?, offset),
                 None => (NONE, 0),
             };
             let id = topology.next_id()?;
-            let attrs = Attrs {
-                target,
-                alias_offset,
-                enabled: region.enabled,
-                readonly: region.readonly,
-                nonvolatile: region.nonvolatile,
-                ..Attrs::new(size)
-            };
-            let body = Body {
-                id,
-                name,
-                kind,
-                rules,
-                order: rules.device_endian().resolve(target_order),
-                owner: region.owner,
-                parent: region.parent,
-                reentrant: region.reentrant,
-            };
-            topology.add(attrs, body);
+            let attrs = Attrs { target, alias_offset, ..Attrs::new(size) }
+                .with(Flag::Enabled, region.enabled)
+                .with(Flag::Readonly, region.readonly)
+                .with(Flag::Nonvolatile, region.nonvolatile);
+            topology.add(attrs, Body::new(id, region, rules, target_order));
             Ok(id)
         })?;
         if let Some(block) = made_of {
@@ -121,14 +116,14 @@ impl Transaction<'_> {
     pub fn remove(&mut self, id: RegionId) -> Result<(), MemoryError> {
         let made_of = self.topology(|topology| {
             let record = topology.record(id)?;
-            let made_of = record.body.kind.block().map(|(block, _)| Arc::clone(block));
+            let made_of = record.body.block().map(|(block, _)| Arc::clone(block));
             let why = if record.attrs.container != NONE {
                 Some(InUse::Mapped)
-            } else if record.children.is_some() {
+            } else if record.children().is_some() {
                 Some(InUse::HasChildren)
-            } else if !record.aliases.is_empty() {
+            } else if !record.aliases().is_empty() {
                 Some(InUse::Aliased)
-            } else if record.spaces > 0 {
+            } else if record.spaces() > 0 {
                 Some(InUse::RootOfSpace)
             } else {
                 None
@@ -178,7 +173,7 @@ impl Transaction<'_> {
             }
             let attrs = record.attrs;
             // Containers are a forest, so the way up ends. It may be long: it is not gone for what contains nothing.
-            let mut above = if record.children.is_some() || into == child.index { into } else { NONE };
+            let mut above = if record.children().is_some() || into == child.index { into } else { NONE };
             while above != NONE {
                 if above == child.index {
                     return Err(MemoryError::ContainerCycle { name, container: topology.name_of(into) });
@@ -228,7 +223,7 @@ impl Transaction<'_> {
     /// # Errors
     /// [`MemoryError`] if the id is stale.
     pub fn set_enabled(&mut self, id: RegionId, enabled: bool) -> Result<(), MemoryError> {
-        self.change(id, |_, old| Ok(Attrs { enabled, ..old }))
+        self.change(id, |_, old| Ok(old.with(Flag::Enabled, enabled)))
     }
 
     /// Moves a region in its container; it then counts as mapped last (QEMU: `memory_region_set_address`). Moving it
@@ -254,8 +249,8 @@ impl Transaction<'_> {
     pub fn set_size(&mut self, id: RegionId, size: u128) -> Result<(), MemoryError> {
         self.change(id, |topology, old| {
             let body = &topology.record(id)?.body;
-            checked_block(&body.name, &body.kind, checked_size(&body.name, size)?)?;
-            Ok(Attrs { size, ..old })
+            checked_block(&body.name, body.block(), checked_size(&body.name, size)?)?;
+            Ok(old.with_size(size))
         })
     }
 
@@ -316,7 +311,7 @@ impl Transaction<'_> {
     /// # Errors
     /// [`MemoryError`] if the id is stale.
     pub fn set_readonly(&mut self, id: RegionId, readonly: bool) -> Result<(), MemoryError> {
-        self.change(id, |_, old| Ok(Attrs { readonly, ..old }))
+        self.change(id, |_, old| Ok(old.with(Flag::Readonly, readonly)))
     }
 
     /// Marks a region, and everything seen through it, as surviving a power cycle or not
@@ -325,7 +320,7 @@ impl Transaction<'_> {
     /// # Errors
     /// [`MemoryError`] if the id is stale.
     pub fn set_nonvolatile(&mut self, id: RegionId, nonvolatile: bool) -> Result<(), MemoryError> {
-        self.change(id, |_, old| Ok(Attrs { nonvolatile, ..old }))
+        self.change(id, |_, old| Ok(old.with(Flag::Nonvolatile, nonvolatile)))
     }
 
     /// Switches a ROM device between answering reads from its memory and through its callbacks
@@ -336,10 +331,10 @@ impl Transaction<'_> {
     pub fn set_romd(&mut self, id: RegionId, romd: bool) -> Result<(), MemoryError> {
         self.change(id, |topology, old| {
             let body = &topology.record(id)?.body;
-            if !matches!(body.kind, Kind::RomDevice { .. }) {
+            if body.kind != Kind::RomDevice {
                 return Err(MemoryError::NotRomDevice { name: Arc::clone(&body.name) });
             }
-            Ok(Attrs { romd, ..old })
+            Ok(old.with(Flag::Romd, romd))
         })
     }
 

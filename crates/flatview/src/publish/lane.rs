@@ -10,10 +10,26 @@ use std::sync::Arc;
 use super::domain::Hazards;
 use super::{Ordering, Slot, fence};
 
-/// A reader's look at the value published in a slot, with a memo of one place inside that value.
+/// What a lane remembers of the value it looks at.
+pub(crate) trait Memo {
+    /// The memo of a value that lives as long as `'v`. The default remembers nothing.
+    type Of<'v>: Copy + Default;
+}
+
+/// The same memo with another lifetime.
+///
+/// # Safety
+/// The value it is of lives as long as the memo is used.
+#[inline(always)]
+unsafe fn extended<'to, M: Memo>(memo: M::Of<'_>) -> M::Of<'to> {
+    // SAFETY: the two types differ in a lifetime only, and the memo is `Copy`; the caller answers for the lifetime.
+    unsafe { std::mem::transmute_copy(&memo) }
+}
+
+/// A reader's look at the value published in a slot, with a memo of that value.
 ///
 /// A lane belongs to one thread at a time (`!Sync` by its cells).
-pub(crate) struct Lane<T, M> {
+pub(crate) struct Lane<T, M: Memo> {
     index: usize,
     hazards: Arc<Hazards<T>>,
     slot: Cell<Option<Arc<Slot<T>>>>,
@@ -22,15 +38,16 @@ pub(crate) struct Lane<T, M> {
     /// The version of the slot that `view` was taken at; 0, which no slot has, if there is no view.
     version: Cell<u64>,
     view: Cell<Option<NonNull<T>>>,
-    memo: Cell<Option<NonNull<M>>>,
+    /// Of the value in `view`.
+    memo: Cell<M::Of<'static>>,
     pins: Cell<u32>,
 }
 
 // SAFETY: the pointers are into values that the lane's own `Arc` and hazard keep (P1, P2), whichever thread owns
 // the lane; it is moved only when nothing borrows it, so it is not pinned.
-unsafe impl<T: Send + Sync, M: Sync> Send for Lane<T, M> {}
+unsafe impl<T: Send + Sync, M: Memo> Send for Lane<T, M> where for<'v> M::Of<'v>: Send {}
 
-impl<T, M> Lane<T, M> {
+impl<T, M: Memo> Lane<T, M> {
     /// A lane that looks at nothing yet; `slot` is any slot.
     pub fn new(index: usize, hazards: Arc<Hazards<T>>, slot: Arc<Slot<T>>) -> Self {
         Self {
@@ -40,7 +57,7 @@ impl<T, M> Lane<T, M> {
             slot: Cell::new(Some(slot)),
             version: Cell::new(0),
             view: Cell::new(None),
-            memo: Cell::new(None),
+            memo: Cell::new(M::Of::default()),
             pins: Cell::new(0),
         }
     }
@@ -52,15 +69,15 @@ impl<T, M> Lane<T, M> {
         unsafe { self.slot_ptr.get().as_ref() }.version() == self.version.get()
     }
 
-    /// Runs `f` on the place remembered last, if the lane is current: the short way, without pinning. That `f` is
-    /// `'static` keeps it from borrowing, and so from refreshing or parking, the lane.
+    /// Runs `f` on the memo, if the lane is current: the short way, without pinning. That `f` is `'static` keeps it
+    /// from borrowing, and so from refreshing or parking, the lane.
     #[inline]
-    pub fn on_memo<R>(&self, f: impl FnOnce(&M) -> Option<R> + 'static) -> Option<R> {
+    pub fn on_memo<R>(&self, f: impl for<'m> FnOnce(M::Of<'m>) -> Option<R> + 'static) -> Option<R> {
         if !self.is_current() {
             return None;
         }
         // SAFETY: as for `Pinned::memo`; the lane is current, so it has a view, and `f` cannot change the lane.
-        self.memo.get().and_then(|m| f(unsafe { m.as_ref() }))
+        f(unsafe { extended::<M>(self.memo.get()) })
     }
 
     #[inline]
@@ -75,7 +92,7 @@ impl<T, M> Lane<T, M> {
         let Some(hazard) = self.hazards.get(self.index).filter(|_| !self.is_pinned()) else {
             return false;
         };
-        self.memo.set(None);
+        self.memo.set(M::Of::default());
         self.view.set(None);
         self.version.set(0);
         loop {
@@ -103,7 +120,7 @@ impl<T, M> Lane<T, M> {
         if self.is_pinned() {
             return;
         }
-        self.memo.set(None);
+        self.memo.set(M::Of::default());
         self.view.set(None);
         self.version.set(0);
         if let Some(hazard) = self.hazards.get(self.index) {
@@ -115,12 +132,13 @@ impl<T, M> Lane<T, M> {
     #[inline]
     pub fn pin(&self) -> Option<Pinned<'_, T, M>> {
         let view = self.view.get()?;
-        self.pins.set(self.pins.get().checked_add(1)?);
+        // As many as accesses nest: it cannot overflow.
+        self.pins.set(self.pins.get().wrapping_add(1));
         Some(Pinned { lane: self, view })
     }
 }
 
-impl<T, M> Drop for Lane<T, M> {
+impl<T, M: Memo> Drop for Lane<T, M> {
     fn drop(&mut self) {
         self.pins.set(0);
         self.park();
@@ -128,30 +146,37 @@ impl<T, M> Drop for Lane<T, M> {
 }
 
 /// A lane held at one value.
-pub(crate) struct Pinned<'a, T, M> {
+pub(crate) struct Pinned<'a, T, M: Memo> {
     lane: &'a Lane<T, M>,
     view: NonNull<T>,
 }
 
-impl<T, M> Pinned<'_, T, M> {
-    /// The place remembered last in this value.
+impl<T, M: Memo> Pinned<'_, T, M> {
+    /// The memo of this value.
     #[inline]
-    pub fn memo(&self) -> Option<&M> {
-        // SAFETY: `memo` was set by `remember` from the value that is pinned (refresh and park clear it, and they
-        // do nothing while pinned), so it lives as long as that value, which the hazard keeps (P2).
-        self.lane.memo.get().map(|m| unsafe { m.as_ref() })
+    pub fn memo(&self) -> M::Of<'_> {
+        // SAFETY: the memo was set by `remember` from the value that is pinned (refresh and park clear it, and they do
+        // nothing while pinned), so it may be used as long as that value, which the hazard keeps (P2).
+        unsafe { extended::<M>(self.lane.memo.get()) }
     }
 
-    /// Looks something up in the value and remembers it.
-    #[inline]
-    pub fn remember(&self, find: impl for<'v> FnOnce(&'v T) -> Option<&'v M>) -> Option<&M> {
-        let found = find(self)?;
-        self.lane.memo.set(Some(NonNull::from(found)));
-        Some(found)
+    /// Looks something up in the value, and remembers what `find` says is worth it.
+    #[inline(always)]
+    pub fn remember<F>(
+        &self,
+        find: impl for<'v> FnOnce(&'v T) -> (Option<&'v F>, Option<M::Of<'v>>),
+    ) -> Option<&F> {
+        let (found, memo) = find(self);
+        if let Some(memo) = memo {
+            // SAFETY: the cell's memo is handed out by `on_memo` and `memo` only, with a lifetime that ends with the
+            // value's.
+            self.lane.memo.set(unsafe { extended::<M>(memo) });
+        }
+        found
     }
 }
 
-impl<T, M> std::ops::Deref for Pinned<'_, T, M> {
+impl<T, M: Memo> std::ops::Deref for Pinned<'_, T, M> {
     type Target = T;
     #[inline]
     fn deref(&self) -> &T {
@@ -161,9 +186,9 @@ impl<T, M> std::ops::Deref for Pinned<'_, T, M> {
     }
 }
 
-impl<T, M> Drop for Pinned<'_, T, M> {
+impl<T, M: Memo> Drop for Pinned<'_, T, M> {
     #[inline]
     fn drop(&mut self) {
-        self.lane.pins.set(self.lane.pins.get().saturating_sub(1));
+        self.lane.pins.set(self.lane.pins.get().wrapping_sub(1));
     }
 }

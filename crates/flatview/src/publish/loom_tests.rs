@@ -8,7 +8,14 @@ use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
-use super::{Domain, Lane, Slot};
+use super::{Domain, Lane, Memo, Slot};
+
+/// Remembers nothing.
+struct Nothing;
+
+impl Memo for Nothing {
+    type Of<'v> = ();
+}
 
 /// parking_lot's mutex, as far as this crate uses it, that loom sees.
 pub(super) struct Mutex<T>(loom::sync::Mutex<T>);
@@ -74,12 +81,12 @@ impl Looks {
         self.slots[old].bump();
     }
 
-    fn reader(&self, domain: &Domain<Watched>) -> Lane<Watched, u32> {
+    fn reader(&self, domain: &Domain<Watched>) -> Lane<Watched, Nothing> {
         Lane::new(0, domain.register(), self.slot_now())
     }
 }
 
-fn look(lane: &Lane<Watched, u32>, looks: &Looks) -> u32 {
+fn look(lane: &Lane<Watched, Nothing>, looks: &Looks) -> u32 {
     if !lane.is_current() {
         assert!(lane.refresh(|| looks.slot_now()));
     }
@@ -87,7 +94,7 @@ fn look(lane: &Lane<Watched, u32>, looks: &Looks) -> u32 {
 }
 
 /// Checks that nothing is left when the reader is gone.
-fn finish(domain: &Domain<Watched>, lane: Lane<Watched, u32>) {
+fn finish(domain: &Domain<Watched>, lane: Lane<Watched, Nothing>) {
     drop(lane);
     drop(domain.reclaim());
     assert_eq!(domain.waiting(u64::MAX), 0);
@@ -207,7 +214,7 @@ fn a_reader_that_comes_and_goes_while_others_publish_keeps_nothing() {
             let (domain, looks) = (Arc::clone(&domain), Arc::clone(&looks));
             thread::spawn(move || {
                 let hazards = domain.register();
-                let lane: Lane<Watched, u32> = Lane::new(0, Arc::clone(&hazards), looks.slot_now());
+                let lane: Lane<Watched, Nothing> = Lane::new(0, Arc::clone(&hazards), looks.slot_now());
                 assert!([1, 2].contains(&look(&lane, &looks)));
                 lane.park();
                 assert!([1, 2].contains(&look(&lane, &looks)));

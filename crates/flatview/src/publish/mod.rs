@@ -20,7 +20,7 @@ mod domain;
 mod lane;
 
 pub(crate) use domain::{Domain, Hazards, Reclaimed, Slot};
-pub(crate) use lane::{Lane, Pinned};
+pub(crate) use lane::{Lane, Memo, Pinned};
 
 #[cfg(not(loom))]
 use parking_lot::Mutex;

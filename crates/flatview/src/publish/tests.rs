@@ -1,7 +1,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{Domain, Lane, Slot};
+use super::{Domain, Lane, Memo, Slot};
+
+/// Remembers a number of the value.
+struct Number;
+
+impl Memo for Number {
+    type Of<'v> = Option<&'v u32>;
+}
 
 struct Counted(u32, Arc<AtomicUsize>);
 
@@ -22,12 +29,14 @@ fn a_replaced_value_lives_until_the_last_lane_moves_on() {
     let domain = Domain::new();
     let slot = Arc::new(Slot::new(counted(1, &alive)));
     let hazards = domain.register();
-    let lane: Lane<Counted, u32> = Lane::new(0, hazards, Arc::clone(&slot));
+    let lane: Lane<Counted, Number> = Lane::new(0, hazards, Arc::clone(&slot));
     assert!(!lane.is_current());
     assert!(lane.pin().is_none());
     assert!(lane.refresh(|| Arc::clone(&slot)));
     let pinned = lane.pin().unwrap();
-    assert_eq!(pinned.remember(|v| Some(&v.0)), Some(&1));
+    assert_eq!(pinned.remember(|v| (Some(&v.0), Some(Some(&v.0)))), Some(&1));
+    assert_eq!(pinned.remember(|v| (Some(&v.0), None)), Some(&1), "what is not worth it is not remembered");
+    assert_eq!(lane.on_memo(|m| m.copied()), Some(1));
 
     domain.publish(&slot, counted(2, &alive));
     drop(domain.reclaim());
@@ -54,7 +63,7 @@ fn nothing_grows_under_many_publications() {
     let alive = Arc::new(AtomicUsize::new(0));
     let domain = Domain::new();
     let slot = Arc::new(Slot::new(counted(0, &alive)));
-    let lane: Lane<Counted, u32> = Lane::new(0, domain.register(), Arc::clone(&slot));
+    let lane: Lane<Counted, Number> = Lane::new(0, domain.register(), Arc::clone(&slot));
     for n in 0..100_000 {
         lane.refresh(|| Arc::clone(&slot));
         domain.publish(&slot, counted(n, &alive));

@@ -305,11 +305,11 @@ impl RamBlock {
     }
 
     /// `len` bytes from `offset` on, if they are inside.
-    pub(crate) fn span(self: &Arc<Self>, offset: u64, len: u64) -> Option<RamSpan> {
+    pub(crate) fn span(&self, offset: u64, len: u64) -> Option<RamSpan<'_>> {
         RamSpan::new(self, offset, len)
     }
 
-    fn range(self: &Arc<Self>, offset: u64, size: usize) -> Result<RamSpan, RamError> {
+    fn range(&self, offset: u64, size: usize) -> Result<RamSpan<'_>, RamError> {
         let inside = offset.checked_add(size as u64).is_some_and(|end| end <= self.size());
         let span = if inside { self.span(offset, size as u64) } else { None };
         span.ok_or_else(|| self.out_of_range(offset, size))
@@ -323,7 +323,7 @@ impl RamBlock {
     ///
     /// # Errors
     /// [`RamError::OutOfRange`].
-    pub fn read(self: &Arc<Self>, offset: u64, out: &mut [u8]) -> Result<(), RamError> {
+    pub fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), RamError> {
         self.range(offset, out.len())?.read(0, out).ok_or_else(|| self.out_of_range(offset, 0))
     }
 
@@ -331,7 +331,7 @@ impl RamBlock {
     ///
     /// # Errors
     /// [`RamError::OutOfRange`], also when the host mapping is read-only.
-    pub fn write(self: &Arc<Self>, offset: u64, bytes: &[u8]) -> Result<(), RamError> {
+    pub fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), RamError> {
         if !self.shape.writable {
             return Err(self.out_of_range(offset, bytes.len()));
         }

@@ -7,67 +7,66 @@
 //! that a racing guest can produce torn data but never undefined behaviour of ours to reason about.
 #![expect(unsafe_code, reason = "guest RAM is reached through raw pointers, here only")]
 
+use std::marker::PhantomData;
 use std::ptr::NonNull;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
 
-use super::{HostPtr, RamBlock};
+use super::RamBlock;
 use crate::Value;
 
-/// A run of bytes of a block; keeps the block alive (B2).
-#[derive(Clone)]
-pub(crate) struct RamSpan {
-    block: Arc<RamBlock>,
+/// A run of bytes of a block that is borrowed as long (B2).
+#[derive(Clone, Copy)]
+pub(crate) struct RamSpan<'a> {
     ptr: NonNull<u8>,
     len: u64,
+    block: PhantomData<&'a RamBlock>,
 }
 
-// SAFETY: B2: the pointer is into the block that the span holds, and B1: all access to it is atomic or a raw copy
+// SAFETY: B2: the pointer is into the block that the span borrows, and B1: all access to it is atomic or a raw copy
 // that tolerates concurrent writers.
-unsafe impl Send for RamSpan {}
+unsafe impl Send for RamSpan<'_> {}
 // SAFETY: as for Send.
-unsafe impl Sync for RamSpan {}
+unsafe impl Sync for RamSpan<'_> {}
 
-impl std::fmt::Debug for RamSpan {
+impl std::fmt::Debug for RamSpan<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "RamSpan({:?}, {:#x} bytes)", self.block.name(), self.len)
+        write!(f, "RamSpan({:#x} bytes)", self.len)
     }
 }
 
-impl RamSpan {
+impl<'a> RamSpan<'a> {
     /// `len` bytes of `block` from `offset` on; `None` if they are not all inside it.
-    pub(super) fn new(block: &Arc<RamBlock>, offset: u64, len: u64) -> Option<Self> {
+    pub(super) fn new(block: &'a RamBlock, offset: u64, len: u64) -> Option<Self> {
         let end = offset.checked_add(len)?;
         if end > block.mapped_len() {
             return None;
         }
         // SAFETY: B1: offset <= end <= the length of the block's mapping, so the result is inside it (or one past).
         let ptr = unsafe { block.base().add(usize::try_from(offset).ok()?) };
-        Some(Self { block: Arc::clone(block), ptr, len })
+        Some(Self { ptr, len, block: PhantomData })
     }
 
-    pub fn block(&self) -> &Arc<RamBlock> {
-        &self.block
+    /// The span at `ptr`.
+    ///
+    /// # Safety
+    /// `ptr` and the `len` bytes behind it are in a block that lives as long as `'a` (B2).
+    pub(super) const unsafe fn at_pointer(ptr: NonNull<u8>, len: u64) -> Self {
+        Self { ptr, len, block: PhantomData }
+    }
+
+    #[inline]
+    pub(super) fn ptr(self) -> NonNull<u8> {
+        self.ptr
+    }
+
+    #[inline]
+    pub(super) fn len(self) -> u64 {
+        self.len
     }
 
     /// `len` of these bytes, from `offset` on.
     pub fn sub(&self, offset: u64, len: u64) -> Option<Self> {
-        let ptr = NonNull::new(self.at(offset, len)?)?;
-        Some(Self { block: Arc::clone(&self.block), ptr, len })
-    }
-
-    /// A guarded pointer to `len` of these bytes, from `offset` on.
-    pub fn host(&self, offset: u64, len: u64) -> Option<HostPtr> {
-        Some(HostPtr::new(&self.block, NonNull::new(self.at(offset, len)?)?, len))
-    }
-
-    /// These bytes and those of `next`, which must follow in the same block.
-    pub fn join(&self, next: &Self) -> Option<Self> {
-        let adjacent = Arc::ptr_eq(&self.block, &next.block)
-            && (self.ptr.as_ptr() as usize as u64).checked_add(self.len)
-                == Some(next.ptr.as_ptr() as usize as u64);
-        // B2 holds for the sum: both parts are inside the one block.
-        adjacent.then(|| Self { block: Arc::clone(&self.block), ptr: self.ptr, len: self.len + next.len })
+        Some(Self { ptr: NonNull::new(self.at(offset, len)?)?, len, block: PhantomData })
     }
 
     /// The pointer to `size` bytes at `offset`, if they are inside.
@@ -136,16 +135,9 @@ impl RamSpan {
     #[inline]
     pub fn read(&self, offset: u64, out: &mut [u8]) -> Option<()> {
         let p = self.at(offset, out.len() as u64)?;
-        match out.len() {
-            n @ (1 | 2 | 4 | 8) if (p as usize).is_multiple_of(n) => {
-                // SAFETY: `at` checked that n bytes from `p` are inside the mapping (B1, B2).
-                let v = unsafe { load_raw(p, n as u32) };
-                out.copy_from_slice(v.to_ne_bytes().get(host_low(n))?);
-            }
-            // SAFETY: `at` checked the length; `out` is ours alone and cannot overlap guest RAM, of which no
-            // reference is ever made (B1).
-            _ => unsafe { copy_raw(p, out.as_mut_ptr(), out.len()) },
-        }
+        // SAFETY: `at` checked the length; `out` is ours alone and cannot overlap guest RAM, of which no reference is
+        // ever made (B1).
+        unsafe { copy_out(p, out) };
         Some(())
     }
 
@@ -153,17 +145,48 @@ impl RamSpan {
     #[inline]
     pub fn write(&self, offset: u64, bytes: &[u8]) -> Option<()> {
         let p = self.at(offset, bytes.len() as u64)?;
-        match bytes.len() {
-            n @ (1 | 2 | 4 | 8) if (p as usize).is_multiple_of(n) => {
-                let mut v = [0; 8];
-                v.get_mut(host_low(n))?.copy_from_slice(bytes);
-                // SAFETY: as for `read`.
-                unsafe { store_raw(p, n as u32, u64::from_ne_bytes(v)) };
-            }
-            // SAFETY: as for `read`.
-            _ => unsafe { copy_raw(bytes.as_ptr(), p, bytes.len()) },
-        }
+        // SAFETY: as for `read`.
+        unsafe { copy_in(bytes, p) };
         Some(())
+    }
+}
+
+/// Copies guest bytes out; one naturally aligned value of up to eight bytes in one piece.
+///
+/// # Safety
+/// As for [`copy_raw`], with `from` in guest RAM.
+#[inline]
+pub(super) unsafe fn copy_out(from: *mut u8, out: &mut [u8]) {
+    match out.len() {
+        n @ (1 | 2 | 4 | 8) if (from as usize).is_multiple_of(n) => {
+            // SAFETY: the caller's.
+            let v = unsafe { load_raw(from, n as u32) };
+            if let Some(bytes) = v.to_ne_bytes().get(host_low(n)) {
+                out.copy_from_slice(bytes);
+            }
+        }
+        // SAFETY: the caller's.
+        n => unsafe { copy_raw(from, out.as_mut_ptr(), n) },
+    }
+}
+
+/// Copies bytes into guest RAM; one naturally aligned value of up to eight bytes in one piece.
+///
+/// # Safety
+/// As for [`copy_raw`], with `to` in guest RAM that is writable.
+#[inline]
+pub(super) unsafe fn copy_in(bytes: &[u8], to: *mut u8) {
+    match bytes.len() {
+        n @ (1 | 2 | 4 | 8) if (to as usize).is_multiple_of(n) => {
+            let mut v = [0; 8];
+            if let Some(low) = v.get_mut(host_low(n)) {
+                low.copy_from_slice(bytes);
+            }
+            // SAFETY: the caller's.
+            unsafe { store_raw(to, n as u32, u64::from_ne_bytes(v)) };
+        }
+        // SAFETY: the caller's.
+        n => unsafe { copy_raw(bytes.as_ptr(), to, n) },
     }
 }
 
@@ -175,7 +198,7 @@ const fn host_low(n: usize) -> std::ops::Range<usize> {
 /// # Safety
 /// `p` points to `size` (1, 2, 4 or 8) bytes that stay mapped; nobody has a reference to them.
 #[inline]
-unsafe fn load_raw(p: *mut u8, size: u32) -> u64 {
+pub(super) unsafe fn load_raw(p: *mut u8, size: u32) -> u64 {
     let aligned = (p as usize) & (size as usize - 1) == 0;
     // SAFETY: the caller promises the bytes; the atomics are aligned where used and shared access is theirs to have.
     unsafe {
@@ -184,22 +207,28 @@ unsafe fn load_raw(p: *mut u8, size: u32) -> u64 {
             2 if aligned => u64::from(AtomicU16::from_ptr(p.cast()).load(Relaxed)),
             4 if aligned => u64::from(AtomicU32::from_ptr(p.cast()).load(Relaxed)),
             8 if aligned => AtomicU64::from_ptr(p.cast()).load(Relaxed),
-            _ => {
-                let mut v = [0; 8];
-                let low = host_low(size as usize);
-                for (i, byte) in v.iter_mut().skip(low.start).take(size as usize).enumerate() {
-                    *byte = AtomicU8::from_ptr(p.add(i)).load(Relaxed);
-                }
-                u64::from_ne_bytes(v)
-            }
+            _ => load_bytes(p, size),
         }
     }
 }
 
 /// # Safety
+/// As for [`load_raw`].
+#[cold]
+unsafe fn load_bytes(p: *mut u8, size: u32) -> u64 {
+    let mut v = [0; 8];
+    let low = host_low(size as usize);
+    for (i, byte) in v.iter_mut().skip(low.start).take(size as usize).enumerate() {
+        // SAFETY: i < size; the caller promises the bytes.
+        *byte = unsafe { AtomicU8::from_ptr(p.add(i)).load(Relaxed) };
+    }
+    u64::from_ne_bytes(v)
+}
+
+/// # Safety
 /// As for [`load_raw`], and the bytes are writable.
 #[inline]
-unsafe fn store_raw(p: *mut u8, size: u32, v: u64) {
+pub(super) unsafe fn store_raw(p: *mut u8, size: u32, v: u64) {
     let aligned = (p as usize) & (size as usize - 1) == 0;
     // SAFETY: as for `load_raw`.
     unsafe {
@@ -208,15 +237,19 @@ unsafe fn store_raw(p: *mut u8, size: u32, v: u64) {
             2 if aligned => AtomicU16::from_ptr(p.cast()).store(v as u16, Relaxed),
             4 if aligned => AtomicU32::from_ptr(p.cast()).store(v as u32, Relaxed),
             8 if aligned => AtomicU64::from_ptr(p.cast()).store(v, Relaxed),
-            _ => {
-                let bytes = v.to_ne_bytes();
-                for (i, byte) in
-                    bytes.iter().skip(host_low(size as usize).start).take(size as usize).enumerate()
-                {
-                    AtomicU8::from_ptr(p.add(i)).store(*byte, Relaxed);
-                }
-            }
+            _ => store_bytes(p, size, v),
         }
+    }
+}
+
+/// # Safety
+/// As for [`store_raw`].
+#[cold]
+unsafe fn store_bytes(p: *mut u8, size: u32, v: u64) {
+    let bytes = v.to_ne_bytes();
+    for (i, byte) in bytes.iter().skip(host_low(size as usize).start).take(size as usize).enumerate() {
+        // SAFETY: i < size; the caller promises the bytes.
+        unsafe { AtomicU8::from_ptr(p.add(i)).store(*byte, Relaxed) };
     }
 }
 
@@ -244,14 +277,10 @@ unsafe fn copy_raw(from: *const u8, to: *mut u8, len: usize) {
 mod tests {
     use super::*;
 
-    fn span(len: u64) -> RamSpan {
-        let block = RamBlock::anonymous("t", len).unwrap();
-        RamSpan::new(&block, 0, len).unwrap()
-    }
-
     #[test]
     fn values_move_at_every_alignment_and_never_past_the_end() {
-        let s = span(64);
+        let block = RamBlock::anonymous("t", 64).unwrap();
+        let s = block.span(0, 64).unwrap();
         for offset in 0..56 {
             s.store(offset, 0x0102_0304_0506_0708_u64).unwrap();
             assert_eq!(s.load::<u64>(offset), Some(0x0102_0304_0506_0708));
@@ -269,7 +298,8 @@ mod tests {
 
     #[test]
     fn copies_of_every_length_match() {
-        let s = span(4096);
+        let block = RamBlock::anonymous("t", 4096).unwrap();
+        let s = block.span(0, 4096).unwrap();
         let data: Vec<u8> = (0..300).map(|i| i as u8).collect();
         for len in [0, 1, 2, 3, 4, 5, 7, 8, 9, 16, 255, 300] {
             for offset in [0, 1, 2, 3, 4, 9] {

@@ -20,6 +20,11 @@ pub struct HostPtr {
 }
 
 impl HostPtr {
+    /// `len` bytes of the block from `offset` on, if they are all inside it.
+    pub(crate) fn of(block: &Arc<RamBlock>, offset: u64, len: u64) -> Option<Self> {
+        Some(Self::new(block, block.span(offset, len)?.ptr(), len))
+    }
+
     pub(super) fn new(block: &Arc<RamBlock>, ptr: NonNull<u8>, len: u64) -> Self {
         Self { block: Arc::clone(block), ptr, len }
     }

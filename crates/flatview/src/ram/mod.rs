@@ -1,7 +1,7 @@
 //! Guest RAM: blocks of host memory and the only code that touches their bytes.
 //!
-//! What it is: [`RamBlock`]s with their back ends, [`RamSpan`]s (a run of bytes of a block, with the block kept
-//! alive), and the loads, stores and copies on them. What it is not: regions; a block does not know where, or
+//! What it is: [`RamBlock`]s with their back ends, [`RamSpan`]s (a run of bytes of a block), and the loads, stores and
+//! copies on them; [`Anchored`] spans and [`RamWindow`]s, which stand at guest addresses. What it is not: regions; a block does not know where, or
 //! whether, it is mapped.
 //!
 //! | question | module |
@@ -20,8 +20,10 @@
 //! - **B1** a block's bytes stay mapped, readable and (unless the host mapping is read-only) writable at one
 //!   address while the `RamBlock` lives, and nobody in this crate makes a `&[u8]` of them: guest RAM changes under
 //!   our feet, so every access is an atomic of up to eight bytes or a raw copy.
-//! - **B2** a `RamSpan` lies inside its block and holds the block.
+//! - **B2** a `RamSpan` lies inside its block and borrows it, by itself or through what keeps it (an `Anchored` span's
+//!   anchor, the view that a `RamWindow` was taken from).
 
+mod anchored;
 mod backend;
 mod block;
 mod buffer;
@@ -36,6 +38,7 @@ mod mapping;
 mod notify;
 mod policy;
 mod prealloc;
+mod window;
 
 pub use backend::{HugePages, RamBuilder};
 pub use block::{RamBlock, RamBlockInfo, Share};
@@ -48,6 +51,8 @@ pub use notify::{NotifierId, RamBlockNotifier};
 pub use policy::HostPolicy;
 pub use prealloc::{Prealloc, PreallocProgress};
 
+pub(crate) use anchored::{Anchored, Answer};
 pub(crate) use bytes::RamSpan;
 pub(crate) use device::RamDeviceOps;
 pub(crate) use notify::Notifiers;
+pub(crate) use window::RamWindow;

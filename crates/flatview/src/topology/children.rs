@@ -1,90 +1,112 @@
 //! A container's children, found by address.
 //!
-//! What must hold: every child stands in exactly one of the two sets, by its attributes now. The visible ones
-//! (enabled, at least one byte) are grouped by the power of two of their size: within a group a child that
-//! overlaps a window starts at most two sizes before it, so a search looks at few that do not.
-
-use std::collections::{BTreeMap, BTreeSet};
+//! What must hold: every child stands in the set once, under the key that its attributes give now. The visible ones
+//! (enabled, at least one byte) are grouped by their size, rounded up to a power of two: within a group a child that
+//! overlaps a window starts less than that size before it, so a search looks at few that do not.
 
 use super::Attrs;
+use super::sorted::Sorted;
 use crate::span::Span;
+
+/// Keys of the disabled and empty ones have this in place of the size's class.
+const HIDDEN: u8 = u8::MAX;
 
 #[derive(Default)]
 pub(crate) struct Children {
-    /// (size class, start, index) to last.
-    visible: BTreeMap<(u8, u64, u32), u64>,
-    /// Disabled or empty ones.
-    hidden: BTreeSet<u32>,
-    /// One bit for each size class in use.
+    /// Size class, start and index of each: see [`key`].
+    keys: Sorted,
+    /// One bit for each size class in use, 0 to 64.
     classes: u128,
     /// How many are enabled, empty ones included.
-    pub enabled: usize,
+    enabled: u32,
 }
 
+/// The power of two that a size is rounded up to.
 fn class(span: Span) -> u8 {
-    span.size().ilog2() as u8
+    // One less than the size, so that it fits.
+    (u64::BITS - (span.last - span.start).leading_zeros()) as u8
+}
+
+fn key(class: u8, start: u64, index: u32) -> u128 {
+    u128::from(class) << 96 | u128::from(start) << 32 | u128::from(index)
+}
+
+fn class_of(key: u128) -> u8 {
+    (key >> 96) as u8
+}
+
+fn start_of(key: u128) -> u64 {
+    (key >> 32) as u64
+}
+
+fn index_of(key: u128) -> u32 {
+    key as u32
 }
 
 impl Children {
-    fn key(index: u32, attrs: &Attrs) -> Option<((u8, u64, u32), u64)> {
-        let span = attrs.extent().filter(|_| attrs.enabled)?;
-        Some(((class(span), span.start, index), span.last))
+    fn key(index: u32, attrs: &Attrs) -> u128 {
+        match attrs.extent().filter(|_| attrs.enabled()) {
+            Some(span) => key(class(span), span.start, index),
+            None => key(HIDDEN, 0, index),
+        }
     }
 
     pub fn insert(&mut self, index: u32, attrs: &Attrs) {
-        self.enabled += usize::from(attrs.enabled);
-        match Self::key(index, attrs) {
-            Some((key, last)) => {
-                self.visible.insert(key, last);
-                self.classes |= 1 << key.0;
-            }
-            None => {
-                self.hidden.insert(index);
-            }
+        self.enabled += u32::from(attrs.enabled());
+        let key = Self::key(index, attrs);
+        self.keys.insert(key);
+        if class_of(key) != HIDDEN {
+            self.classes |= 1 << class_of(key);
         }
     }
 
     pub fn remove(&mut self, index: u32, attrs: &Attrs) {
-        self.enabled -= usize::from(attrs.enabled);
-        match Self::key(index, attrs) {
-            Some((key, _)) => {
-                self.visible.remove(&key);
-                if self.visible.range((key.0, 0, 0)..(key.0 + 1, 0, 0)).next().is_none() {
-                    self.classes &= !(1 << key.0);
-                }
-            }
-            None => {
-                self.hidden.remove(&index);
-            }
+        self.enabled -= u32::from(attrs.enabled());
+        let class = class_of(Self::key(index, attrs));
+        let neighbours = self.keys.remove(Self::key(index, attrs));
+        let mut neighbours = neighbours.iter().flatten().flatten();
+        if class != HIDDEN && neighbours.all(|k| class_of(*k) != class) {
+            self.classes &= !(1 << class);
         }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.visible.is_empty() && self.hidden.is_empty()
+        self.keys.is_empty()
+    }
+
+    /// How many are enabled, empty ones included.
+    pub fn enabled(&self) -> u32 {
+        self.enabled
     }
 
     /// All of them, in no order that means anything.
     pub fn all(&self) -> impl Iterator<Item = u32> + '_ {
-        self.visible.keys().map(|k| k.2).chain(self.hidden.iter().copied())
+        self.keys.iter().map(index_of)
     }
 
-    /// Adds to `out` the visible ones that overlap `window`.
-    pub fn overlapping(&self, window: Span, out: &mut Vec<u32>) {
+    /// Adds to `out` the visible ones that overlap `window`. `last` tells where one ends; it is asked only of those
+    /// that start before the window, because what it looks at may be far away.
+    pub fn overlapping(&self, window: Span, last: impl Fn(u32) -> Option<u64>, out: &mut Vec<u32>) {
         let mut classes = self.classes;
         while classes != 0 {
             let class = classes.trailing_zeros() as u8;
             classes &= classes - 1;
-            // Sizes in this class are below 2^(class + 1).
-            let reach = (1_u128 << (class + 1)) - 2;
-            let from = u64::try_from(u128::from(window.start).saturating_sub(reach)).unwrap_or(0);
-            let candidates = self.visible.range((class, from, 0)..=(class, window.last, u32::MAX));
-            out.extend(candidates.filter(|(_, last)| **last >= window.start).map(|(k, _)| k.2));
+            // How far the last byte of one in this class is from its first, at most.
+            let reach = u64::MAX.checked_shr(u64::BITS - u32::from(class)).unwrap_or(0);
+            let from = key(class, window.start.saturating_sub(reach), 0);
+            let to = key(class, window.last, u32::MAX);
+            let reaches = |key: &u128| {
+                start_of(*key) >= window.start
+                    || last(index_of(*key)).is_some_and(|last| last >= window.start)
+            };
+            out.extend(self.keys.iter_from(from).take_while(|k| *k <= to).filter(reaches).map(index_of));
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::attrs::Flag;
     use super::*;
 
     #[test]
@@ -92,11 +114,8 @@ mod tests {
         let mut children = Children::default();
         let mut all = Vec::new();
         for i in 0..200_u32 {
-            let attrs = Attrs {
-                addr: u64::from(i) * 37 % 1000,
-                enabled: i % 7 != 0,
-                ..Attrs::new(u128::from(i % 60))
-            };
+            let attrs = Attrs { addr: u64::from(i) * 37 % 1000, ..Attrs::new(u128::from(i % 60)) };
+            let attrs = attrs.with(Flag::Enabled, i % 7 != 0);
             children.insert(i, &attrs);
             all.push(attrs);
         }
@@ -105,11 +124,11 @@ mod tests {
         for (start, last) in [(0, 0), (100, 120), (500, 999), (1100, u64::MAX), (0, u64::MAX)] {
             let window = Span { start, last };
             let mut found = Vec::new();
-            children.overlapping(window, &mut found);
+            children.overlapping(window, |i| all[i as usize].extent().map(|e| e.last), &mut found);
             found.sort_unstable();
             let expect: Vec<u32> = (0..)
                 .zip(&all)
-                .filter(|(_, a)| a.enabled && a.extent().is_some_and(|e| e.intersection(window).is_some()))
+                .filter(|(_, a)| a.enabled() && a.extent().is_some_and(|e| e.intersection(window).is_some()))
                 .map(|(i, _)| i)
                 .collect();
             assert_eq!(found, expect);
@@ -118,5 +137,18 @@ mod tests {
             children.remove(i, attrs);
         }
         assert!(children.is_empty() && children.classes == 0 && children.enabled == 0);
+    }
+
+    #[test]
+    fn only_what_may_reach_into_a_window_is_asked_where_it_ends() {
+        // Pages side by side: none but the one in the window is looked at.
+        let mut children = Children::default();
+        for i in 0..100 {
+            children.insert(i, &Attrs { addr: u64::from(i) << 12, ..Attrs::new(1 << 12) });
+        }
+        let mut found = Vec::new();
+        let window = Span { start: 50 << 12, last: (51 << 12) - 1 };
+        children.overlapping(window, |i| panic!("{i} was asked"), &mut found);
+        assert_eq!(found, [50]);
     }
 }

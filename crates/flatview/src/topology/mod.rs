@@ -13,12 +13,17 @@
 mod arena;
 mod attrs;
 mod children;
+mod live;
+mod record;
 mod region;
+mod sorted;
 mod tree;
 
 pub use region::{IntoOps, Owner, Region, RegionInfo, RegionType};
 
 pub(crate) use arena::{Arena, NONE};
-pub(crate) use attrs::Attrs;
+pub(crate) use attrs::{Attrs, Flag};
+pub(crate) use children::Children;
+pub(crate) use record::Record;
 pub(crate) use region::{Body, Kind, NO_RULES};
-pub(crate) use tree::{Record, Savepoint, Topology};
+pub(crate) use tree::{Savepoint, Topology};

@@ -124,25 +124,20 @@ impl IntoOps for Arc<dyn MmioOps> {
 }
 
 /// What answers where a region is visible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Nothing: only what is mapped in it.
     Container,
     /// Nothing: it shows a part of its target.
     Alias,
-    Ram {
-        block: Arc<RamBlock>,
-        offset: u64,
-    },
-    RomDevice {
-        block: Arc<RamBlock>,
-        offset: u64,
-        ops: Arc<dyn MmioOps>,
-    },
-    /// A device's memory: accessed as a device is, with the access's own size.
-    RamDevice(RamDeviceOps),
-    Io {
-        ops: Arc<dyn MmioOps>,
-    },
+    /// A block.
+    Ram,
+    /// A block and callbacks.
+    RomDevice,
+    /// A block that is a device's: callbacks access it with the access's own size, and nobody else.
+    RamDevice,
+    /// Callbacks.
+    Io,
     /// Everything is rejected.
     Reservation,
     /// A type without a store.
@@ -150,44 +145,42 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub fn terminates(&self) -> bool {
+    pub fn terminates(self) -> bool {
         !matches!(self, Self::Container | Self::Alias)
     }
 
-    pub fn block(&self) -> Option<(&Arc<RamBlock>, u64)> {
-        match self {
-            Self::Ram { block, offset, .. } | Self::RomDevice { block, offset, .. } => Some((block, *offset)),
-            Self::RamDevice(ops) => Some((&ops.block, ops.offset)),
-            _ => None,
-        }
-    }
-
-    /// The memory that may be reached by pointer, for loads and stores or for looking: not a device's.
-    pub fn direct(&self) -> Option<(&Arc<RamBlock>, u64)> {
-        if matches!(self, Self::RamDevice(_)) { None } else { self.block() }
-    }
-
-    pub fn ops(&self) -> Option<&dyn MmioOps> {
-        match self {
-            Self::Io { ops } | Self::RomDevice { ops, .. } => Some(&**ops),
-            Self::RamDevice(ops) => Some(ops),
-            _ => None,
-        }
+    pub fn has_block(self) -> bool {
+        matches!(self, Self::Ram | Self::RomDevice | Self::RamDevice)
     }
 }
 
 /// What never changes about a region. Views hold it, so it outlives the region's removal while it is in use.
+///
+/// In this order: what an access looks at first, so that it lies together. Every region has one: what few have is
+/// in [`Rare`].
+#[repr(C)]
 pub(crate) struct Body {
+    ops: Option<Arc<dyn MmioOps>>,
+    pub owner: Option<Owner>,
     pub id: RegionId,
-    pub name: Arc<str>,
-    pub kind: Kind,
     pub rules: AccessRules,
     /// The device's byte order on this target.
     pub order: Endianness,
-    pub owner: Option<Owner>,
-    pub parent: Option<Owner>,
-    /// Whether the guard against re-entry is off.
-    pub reentrant: bool,
+    pub kind: Kind,
+    /// Whether the guard against re-entry goes by the owner.
+    guarded: bool,
+    pub name: Arc<str>,
+    rare: Option<Box<Rare>>,
+}
+
+const _: () = assert!(size_of::<Body>() == 72);
+
+/// What only some regions have.
+struct Rare {
+    block: Option<Arc<RamBlock>>,
+    /// Of the region's first byte in the block.
+    offset: u64,
+    parent: Option<Owner>,
 }
 
 impl fmt::Debug for Body {
@@ -197,10 +190,43 @@ impl fmt::Debug for Body {
 }
 
 impl Body {
-    /// QEMU guards plain I/O of devices only.
+    /// `rules` are the callbacks' (asked for beforehand: that is the device's own code).
+    pub fn new(id: RegionId, region: Region, rules: AccessRules, target: Endianness) -> Self {
+        let Region { name, kind, ops, block, offset, owner, parent, reentrant, .. } = region;
+        // QEMU guards plain I/O of devices only.
+        let plain = matches!(kind, Kind::Io | Kind::Reservation);
+        let guarded = plain && !reentrant && owner.as_ref().is_some_and(Owner::is_device);
+        let rare = (block.is_some() || parent.is_some()).then(|| Box::new(Rare { block, offset, parent }));
+        let order = rules.device_endian().resolve(target);
+        Self { ops, owner, id, rules, order, kind, guarded, name, rare }
+    }
+
+    /// The callbacks.
+    #[inline]
+    pub fn ops(&self) -> Option<&dyn MmioOps> {
+        self.ops.as_deref()
+    }
+
+    /// The block of a RAM kind, and the offset of the region's first byte in it.
+    pub fn block(&self) -> Option<(&Arc<RamBlock>, u64)> {
+        let rare = self.rare.as_deref()?;
+        Some((rare.block.as_ref()?, rare.offset))
+    }
+
+    /// The same, if the memory may be reached by pointer, for loads and stores or for looking: not a RAM device's.
+    pub fn direct_block(&self) -> Option<(&Arc<RamBlock>, u64)> {
+        if self.kind == Kind::RamDevice { None } else { self.block() }
+    }
+
+    /// The QOM parent, where that is not the owner.
+    pub fn parent(&self) -> Option<&Owner> {
+        self.rare.as_deref()?.parent.as_ref()
+    }
+
+    /// The device by which the guard against re-entry goes.
+    #[inline]
     pub fn guarded_by(&self) -> Option<&Owner> {
-        let plain = matches!(self.kind, Kind::Io { .. } | Kind::Reservation);
-        self.owner.as_ref().filter(|o| plain && o.is_device() && !self.reentrant)
+        self.owner.as_ref().filter(|_| self.guarded)
     }
 }
 
@@ -212,6 +238,11 @@ pub struct Region {
     pub(crate) name: Arc<str>,
     pub(crate) size: Option<u128>,
     pub(crate) kind: Kind,
+    pub(crate) ops: Option<Arc<dyn MmioOps>>,
+    /// Of the RAM kinds.
+    pub(crate) block: Option<Arc<RamBlock>>,
+    /// Of the region's first byte in the block.
+    pub(crate) offset: u64,
     pub(crate) alias: Option<(RegionId, u64)>,
     pub(crate) window: Option<(u64, u64)>,
     pub(crate) owner: Option<Owner>,
@@ -234,6 +265,9 @@ impl Region {
             name: name.into().into(),
             size,
             kind,
+            ops: None,
+            block: None,
+            offset: 0,
             alias: None,
             window: None,
             owner: None,
@@ -250,9 +284,19 @@ impl Region {
         Self::new(name, Some(size), Kind::Container)
     }
 
+    fn with_ops(mut self, ops: impl IntoOps) -> Self {
+        self.ops = Some(ops.into_ops());
+        self
+    }
+
+    fn with_block(mut self, block: impl Into<Arc<RamBlock>>) -> Self {
+        self.block = Some(block.into());
+        self
+    }
+
     /// A region of device callbacks (QEMU: `memory_region_init_io`).
     pub fn io(name: impl Into<String>, size: u128, ops: impl IntoOps) -> Self {
-        Self::new(name, Some(size), Kind::Io { ops: ops.into_ops() })
+        Self::new(name, Some(size), Kind::Io).with_ops(ops)
     }
 
     /// A region that takes its place and rejects every access (QEMU: `memory_region_init_io` without ops).
@@ -263,13 +307,13 @@ impl Region {
     /// RAM (QEMU: `memory_region_init_ram` and its kin): the whole block, unless [`window`](Self::window) or
     /// [`size`](Self::size) says otherwise.
     pub fn ram(name: impl Into<String>, block: impl Into<Arc<RamBlock>>) -> Self {
-        Self::new(name, None, Kind::Ram { block: block.into(), offset: 0 })
+        Self::new(name, None, Kind::Ram).with_block(block)
     }
 
     /// ROM (QEMU: `memory_region_init_rom`): as RAM, but writes from the bus are decode errors and a CPU's stores
     /// are dropped. Loaders write it with [`poke`](crate::Reader::poke) or through the block.
     pub fn rom(name: impl Into<String>, block: impl Into<Arc<RamBlock>>) -> Self {
-        let mut region = Self::new(name, None, Kind::Ram { block: block.into(), offset: 0 });
+        let mut region = Self::ram(name, block);
         region.readonly = true;
         region
     }
@@ -277,13 +321,22 @@ impl Region {
     /// A ROM device (QEMU: `memory_region_init_rom_device`): reads come from the block at RAM speed, writes go to
     /// the callbacks; with its ROM mode off ([`set_romd`](crate::Transaction::set_romd)) reads do too.
     pub fn rom_device(name: impl Into<String>, block: impl Into<Arc<RamBlock>>, ops: impl IntoOps) -> Self {
-        Self::new(name, None, Kind::RomDevice { block: block.into(), offset: 0, ops: ops.into_ops() })
+        Self::new(name, None, Kind::RomDevice).with_block(block).with_ops(ops)
     }
 
     /// A device's memory on the host, such as a mapped PCI BAR (QEMU: `memory_region_init_ram_device_ptr`): each access of
     /// 1, 2, 4 or 8 bytes, at any alignment, reaches it as one access of that size, never as a copy. It has no side-effect-free look.
     pub fn ram_device(name: impl Into<String>, block: impl Into<Arc<RamBlock>>) -> Self {
-        Self::new(name, None, Kind::RamDevice(RamDeviceOps { block: block.into(), offset: 0 }))
+        let mut region = Self::new(name, None, Kind::RamDevice).with_block(block);
+        region.place_device();
+        region
+    }
+
+    /// Gives a RAM device the callbacks for where it begins in its block.
+    pub(crate) fn place_device(&mut self) {
+        if let (Kind::RamDevice, Some(block)) = (self.kind, &self.block) {
+            self.ops = Some(Arc::new(RamDeviceOps { block: Arc::clone(block), offset: self.offset }));
+        }
     }
 
     /// A window on another region (QEMU: `memory_region_init_alias`): `size` bytes of `target` from `offset` on.

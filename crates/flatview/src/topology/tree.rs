@@ -2,27 +2,9 @@
 
 use std::sync::Arc;
 
-use super::children::Children;
-use super::{Arena, Attrs, Body, Kind, NONE, RegionInfo, RegionType};
+use super::{Arena, Attrs, Body, Kind, NONE, Record, RegionInfo};
 use crate::span::Span;
 use crate::{MemoryError, RegionId};
-
-/// One region.
-pub(crate) struct Record {
-    pub attrs: Attrs,
-    pub body: Arc<Body>,
-    pub children: Option<Box<Children>>,
-    /// The aliases that have it as target: first those that are live, then the others.
-    pub aliases: Vec<u32>,
-    /// How many of `aliases` are live.
-    live_aliases: u32,
-    /// How many live containers and aliases show it.
-    live_above: u32,
-    /// Whether a view is rendered from it.
-    is_root: bool,
-    /// How many address spaces have it as their root.
-    pub spaces: u32,
-}
 
 enum Undo {
     Set { index: u32, old: Attrs },
@@ -43,14 +25,14 @@ pub(crate) struct Savepoint {
 
 /// All regions of a memory, mapped or not.
 pub(crate) struct Topology {
-    arena: Arena<Record>,
+    pub(super) arena: Arena<Record>,
     tag: u32,
     sequence: u64,
     undo: Vec<Undo>,
     /// Places whose content changed: a region and a span of its own offsets.
     touched: Vec<(u32, Span)>,
-    /// Regions of which it may have changed where a view's effective root lies.
-    rechecks: Vec<u32>,
+    /// Regions of which it may have changed where a view's effective root lies; `true`: their aliases too.
+    rechecks: Vec<(u32, bool)>,
     /// Regions whose address changed: a view rooted at one moves as a whole.
     moved: Vec<u32>,
 }
@@ -60,8 +42,8 @@ pub(crate) struct Topology {
 pub(crate) struct Changes<'a> {
     /// Places whose content changed: a region and a span of its own offsets.
     pub touched: &'a [(u32, Span)],
-    /// Regions of which it may have changed where a view's effective root lies.
-    pub rechecks: &'a [u32],
+    /// Regions of which it may have changed where a view's effective root lies; `true`: their aliases too.
+    pub rechecks: &'a [(u32, bool)],
     /// Regions whose address changed.
     pub moved: &'a [u32],
 }
@@ -107,7 +89,9 @@ impl Topology {
     }
 
     pub fn id_of(&self, index: u32) -> Option<RegionId> {
-        self.get(index).map(|r| r.body.id)
+        // Not from its body, which is somewhere else.
+        let generation = self.arena.generation(index)?;
+        self.get(index).map(|_| RegionId { index, generation, memory: self.tag })
     }
 
     pub fn name_of(&self, index: u32) -> Arc<str> {
@@ -121,7 +105,7 @@ impl Topology {
     /// The children of a region, the winners first: by priority, later-added first among equals.
     pub fn children(&self, index: u32) -> Vec<u32> {
         let mut all: Vec<u32> =
-            self.get(index).and_then(|r| r.children.as_deref()).map_or_else(Vec::new, |c| c.all().collect());
+            self.get(index).and_then(Record::children).map_or_else(Vec::new, |c| c.all().collect());
         self.sort_winners_first(&mut all);
         all
     }
@@ -134,11 +118,11 @@ impl Topology {
 
     /// Adds to `out` the visible children of `record` that overlap `window` (in its offsets), losers first.
     pub fn overlapping_losers_first(&self, record: &Record, window: Span, out: &mut Vec<u32>) {
-        let Some(children) = record.children.as_deref() else {
+        let Some(children) = record.children() else {
             return;
         };
         let from = out.len();
-        children.overlapping(window, out);
+        children.overlapping(window, |i| Some(self.get(i)?.attrs.extent()?.last), out);
         if let Some(new) = out.get_mut(from..).filter(|n| n.len() > 1) {
             new.sort_by_cached_key(|i| self.get(*i).map(|r| (r.attrs.priority, r.attrs.sequence)));
         }
@@ -151,20 +135,20 @@ impl Topology {
             id: body.id,
             name: Arc::clone(&body.name),
             addr: attrs.addr,
-            size: attrs.size,
+            size: attrs.size(),
             priority: attrs.priority,
             sequence: attrs.sequence,
-            enabled: attrs.enabled,
-            readonly: attrs.readonly,
-            nonvolatile: attrs.nonvolatile,
-            romd: matches!(body.kind, Kind::RomDevice { .. }) && attrs.romd,
+            enabled: attrs.enabled(),
+            readonly: attrs.readonly(),
+            nonvolatile: attrs.nonvolatile(),
+            romd: body.kind == Kind::RomDevice && attrs.romd(),
             container: self.id_of(attrs.container),
             alias: self.id_of(attrs.target).map(|t| (t, attrs.alias_offset)),
             terminates: body.kind.terminates(),
             kind: record.kind(),
             owner: body.owner.clone(),
-            parent: body.parent.clone(),
-            ram: body.kind.block().map(|(b, o)| (Arc::clone(b), o)),
+            parent: body.parent().cloned(),
+            ram: body.block().map(|(b, o)| (Arc::clone(b), o)),
             rules: body.rules,
         })
     }
@@ -177,7 +161,7 @@ impl Topology {
             if record.attrs.container != NONE {
                 return true;
             }
-            work.extend(&record.aliases);
+            work.extend(record.aliases());
         }
         false
     }
@@ -198,24 +182,15 @@ impl Topology {
     /// nothing is touched.
     pub fn add(&mut self, attrs: Attrs, body: Body) {
         let index = body.id.index;
-        self.arena.insert(Record {
-            attrs,
-            body: Arc::new(body),
-            children: None,
-            aliases: Vec::new(),
-            live_aliases: 0,
-            live_above: 0,
-            is_root: false,
-            spaces: 0,
-        });
+        self.arena.insert(Record::new(attrs, Arc::new(body)));
         self.link_alias(attrs.target, index);
         self.undo.push(Undo::Added { index });
     }
 
     /// Removes a region that nothing refers to.
     pub fn remove(&mut self, index: u32) {
+        self.unlink_target(index);
         if let Some(record) = self.arena.remove(index) {
-            self.unlink_alias(record.attrs.target, index);
             self.undo.push(Undo::Removed { index, record: Box::new(record) });
         }
     }
@@ -223,7 +198,7 @@ impl Topology {
     /// Counts the address spaces that have a region as root.
     pub fn count_space(&mut self, index: u32, by: i32) {
         if let Some(record) = self.arena.get_mut(index) {
-            record.spaces = record.spaces.saturating_add_signed(by);
+            record.change_family(|f| f.spaces = f.spaces.saturating_add_signed(by));
             self.undo.push(Undo::Spaces { index, by });
         }
     }
@@ -244,18 +219,21 @@ impl Topology {
         if !old.same_content(&new) {
             self.touch_content(index, &old, &new);
         }
-        self.recheck(index);
+        // Whether an alias of it shows all of it depends on its extent.
+        let reshaped = old.addr != new.addr || old.size() != new.size();
+        self.rechecks.push((index, reshaped));
         for container in [old.container, new.container] {
             if container != NONE {
-                self.rechecks.push(container);
+                self.rechecks.push((container, false));
             }
         }
     }
 
     /// What other regions show of this one changed.
     fn touch_content(&mut self, index: u32, old: &Attrs, new: &Attrs) {
-        let only_size = Attrs { size: old.size, ..*new }.same_content(old);
-        let (small, large) = (old.size.min(new.size), old.size.max(new.size));
+        let (was, is) = (old.size(), new.size());
+        let only_size = new.with_size(was).same_content(old);
+        let (small, large) = (was.min(is), was.max(is));
         let from = if only_size { small } else { 0 };
         // Offsets of a region stop at 2^64 - 1.
         if let Some(span) =
@@ -264,7 +242,7 @@ impl Topology {
             self.touched.push((index, span));
             // It may be moved or unmapped in the same transaction, with its new size: where the rest of it stood
             // is known only now.
-            if old.size != new.size
+            if was != is
                 && old.container != NONE
                 && let Some(span) = span.moved_into(i128::from(old.addr), crate::WHOLE)
             {
@@ -279,28 +257,18 @@ impl Topology {
         }
     }
 
-    fn recheck(&mut self, index: u32) {
-        self.rechecks.push(index);
-        if let Some(record) = self.arena.get(index) {
-            self.rechecks.extend(&record.aliases);
-        }
-    }
-
     /// Writes attributes and keeps the indexes (T1); gives the old ones if they differ.
     fn put(&mut self, index: u32, new: Attrs) -> Option<Attrs> {
         let old = self.get(index)?.attrs;
         if old == new {
             return None;
         }
-        let indexed = |a: &Attrs| (a.container, a.addr, a.size, a.enabled);
+        let indexed = |a: &Attrs| (a.container, a.addr, a.size(), a.enabled());
         let reindex = indexed(&old) != indexed(&new);
         // What shows what is taken apart before it is put together again: at each step the counts of live regions
         // are those of the links that there are.
         if reindex && let Some(container) = self.arena.get_mut(old.container) {
-            if let Some(children) = &mut container.children {
-                children.remove(index, &old);
-            }
-            container.children.take_if(|c| c.is_empty());
+            container.change_family(|family| family.children.remove(index, &old));
         }
         let (moved, retargeted) = (old.container != new.container, old.target != new.target);
         let container = if moved { NONE } else { new.container };
@@ -318,7 +286,7 @@ impl Topology {
             record.attrs = Attrs { target, ..new };
         }
         if reindex && let Some(container) = self.arena.get_mut(new.container) {
-            container.children.get_or_insert_default().insert(index, &new);
+            container.change_family(|family| family.children.insert(index, &new));
         }
         if moved && self.get(new.container).is_some_and(Record::is_live) {
             self.count_live(index, true);
@@ -330,82 +298,6 @@ impl Topology {
             self.link_alias(new.target, index);
         }
         Some(old)
-    }
-
-    fn link_alias(&mut self, target: u32, alias: u32) {
-        let live = self.get(alias).is_some_and(Record::is_live);
-        if let Some(record) = self.arena.get_mut(target) {
-            record.aliases.push(alias);
-            if live {
-                record.place_alias(alias, true);
-                self.count_live(target, true);
-            }
-        }
-    }
-
-    fn unlink_alias(&mut self, target: u32, alias: u32) {
-        if let Some(record) = self.arena.get_mut(target) {
-            let live = record.place_alias(alias, false);
-            if let Some(at) = record.aliases.iter().rposition(|a| *a == alias) {
-                record.aliases.swap_remove(at);
-            }
-            if live {
-                self.count_live(target, false);
-            }
-        }
-    }
-
-    // Liveness: whether a view is rendered from a region, or from one that shows it, hidden or not. Only live regions
-    // need to be looked at when a change is followed up to the views. (Where an alias shows its own ancestor the two
-    // may keep each other live after the view is gone; that costs time and nothing else.)
-
-    /// Says whether a view is rendered from a region.
-    pub fn set_root(&mut self, index: u32, is_root: bool) {
-        if let Some(record) = self.arena.get_mut(index) {
-            let was = record.is_live();
-            record.is_root = is_root;
-            let live = record.is_live();
-            if was != live {
-                self.turned(index, live);
-            }
-        }
-    }
-
-    /// One more, or one less, live region shows this one.
-    fn count_live(&mut self, index: u32, more: bool) {
-        if let Some(record) = self.arena.get_mut(index) {
-            let was = record.is_live();
-            record.live_above = record.live_above.saturating_add_signed(if more { 1 } else { -1 });
-            let live = record.is_live();
-            if was != live {
-                self.turned(index, live);
-            }
-        }
-    }
-
-    /// A region became live, or no longer is: so do those that only it shows.
-    fn turned(&mut self, index: u32, live: bool) {
-        let mut work = vec![index];
-        while let Some(index) = work.pop() {
-            let Some(record) = self.get(index) else {
-                continue;
-            };
-            let target = record.attrs.target;
-            let mut shown: Vec<u32> = record.children.as_deref().map_or_else(Vec::new, |c| c.all().collect());
-            if let Some(record) = self.arena.get_mut(target) {
-                record.place_alias(index, live);
-                shown.push(target);
-            }
-            for index in shown {
-                if let Some(record) = self.arena.get_mut(index) {
-                    let was = record.is_live();
-                    record.live_above = record.live_above.saturating_add_signed(if live { 1 } else { -1 });
-                    if was != record.is_live() {
-                        work.push(index);
-                    }
-                }
-            }
-        }
     }
 
     // Transactions.
@@ -429,10 +321,8 @@ impl Topology {
                     self.put(index, old);
                 }
                 Some(Undo::Added { index }) => {
-                    if let Some(record) = self.arena.remove(index) {
-                        self.unlink_alias(record.attrs.target, index);
-                        dropped.push(record.body);
-                    }
+                    self.unlink_target(index);
+                    dropped.extend(self.arena.remove(index).map(|record| record.body));
                 }
                 Some(Undo::Removed { index, record }) => {
                     let target = record.attrs.target;
@@ -441,7 +331,7 @@ impl Topology {
                 }
                 Some(Undo::Spaces { index, by }) => {
                     if let Some(record) = self.arena.get_mut(index) {
-                        record.spaces = record.spaces.saturating_add_signed(-by);
+                        record.change_family(|f| f.spaces = f.spaces.saturating_add_signed(-by));
                     }
                 }
                 None => break,
@@ -451,6 +341,7 @@ impl Topology {
         self.rechecks.truncate(to.rechecks);
         self.moved.truncate(to.moved);
         self.sequence = to.sequence;
+        self.forget();
         dropped
     }
 
@@ -466,53 +357,17 @@ impl Topology {
         self.rechecks.clear();
         self.moved.clear();
         let removed = |u| if let Undo::Removed { record, .. } = u { Some(record.body) } else { None };
-        self.undo.drain(..).filter_map(removed).collect()
-    }
-}
-
-impl Record {
-    /// Whether a view is rendered from it, or from something that shows it.
-    pub fn is_live(&self) -> bool {
-        self.is_root || self.live_above > 0
+        let removed = self.undo.drain(..).filter_map(removed).collect();
+        self.forget();
+        removed
     }
 
-    /// Whether a view is rendered from it.
-    pub fn is_root(&self) -> bool {
-        self.is_root
-    }
-
-    /// The live aliases that have it as target.
-    pub fn live_aliases(&self) -> &[u32] {
-        self.aliases.get(..self.live_aliases as usize).unwrap_or(&self.aliases)
-    }
-
-    /// Puts an alias among the live ones or the others; tells whether it was live.
-    fn place_alias(&mut self, alias: u32, live: bool) -> bool {
-        let Some(at) = self.aliases.iter().rposition(|a| *a == alias) else {
-            return false;
-        };
-        let was = at < self.live_aliases as usize;
-        if live && !was {
-            self.aliases.swap(at, self.live_aliases as usize);
-            self.live_aliases += 1;
-        } else if was && !live {
-            self.live_aliases -= 1;
-            self.aliases.swap(at, self.live_aliases as usize);
-        }
-        was
-    }
-
-    /// What `info mtree` calls it.
-    pub fn kind(&self) -> RegionType {
-        match self.body.kind {
-            Kind::Ram { .. } if self.attrs.readonly => RegionType::Rom,
-            Kind::Ram { .. } => RegionType::Ram,
-            Kind::RamDevice(_) => RegionType::Ramd,
-            Kind::RomDevice { .. } if self.attrs.romd => RegionType::Romd,
-            Kind::Sketch(kind) => kind,
-            Kind::RomDevice { .. } | Kind::Io { .. } | Kind::Reservation | Kind::Container | Kind::Alias => {
-                RegionType::Io
-            }
-        }
+    /// Gives back the memory of what large transactions noted; that of small ones is kept for the next.
+    fn forget(&mut self) {
+        const SMALL: usize = 64;
+        self.undo.shrink_to(SMALL);
+        self.touched.shrink_to(SMALL);
+        self.rechecks.shrink_to(SMALL);
+        self.moved.shrink_to(SMALL);
     }
 }

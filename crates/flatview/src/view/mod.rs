@@ -7,12 +7,14 @@
 //! What must hold: a view is immutable and owns what its ranges point to, the callbacks and the RAM included; its
 //! ranges are disjoint, in order, and no two neighbours could be one.
 
+mod build;
+mod node;
 mod range;
 mod tree;
 
 pub use range::FlatRange;
 
-pub(crate) use range::Piece;
+pub(crate) use range::{Piece, Windows};
 pub(crate) use tree::RangeTree;
 
 use crate::RegionId;
@@ -31,7 +33,7 @@ impl FlatView {
     }
 
     /// The view after the ranges that begin in `span` were replaced.
-    pub(crate) fn replaced(&self, span: Span, ranges: Vec<FlatRange>) -> Self {
+    pub(crate) fn replaced(&self, span: Span, ranges: &[FlatRange]) -> Self {
         Self { tree: self.tree.replaced(span, ranges), root: self.root }
     }
 
@@ -43,7 +45,7 @@ impl FlatView {
     }
 
     /// The range at an address.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn lookup(&self, addr: u64) -> Option<&FlatRange> {
         self.tree.lookup(addr)

@@ -1,11 +1,12 @@
 //! One range of a view.
 
+use std::fmt;
 use std::sync::Arc;
 
-use crate::ram::RamSpan;
+use crate::ram::{Anchored, Answer, HostPtr, RamSpan, RamWindow};
 use crate::span::Span;
 use crate::topology::{Attrs, Body, Kind};
-use crate::{RegionId, RegionType};
+use crate::{Endianness, MmioOps, RegionId, RegionType};
 
 /// What the renderer says of a run of addresses, before it becomes part of a view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,88 +32,117 @@ impl Piece {
 }
 
 /// A run of addresses that one region answers (QEMU: `FlatRange`).
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct FlatRange {
-    pub(crate) start: u64,
-    pub(crate) last: u64,
-    pub(crate) offset: u64,
-    /// The memory behind it, for RAM, ROM and ROM devices.
-    pub(crate) ram: Option<RamSpan>,
-    /// Whether reads and writes go to that memory and not to callbacks.
+    /// Where it stands, the memory behind it (for RAM, ROM and ROM devices), and what answers.
+    at: Anchored<Body>,
+    offset: u64,
+    flags: Flags,
+}
+
+/// What is decided once, when the range is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Flags {
+    /// Whether reads and writes go to the memory and not to callbacks.
     reads_ram: bool,
     writes_ram: bool,
-    pub(crate) body: Arc<Body>,
     readonly: bool,
     nonvolatile: bool,
     romd: bool,
+    /// The sizes, or-ed, of which an aligned access is one callback as it is, and always taken.
+    direct: u8,
+    /// The order of a device.
+    order: Endianness,
+}
+
+// A range of a dense map may cost 64 bytes, its share of the tree included.
+const _: () = assert!(size_of::<FlatRange>() == 56);
+
+impl fmt::Debug for FlatRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FlatRange({:#x}..={:#x} {:?} @{:#x})", self.start(), self.last(), self.body(), self.offset)
+    }
 }
 
 impl FlatRange {
     pub(crate) fn new(piece: &Piece, body: &Arc<Body>, attrs: &Attrs) -> Self {
-        let romd = matches!(body.kind, Kind::RomDevice { .. }) && attrs.romd;
-        let ram = body.kind.direct().and_then(|(block, base)| {
-            let len = u64::try_from(piece.span.size()).ok()?;
-            block.span(base.checked_add(piece.offset)?, len)
-        });
-        let is_ram = matches!(body.kind, Kind::Ram { .. });
-        let writable = ram.as_ref().is_some_and(|r| r.block().is_writable());
-        Self {
-            start: piece.span.start,
-            last: piece.span.last,
-            offset: piece.offset,
-            reads_ram: ram.is_some() && (is_ram || romd),
-            writes_ram: is_ram && writable && !piece.readonly,
-            ram,
-            body: Arc::clone(body),
+        let romd = matches!(body.kind, Kind::RomDevice) && attrs.romd();
+        let at = Self::anchored(piece.span, piece.offset, body);
+        let is_ram = matches!(body.kind, Kind::Ram);
+        let writable = body.block().is_some_and(|(block, _)| block.is_writable());
+        let backed = at.memory().is_some();
+        let direct = if at.callbacks().is_some() { body.rules.direct() } else { 0 };
+        let flags = Flags {
+            reads_ram: backed && (is_ram || romd),
+            writes_ram: backed && is_ram && writable && !piece.readonly,
             readonly: piece.readonly,
             nonvolatile: piece.nonvolatile,
             romd,
-        }
+            direct,
+            order: body.order,
+        };
+        Self { at, offset: piece.offset, flags }
+    }
+
+    fn anchored(span: Span, offset: u64, body: &Arc<Body>) -> Anchored<Body> {
+        Anchored::new(span, body, |body| {
+            if let Some((block, base)) = body.direct_block() {
+                let len = u64::try_from(span.size()).ok();
+                let memory = base.checked_add(offset).and_then(|at| block.span(at, len?));
+                return memory.map_or(Answer::Nothing, Answer::Memory);
+            }
+            body.ops().map_or(Answer::Nothing, Answer::Callbacks)
+        })
+    }
+
+    #[inline]
+    pub(crate) fn body(&self) -> &Arc<Body> {
+        self.at.anchor()
     }
 
     pub(crate) fn span(&self) -> Span {
-        Span { start: self.start, last: self.last }
+        self.at.span()
     }
 
     /// The same answer, so that a view with the one is a view with the other.
     pub(crate) fn same(&self, other: &Self) -> bool {
-        (self.start, self.last, self.offset) == (other.start, other.last, other.offset)
-            && Arc::ptr_eq(&self.body, &other.body)
-            && (self.readonly, self.nonvolatile, self.romd) == (other.readonly, other.nonvolatile, other.romd)
+        (self.span(), self.offset, self.flags) == (other.span(), other.offset, other.flags)
+            && Arc::ptr_eq(self.body(), other.body())
     }
 
     /// Whether `next` continues this range so that the two are one.
     pub(crate) fn continued_by(&self, next: &Self) -> bool {
-        self.last.checked_add(1) == Some(next.start)
-            && Arc::ptr_eq(&self.body, &next.body)
+        self.last().checked_add(1) == Some(next.start())
+            && Arc::ptr_eq(self.body(), next.body())
             && u128::from(self.offset) + self.span().size() == u128::from(next.offset)
-            && (self.readonly, self.nonvolatile, self.romd) == (next.readonly, next.nonvolatile, next.romd)
+            && self.flags == next.flags
     }
 
     /// The part of this range in `span`.
     pub(crate) fn cut(&self, span: Span) -> Option<Self> {
-        let part = self.span().intersection(span)?;
-        let skipped = part.start - self.start;
-        let ram = self.ram.as_ref().and_then(|r| r.sub(skipped, u64::try_from(part.size()).ok()?));
-        Some(Self { start: part.start, last: part.last, offset: self.offset + skipped, ram, ..self.clone() })
+        let at = self.at.part(span)?;
+        let offset = self.offset + (at.span().start - self.start());
+        Some(Self { at, offset, flags: self.flags })
     }
 
     /// This range and `next`, which continues it, as one.
     pub(crate) fn joined(&self, next: &Self) -> Self {
-        let ram = self.ram.as_ref().zip(next.ram.as_ref()).and_then(|(a, b)| a.join(b));
-        Self { last: next.last, ram, ..self.clone() }
+        let span = Span { start: self.start(), last: next.last() };
+        Self { at: Self::anchored(span, self.offset, self.body()), offset: self.offset, flags: self.flags }
     }
 
     /// The first address.
     #[must_use]
+    #[inline]
     pub fn start(&self) -> u64 {
-        self.start
+        self.at.span().start
     }
 
     /// The last address.
     #[must_use]
+    #[inline]
     pub fn last(&self) -> u64 {
-        self.last
+        self.at.span().last
     }
 
     /// The offset in the region of the first address, in bytes.
@@ -124,53 +154,55 @@ impl FlatRange {
     /// The region that answers.
     #[must_use]
     pub fn region(&self) -> RegionId {
-        self.body.id
+        self.body().id
     }
 
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.body.name
+        &self.body().name
     }
 
     /// Whether it is read-only, by itself or because it is seen through something read-only.
     #[must_use]
+    #[inline]
     pub fn readonly(&self) -> bool {
-        self.readonly
+        self.flags.readonly
     }
 
     /// Whether it is marked as surviving a power cycle.
     #[must_use]
     pub fn nonvolatile(&self) -> bool {
-        self.nonvolatile
+        self.flags.nonvolatile
     }
 
     /// For a ROM device: whether reads come from its memory.
     #[must_use]
     pub fn romd(&self) -> bool {
-        self.romd
+        self.flags.romd
     }
 
     /// Whether it is RAM or ROM, whoever may write it, or a RAM device (QEMU: `memory_region_is_ram`). A ROM device is not.
     #[must_use]
     pub fn is_ram(&self) -> bool {
-        matches!(self.body.kind, Kind::Ram { .. } | Kind::RamDevice(_))
+        matches!(self.body().kind, Kind::Ram | Kind::RamDevice)
     }
 
     /// Whether reads come from memory.
     #[must_use]
+    #[inline]
     pub fn is_ram_backed(&self) -> bool {
-        self.reads_ram
+        self.flags.reads_ram
     }
 
     /// The type `info mtree -f` prints: everything read-only is `rom` there.
     #[must_use]
     pub fn kind(&self) -> RegionType {
-        match self.body.kind {
-            _ if self.readonly => RegionType::Rom,
-            Kind::Ram { .. } => RegionType::Ram,
-            Kind::RamDevice(_) => RegionType::Ramd,
-            Kind::RomDevice { .. } if self.romd => RegionType::Romd,
+        match self.body().kind {
+            _ if self.flags.readonly => RegionType::Rom,
+            Kind::Ram => RegionType::Ram,
+            Kind::RamDevice => RegionType::Ramd,
+            Kind::RomDevice if self.flags.romd => RegionType::Romd,
             Kind::Sketch(kind) => kind,
             _ => RegionType::Io,
         }
@@ -179,24 +211,73 @@ impl FlatRange {
     /// The offset in the region of an address in this range.
     #[inline]
     pub(crate) fn offset_of(&self, addr: u64) -> u64 {
-        addr.wrapping_sub(self.start).wrapping_add(self.offset)
+        addr.wrapping_sub(self.start()).wrapping_add(self.offset)
     }
 
     /// How many bytes there are from `addr` (in this range) to the end of it, cut at 2^64 - 1.
     #[inline]
     pub(crate) fn room(&self, addr: u64) -> u64 {
-        (self.last - addr).saturating_add(1)
+        (self.last() - addr).saturating_add(1)
+    }
+
+    /// The memory behind it, whoever may access it.
+    #[inline]
+    pub(crate) fn memory(&self) -> Option<RamSpan<'_>> {
+        self.at.memory()
+    }
+
+    /// The callbacks, if an access of `size` bytes at an offset in the region is one call as it is.
+    #[inline(always)]
+    pub(crate) fn direct(&self, offset: u64, size: u32) -> Option<&dyn MmioOps> {
+        let simple = u32::from(self.flags.direct) & size != 0 && offset & u64::from(size - 1) == 0;
+        if simple { self.at.callbacks() } else { None }
+    }
+
+    /// The order in which the device reads its bytes.
+    #[inline]
+    pub(crate) fn order(&self) -> Endianness {
+        self.flags.order
     }
 
     /// The memory, if loads go to it.
     #[inline]
-    pub(crate) fn readable_ram(&self) -> Option<&RamSpan> {
-        if self.reads_ram { self.ram.as_ref() } else { None }
+    pub(crate) fn readable_ram(&self) -> Option<RamSpan<'_>> {
+        if self.flags.reads_ram { self.at.memory() } else { None }
     }
 
     /// The memory, if stores go to it.
     #[inline]
-    pub(crate) fn writable_ram(&self) -> Option<&RamSpan> {
-        if self.writes_ram { self.ram.as_ref() } else { None }
+    pub(crate) fn writable_ram(&self) -> Option<RamSpan<'_>> {
+        if self.flags.writes_ram { self.at.memory() } else { None }
     }
+
+    /// Whether there is memory that loaders may write.
+    pub(crate) fn is_loadable(&self) -> bool {
+        let block = self.body().block();
+        self.memory().is_some() && block.is_some_and(|(block, _)| block.is_writable())
+    }
+
+    /// A guarded pointer to `len` bytes of the memory at `addr`, which are in the range.
+    pub(crate) fn host(&self, addr: u64, len: u64) -> Option<HostPtr> {
+        self.memory()?;
+        let (block, base) = self.body().block()?;
+        HostPtr::of(block, base + self.offset_of(addr), len)
+    }
+
+    /// The memory at its addresses, for loads and for stores.
+    #[inline(always)]
+    pub(crate) fn windows(&self) -> Windows<'_> {
+        let window = |span| RamWindow::new(self.start(), span);
+        Windows {
+            load: self.readable_ram().map(window).unwrap_or_default(),
+            store: self.writable_ram().map(window).unwrap_or_default(),
+        }
+    }
+}
+
+/// What a reader remembers of the range it hit last.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Windows<'a> {
+    pub load: RamWindow<'a>,
+    pub store: RamWindow<'a>,
 }

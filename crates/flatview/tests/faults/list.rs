@@ -1,5 +1,6 @@
 //! Faults that must be found, each one wrong line: of the renderer, the commit, the tree and the view by the random
-//! maps of `visibility.rs`, of the access rules by the random accesses of `bytes.rs`.
+//! maps of `visibility.rs`, those that only a view kept over changes can have by `incremental.rs` too, of the access
+//! rules by the random accesses of `bytes.rs`.
 
 /// One wrong line.
 pub struct Fault {
@@ -10,16 +11,25 @@ pub struct Fault {
     /// Occurs exactly once in the file.
     pub from: &'static str,
     pub to: &'static str,
-    /// The test that must find it.
-    pub test: &'static str,
+    /// The tests that must find it, each for itself.
+    pub tests: &'static [&'static str],
 }
 
 const fn fault(name: &'static str, file: &'static str, from: &'static str, to: &'static str) -> Fault {
-    Fault { name, file, from, to, test: "visibility" }
+    Fault { name, file, from, to, tests: &["visibility"] }
+}
+
+/// Of what is kept over changes.
+const fn kept(name: &'static str, file: &'static str, from: &'static str, to: &'static str) -> Fault {
+    Fault { name, file, from, to, tests: &["visibility", "incremental"] }
 }
 
 const fn access(name: &'static str, file: &'static str, from: &'static str, to: &'static str) -> Fault {
-    Fault { name, file, from, to, test: "bytes" }
+    Fault { name, file, from, to, tests: &["bytes"] }
+}
+
+const fn tree(name: &'static str, from: &'static str, to: &'static str) -> Fault {
+    Fault { name, file: "view/build.rs", from, to, tests: &["lib"] }
 }
 
 pub const FAULTS: &[Fault] = &[
@@ -27,8 +37,8 @@ pub const FAULTS: &[Fault] = &[
     fault(
         "disabled regions are shown",
         "render.rs",
-        "if !attrs.enabled || attrs.size == 0 {",
-        "if attrs.size == 0 {",
+        "if !attrs.enabled() || attrs.size() == 0 {",
+        "if attrs.size() == 0 {",
     ),
     fault(
         "what reaches out of its container is not clipped",
@@ -39,19 +49,19 @@ pub const FAULTS: &[Fault] = &[
     fault(
         "regions are a byte too long",
         "render.rs",
-        "base + attrs.size as i128 - 1)",
-        "base + attrs.size as i128)",
+        "base + attrs.size() as i128 - 1)",
+        "base + attrs.size() as i128)",
     ),
     fault(
         "read-only is not passed down",
         "render.rs",
-        "readonly: visit.readonly | attrs.readonly,",
-        "readonly: attrs.readonly,",
+        "readonly: visit.readonly | attrs.readonly(),",
+        "readonly: attrs.readonly(),",
     ),
     fault(
         "a leaf's own non-volatile mark is lost",
         "render.rs",
-        "nonvolatile: visit.nonvolatile | attrs.nonvolatile,",
+        "nonvolatile: visit.nonvolatile | attrs.nonvolatile(),",
         "nonvolatile: visit.nonvolatile,",
     ),
     fault(
@@ -130,20 +140,20 @@ pub const FAULTS: &[Fault] = &[
     fault(
         "ranges are joined whether non-volatile or not",
         "view/range.rs",
-        "(self.readonly, self.nonvolatile, self.romd) == (next.readonly, next.nonvolatile, next.romd)",
-        "(self.readonly, self.romd) == (next.readonly, next.romd)",
+        "&& self.flags == next.flags",
+        "&& self.flags.readonly == next.flags.readonly && self.flags.romd == next.flags.romd",
     ),
     fault(
         "a range of other attributes is the same",
         "view/range.rs",
-        "(self.readonly, self.nonvolatile, self.romd) == (other.readonly, other.nonvolatile, other.romd)",
-        "self.nonvolatile == other.nonvolatile",
+        "(self.span(), self.offset, self.flags) == (other.span(), other.offset, other.flags)",
+        "(self.span(), self.offset) == (other.span(), other.offset)",
     ),
     fault(
         "the rest of a cut range begins at the old offset",
         "view/range.rs",
-        "offset: self.offset + skipped",
-        "offset: self.offset",
+        "self.offset + (at.span().start - self.start())",
+        "self.offset",
     ),
     // Effective roots.
     fault(
@@ -155,34 +165,34 @@ pub const FAULTS: &[Fault] = &[
     fault(
         "a root that cuts its target is skipped",
         "commit.rs",
-        "attrs.size >= o.attrs.size && attrs.addr == o.attrs.addr",
+        "attrs.size() >= o.attrs.size() && attrs.addr == o.attrs.addr",
         "attrs.addr == o.attrs.addr",
     ),
     fault(
         "a root at another address is skipped",
         "commit.rs",
-        "attrs.size >= o.attrs.size && attrs.addr == o.attrs.addr",
-        "attrs.size >= o.attrs.size",
+        "attrs.size() >= o.attrs.size() && attrs.addr == o.attrs.addr",
+        "attrs.size() >= o.attrs.size()",
     ),
     fault(
         "a read-only root is skipped",
         "commit.rs",
-        "|| attrs.readonly || attrs.nonvolatile {",
-        "|| attrs.nonvolatile {",
+        "|| attrs.readonly() || attrs.nonvolatile() {",
+        "|| attrs.nonvolatile() {",
     ),
-    fault(
+    kept(
         "a root's alias is not looked at again when its target changes",
         "topology/tree.rs",
-        "self.rechecks.extend(&record.aliases);",
-        "let _ = record;",
+        "self.rechecks.push((index, reshaped));",
+        "self.rechecks.push((index, reshaped && false));",
     ),
-    fault(
+    kept(
         "a root is not looked at again when its children change",
         "topology/tree.rs",
-        "self.rechecks.push(container);",
+        "self.rechecks.push((container, false));",
         "let _ = container;",
     ),
-    fault(
+    kept(
         "where the way to a root went before is not brought up to date",
         "memory/state.rs",
         "waypoint.next = next;",
@@ -201,92 +211,117 @@ pub const FAULTS: &[Fault] = &[
         "if view.spaces <= 1\n",
     ),
     // What a change touches.
-    fault(
+    kept(
         "the place that a region leaves is not touched",
         "topology/tree.rs",
         "self.touch_child(old.container, &old);",
         "",
     ),
-    fault("a root that moves takes nothing along", "topology/tree.rs", "self.moved.push(index);", ""),
-    fault(
+    kept("a root that moves takes nothing along", "topology/tree.rs", "self.moved.push(index);", ""),
+    kept(
         "what a region loses before it moves is not touched",
         "topology/tree.rs",
-        "if old.size != new.size\n",
-        "if old.size < new.size\n",
+        "if was != is\n",
+        "if was < is\n",
     ),
-    fault(
+    kept(
         "a new size touches what stays",
         "topology/tree.rs",
         "let from = if only_size { small } else { 0 };",
         "let from = if only_size { large } else { 0 };",
     ),
-    fault(
+    kept(
         "a change is seen through the first alias only",
         "commit.rs",
         "for alias in record.live_aliases() {",
         "for alias in record.live_aliases().iter().take(1) {",
     ),
-    fault(
+    kept(
         "a change is looked for on the wrong side of an alias's offset",
         "commit.rs",
         "up(*alias, -i128::from(alias_attrs.alias_offset));",
         "up(*alias, i128::from(alias_attrs.alias_offset));",
     ),
-    fault(
+    kept(
         "a root's own address is forgotten when its content changes",
         "commit.rs",
         "span.moved_into(i128::from(attrs.addr), crate::WHOLE)",
         "span.moved_into(0, crate::WHOLE)",
     ),
-    fault(
+    kept(
         "a region that is touched too often is forgotten",
         "commit.rs",
         "            span = Span::ALL;\n",
         "            continue;\n",
     ),
-    fault("windows that overlap lose their end", "span.rs", "last: span.last.max(s.last)", "last: span.last"),
-    fault(
+    kept("windows that overlap lose their end", "span.rs", "last: span.last.max(s.last)", "last: span.last"),
+    kept(
         "a region that two show is dead when one goes",
-        "topology/tree.rs",
-        "record.live_above = record.live_above.saturating_add_signed(if more { 1 } else { -1 });",
-        "record.live_above = if more { record.live_above + 1 } else { 0 };",
+        "topology/live.rs",
+        "record.shown_by = record.shown_by.saturating_add_signed(if more { 1 } else { -1 });",
+        "record.shown_by = if more { record.shown_by + 1 } else { 0 };",
     ),
-    fault(
+    kept(
         "what is mapped in something that comes to life stays dead",
-        "topology/tree.rs",
+        "topology/live.rs",
         "                        work.push(index);\n",
         "                        work.clear();\n",
     ),
+    kept(
+        "an alias that takes another's place in a list does not know it",
+        "topology/live.rs",
+        "        if let Some(moved) = moved {\n            self.note_place(moved, place);\n        }\n",
+        "        let _ = moved;\n",
+    ),
+    kept(
+        "an alias that comes to life does not say whose place it takes",
+        "topology/live.rs",
+        "        self.note_place(other, from);\n",
+        "        let _ = other;\n",
+    ),
     // Splicing.
-    fault(
+    kept(
         "the range before a window is not joined",
         "commit.rs",
         "let from = window.start.saturating_sub(1);",
         "let from = window.start;",
     ),
-    fault(
+    kept(
         "the range after a window is not joined",
         "commit.rs",
         "let to = window.last.saturating_add(1);",
         "let to = window.last;",
     ),
-    fault(
+    kept(
         "the rest of a range after a window is put beside the old one",
         "commit.rs",
         ".fold(window.last, u64::max)",
         ".fold(window.last, |last, _| last)",
     ),
-    fault(
-        "ranges that begin at a window's end stay",
-        "view/tree.rs",
-        "partition_point(|s| *s <= span.last)",
-        "partition_point(|s| *s < span.last)",
+    tree(
+        "a range that ends where a window begins goes with it",
+        "take_while(|r| r.last() < t.start)",
+        "take_while(|r| r.last() + 1 < t.start)",
     ),
-    fault(
-        "a window over three chunks replaces two",
-        "view/tree.rs",
-        "all.extend_from_slice(&old[last + 1..]);",
-        "all.extend_from_slice(&old[(first + 2).min(last + 1)..]);",
+    tree(
+        "what reaches into a slot from before it is not seen there",
+        "partition_point(|r| r.last() < window.first)",
+        "partition_point(|r| r.start() < window.first)",
+    ),
+    tree(
+        "what stands behind a node's window is lost",
+        "r.start() < window.first || r.last() > window.last()",
+        "r.start() < window.first",
+    ),
+    tree(
+        "neighbouring slots share a leaf whatever covers them",
+        "&& *known == key",
+        "&& (*known == key || key.is_some())",
+    ),
+    tree(
+        "a widened node forgets what begins before it",
+        "let mut frame: Vec<FlatRange> = borrowed_by(&node, s).cloned().collect();",
+        "let mut frame: Vec<FlatRange> = Vec::new();",
     ),
     // Order and indexes.
     fault(
@@ -304,20 +339,32 @@ pub const FAULTS: &[Fault] = &[
     fault(
         "a child twice as large as it starts before a window is overlooked",
         "topology/children.rs",
-        "(1_u128 << (class + 1)) - 2",
-        "(1_u128 << class) - 1",
+        "u64::MAX.checked_shr(u64::BITS - u32::from(class))",
+        "(u64::MAX >> 1).checked_shr(u64::BITS - u32::from(class))",
     ),
     fault(
         "a child that ends on a window's first byte is overlooked",
         "topology/children.rs",
-        "**last >= window.start",
-        "**last > window.start",
+        "is_some_and(|last| last >= window.start)",
+        "is_some_and(|last| last > window.start)",
     ),
     fault(
         "a size class is closed with children in it",
         "topology/children.rs",
-        "0)).next().is_none() {",
-        "0)).nth(1).is_none() {",
+        "neighbours.all(|k| class_of(*k) != class)",
+        "neighbours.any(|k| class_of(*k) != class)",
+    ),
+    fault(
+        "a key before all others is not found again",
+        "topology/sorted.rs",
+        "        if place == 0 {\n            self.note_first(at);\n        }\n    }\n",
+        "    }\n",
+    ),
+    fault(
+        "the keys after the chunk that a search begins in are forgotten",
+        "topology/sorted.rs",
+        "here.iter().chain(later.iter().flatten()).copied()",
+        "here.iter().chain(later.iter().flatten().take(0)).copied()",
     ),
     // Undoing.
     fault(
@@ -335,8 +382,8 @@ pub const FAULTS: &[Fault] = &[
     fault(
         "undoing an addition leaves its target an alias",
         "topology/tree.rs",
-        "if let Some(record) = self.arena.remove(index) {\n                        self.unlink_alias(record.attrs.target, index);\n",
-        "if let Some(record) = self.arena.remove(index) {\n",
+        "                    self.unlink_target(index);\n                    dropped",
+        "                    dropped",
     ),
     fault(
         "an update that cannot be rendered stays in the tree",
@@ -362,14 +409,14 @@ pub const FAULTS: &[Fault] = &[
     access(
         "a ROM device answers from memory with its ROM mode off",
         "view/range.rs",
-        "ram.is_some() && (is_ram || romd)",
-        "ram.is_some()",
+        "reads_ram: backed && (is_ram || romd),",
+        "reads_ram: backed,",
     ),
     access(
         "a window of a block begins at the block's start",
         "view/range.rs",
-        "block.span(base.checked_add(piece.offset)?, len)",
-        "block.span(piece.offset.min(base.checked_add(piece.offset)?), len)",
+        "block.span(base.checked_add(offset)?,",
+        "block.span(offset.min(base.checked_add(offset)?),",
     ),
     access(
         "where nothing is, accesses are cut into eights",
@@ -386,8 +433,8 @@ pub const FAULTS: &[Fault] = &[
     access(
         "a read-only device takes writes",
         "access/port.rs",
-        "_ if range.readonly() =>",
-        "_ if range.readonly() && range.nonvolatile() =>",
+        "if range.readonly() {\n            return Err(access.failed",
+        "if range.readonly() && range.nonvolatile() {\n            return Err(access.failed",
     ),
     access(
         "the halves of a misaligned load are swapped",

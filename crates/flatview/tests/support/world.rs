@@ -1,5 +1,7 @@
 //! Random maps, random changes of them, and the model that says what each change must have done.
 
+use std::collections::BTreeMap;
+
 use flatview::{
     AddressSpace, Endianness, Limits, Memory, MemoryError, Reader, Region, RegionId, Transaction, WHOLE,
 };
@@ -43,7 +45,8 @@ pub enum Outcome {
 }
 
 /// Why a transaction ends with an error.
-enum Stop {
+#[derive(Debug)]
+pub enum Stop {
     Wanted,
     Memory(MemoryError),
 }
@@ -69,6 +72,8 @@ pub struct World<L> {
     /// The many leaves of a wide map.
     comb: Vec<usize>,
     pub nested: u64,
+    /// How many changes of each kind were accepted.
+    pub accepted: BTreeMap<&'static str, u64>,
     names: u32,
 }
 
@@ -96,6 +101,7 @@ impl<L: Leaves> World<L> {
             masters: Vec::new(),
             comb: Vec::new(),
             nested: 0,
+            accepted: BTreeMap::new(),
             names: 0,
         };
         if verbose {
@@ -110,7 +116,8 @@ impl<L: Leaves> World<L> {
         world
     }
 
-    fn addr(&mut self) -> u64 {
+    /// A random address, or offset.
+    pub fn addr(&mut self) -> u64 {
         let rng = &mut self.rng;
         let style = match self.style {
             Style::Any => [Style::Bytes, Style::Pages, Style::Ends, Style::Any][rng.usize(..4)],
@@ -173,7 +180,8 @@ impl<L: Leaves> World<L> {
         at
     }
 
-    fn any_of(&mut self, sort: Sort) -> usize {
+    /// A region, mostly one of that sort.
+    pub fn any_of(&mut self, sort: Sort) -> usize {
         let mut at = self.any();
         for _ in 0..6 {
             if self.model.nodes[at].sort == sort {
@@ -248,7 +256,7 @@ impl<L: Leaves> World<L> {
     }
 
     /// Some random region, mapped nowhere.
-    fn fresh(&mut self, t: &mut Transaction<'_>) -> usize {
+    pub fn fresh(&mut self, t: &mut Transaction<'_>) -> usize {
         match self.rng.u32(..10) {
             0..2 => {
                 let size = self.size(true);
@@ -276,7 +284,8 @@ impl<L: Leaves> World<L> {
         }
     }
 
-    fn map(&mut self, t: &mut Transaction<'_>, container: usize, addr: u64, child: usize) -> bool {
+    /// Maps a region with some priority; whether that was accepted.
+    pub fn map(&mut self, t: &mut Transaction<'_>, container: usize, addr: u64, child: usize) -> bool {
         let priority = self.priority();
         let result = t.map_overlap(self.id(container), addr, self.id(child), priority);
         self.told(&format!("map {child} in {container} at {addr:#x} priority {priority}"), &result);
@@ -459,7 +468,7 @@ impl<L: Leaves> World<L> {
     }
 
     /// One random change; whether it was accepted. The model knows beforehand.
-    fn change(&mut self, t: &mut Transaction<'_>) -> bool {
+    pub fn change(&mut self, t: &mut Transaction<'_>) -> bool {
         let at = self.any();
         let what = self.rng.u32(..100);
         let (text, result, good) = match what {
@@ -467,7 +476,8 @@ impl<L: Leaves> World<L> {
                 let fresh = self.fresh(t);
                 let into = self.any_of(Sort::Container);
                 let addr = self.addr();
-                return self.rng.u32(..8) == 0 || self.map(t, into, addr, fresh);
+                let good = self.rng.u32(..8) == 0 || self.map(t, into, addr, fresh);
+                return self.noted("add", good);
             }
             18..30 => {
                 // Something that is free, if there is anything.
@@ -477,7 +487,8 @@ impl<L: Leaves> World<L> {
                 let child = if frees.is_empty() { at } else { frees[self.rng.usize(..frees.len())] };
                 let into = self.any_of(Sort::Container);
                 let addr = self.addr();
-                return self.map(t, into, addr, child);
+                let good = self.map(t, into, addr, child);
+                return self.noted("map", good);
             }
             30..37 => {
                 let from = match self.model.nodes[at].container {
@@ -560,6 +571,25 @@ impl<L: Leaves> World<L> {
         };
         self.told(&text, &result);
         assert_eq!(result.is_ok(), good, "{text}: {result:?}");
+        let kind = match what {
+            30..37 => "unmap",
+            37..49 => "move",
+            49..58 => "size",
+            58..68 => "enable",
+            68..75 => "priority",
+            75..81 => "alias target",
+            81..87 => "alias offset",
+            87..91 => "read-only",
+            91..94 => "non-volatile",
+            94..96 => "ROM mode",
+            _ => "remove",
+        };
+        self.noted(kind, good)
+    }
+
+    /// Counts a change if it was accepted.
+    fn noted(&mut self, kind: &'static str, good: bool) -> bool {
+        *self.accepted.entry(kind).or_default() += u64::from(good);
         good
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use flatview::{Access, AccessRules, DeviceEndian, MemTxError, MmioOps, Owner, Region};
+use flatview::{Access, AccessFilter, AccessRules, DeviceEndian, MemTxError, MmioOps, Owner, Region};
 use flatview_device::{DeviceCell, QtreeDevice, Reset};
 
 /// The numbers of items, as the specification has them.
@@ -123,8 +123,8 @@ impl MmioOps for Control {
         AccessRules::new().endian(DeviceEndian::Big)
     }
 
-    fn accepts(&self, access: &Access<'_>) -> bool {
-        access.is_write() && access.size() == 2
+    fn filter(&self) -> Option<&dyn AccessFilter> {
+        Some(self)
     }
 
     fn read(&self, _access: &Access<'_>) -> Result<u64, MemTxError> {
@@ -134,6 +134,12 @@ impl MmioOps for Control {
     fn write(&self, _access: &Access<'_>, value: u64) -> Result<(), MemTxError> {
         self.0.select(value as u16);
         Ok(())
+    }
+}
+
+impl AccessFilter for Control {
+    fn accepts(&self, access: &Access<'_>) -> bool {
+        access.is_write() && access.size() == 2
     }
 }
 

@@ -5,36 +5,26 @@
 
 use flatview_board::PreallocHook;
 use indicatif::{ProgressBar, ProgressStyle};
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, PoisonError};
 
-/// What takes less is not worth a line that flashes.
-const PATIENCE: Duration = Duration::from_millis(200);
-
-struct Shown {
-    since: Instant,
-    bar: Option<ProgressBar>,
-}
+/// Less than this is there before anybody has read the line.
+const WORTH_A_LINE: u64 = 32 << 20;
 
 /// Shows a bar for each back end in turn.
 pub fn hook() -> PreallocHook {
-    let shown: Mutex<Option<Shown>> = Mutex::new(None);
+    let shown: Mutex<Option<ProgressBar>> = Mutex::new(None);
     PreallocHook::new(move |id, progress| {
         // A panic elsewhere in here leaves a bar that is wrong at worst.
-        let mut shown = shown.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if progress.done == 0 {
-            *shown = Some(Shown { since: Instant::now(), bar: None });
-            return;
-        }
-        let Some(now) = shown.as_mut() else { return };
+        let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
         if progress.done >= progress.total {
-            if let Some(bar) = &now.bar {
+            if let Some(bar) = shown.take() {
                 bar.finish_and_clear();
             }
-            *shown = None;
-        } else if now.since.elapsed() >= PATIENCE {
+        } else if progress.done == 0 {
             // It draws on standard error, and only if that is a terminal.
-            now.bar.get_or_insert_with(|| bar(id, progress.total)).set_position(progress.done);
+            *shown = (progress.total >= WORTH_A_LINE).then(|| bar(id, progress.total));
+        } else if let Some(bar) = &*shown {
+            bar.set_position(progress.done);
         }
     })
 }

@@ -200,6 +200,77 @@ pub enum MemoryError {
     /// There is no room for more regions.
     #[error("A Memory holds at most 2^32 - 2 regions")]
     Full,
+    /// Listeners run as a part of a commit, which another change would have to wait for.
+    #[error(
+        "The map cannot be changed from inside a listener, which runs as a part of a change; use Memory::defer() to change it after that"
+    )]
+    InsideListener,
+    /// Listeners are added and removed outside of transactions.
+    #[error("A listener cannot be added or removed inside update(); do it before or after")]
+    ListenerInsideUpdate,
+    /// The listener was removed, or is another memory's.
+    #[error("The listener does not listen to this Memory (any more)")]
+    StaleListener,
+    /// An ioeventfd that cannot be.
+    #[error("Region '{name}' cannot have an ioeventfd for {size} bytes at {addr:#x}: {why}")]
+    BadEventFd {
+        /// The region.
+        name: Arc<str>,
+        /// The offset in it.
+        addr: u64,
+        /// The size of the write, in bytes.
+        size: u32,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// There is no such ioeventfd to be taken away.
+    #[error(
+        "Region '{name}' has no such ioeventfd for {size} bytes at {addr:#x}; give what it was added with"
+    )]
+    NoEventFd {
+        /// The region.
+        name: Arc<str>,
+        /// The offset in it.
+        addr: u64,
+        /// The size of the write, in bytes.
+        size: u32,
+    },
+    /// A listener said beforehand that it cannot follow the change. Nobody saw anything of it.
+    #[error("Listener '{name}' cannot follow the change: {reason}")]
+    ListenerRefused {
+        /// The listener.
+        name: Arc<str>,
+        /// What it said.
+        reason: Arc<str>,
+    },
+    /// A listener failed when the change was already visible; the change was taken back, and everybody was told.
+    #[error("Listener '{name}' failed in {callback} at {address:#x}: {reason}; the change was taken back")]
+    ListenerFailed {
+        /// The listener.
+        name: Arc<str>,
+        /// The callback that failed.
+        callback: &'static str,
+        /// The address in the space of what it was told; 0 for `begin` and `commit`.
+        address: u64,
+        /// What it said.
+        reason: Arc<str>,
+    },
+    /// A listener failed while a change was taken back. The map is as it was before the change; what that listener
+    /// holds may differ from it, and it is called no more ([`Memory::listeners`](crate::Memory::listeners) tells). If
+    /// it is an accelerator, stop the machine.
+    #[error(
+        "Listener '{name}' failed in {callback} while a change was taken back: {reason}; what it holds may differ from the map, stop the machine (the change was taken back because: {cause})"
+    )]
+    ListenerBroken {
+        /// The first listener that failed so.
+        name: Arc<str>,
+        /// The callback that failed.
+        callback: &'static str,
+        /// What it said.
+        reason: Arc<str>,
+        /// Why the change was taken back.
+        cause: Box<MemoryError>,
+    },
 }
 
 /// What holds a region that was to be removed.

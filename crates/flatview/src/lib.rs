@@ -30,6 +30,7 @@
 //! - [`Memory`], [`Transaction`], [`Region`]: building and changing the map; [`RamBlock`], [`RamBuilder`]: the host memory
 //!   of RAM; [`DiscardManager`], [`RamBlockNotifier`]: giving it back in parts, following what comes and goes;
 //! - [`AddressSpace`], [`Reader`], [`Port`]: accessing it; [`MmioOps`], [`Ops`], [`Access`]: being accessed;
+//! - [`MemoryListener`], [`Delta`]: being told what changed;
 //! - [`FlatView`], [`FlatRange`], [`visibility`]: seeing what it is; [`mtree`]: as QEMU's `info mtree` prints it, and
 //!   from what it printed.
 
@@ -37,6 +38,7 @@ mod access;
 mod commit;
 mod error;
 mod id;
+mod listen;
 mod memory;
 mod mmio;
 pub mod mtree;
@@ -44,6 +46,7 @@ mod order;
 mod publish;
 mod ram;
 mod render;
+mod section;
 mod span;
 mod thread;
 mod topology;
@@ -53,9 +56,12 @@ pub mod visibility;
 pub use access::{Access, MemTxAttrs, Port, Reader};
 pub use error::{InUse, MemTxError, MemTxResult, MemoryError, Reason};
 pub use id::{RegionId, SpaceId};
+pub use listen::{
+    Cause, Delta, EventNotifier, IoEventFd, ListenerError, ListenerId, ListenerInfo, ListenerPriority,
+    MemoryListener, SpaceDelta,
+};
 pub use memory::{
-    AccessLog, AddressSpace, InvalidAccess, Limits, Memory, MemoryBuilder, Section, Transaction, WeakMemory,
-    WeakSpace,
+    AccessLog, AddressSpace, InvalidAccess, Limits, Memory, MemoryBuilder, Transaction, WeakMemory, WeakSpace,
 };
 pub use mmio::{AccessFilter, AccessRules, MmioOps, Ops};
 pub use order::{Be, ByteOrder, DeviceEndian, Endianness, Le, Value};
@@ -64,6 +70,7 @@ pub use ram::{
     DiscardRules, HostBuffer, HostPolicy, HostPtr, HugePages, NotifierId, Prealloc, PreallocProgress,
     RamBlock, RamBlockInfo, RamBlockNotifier, RamBuilder, RamError, Refusal, Share,
 };
+pub use section::Section;
 pub use span::WHOLE;
 pub use topology::{IntoOps, Owner, Region, RegionInfo, RegionType};
 pub use view::{FlatRange, FlatView, ViewShape};

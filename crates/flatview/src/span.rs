@@ -69,6 +69,10 @@ pub(crate) struct SpanSet {
 impl SpanSet {
     const MOST: usize = 64;
 
+    pub const fn new() -> Self {
+        Self { spans: Vec::new() }
+    }
+
     pub fn covers(&self, span: Span) -> bool {
         let at = self.spans.partition_point(|s| s.last < span.start);
         self.spans.get(at).is_some_and(|s| s.contains(span))

@@ -1,7 +1,7 @@
 //! What the running thread is in the middle of.
 //!
-//! What it is: how many device callbacks and `update` closures, of any memory, are open on this thread, in one word, so
-//! that an access looks once. What it is not: about any one access; that is [`Access`](crate::Access).
+//! What it is: how many device callbacks and `update` closures (or listeners), of any memory, are open on this thread, in
+//! one word, so that an access looks once. What it is not: about any one access; that is [`Access`](crate::Access).
 
 use std::cell::Cell;
 
@@ -12,7 +12,7 @@ thread_local! {
     static OPEN: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Whether this thread is in an `update` closure, where device code must not run.
+/// Whether this thread is in an `update` closure or a listener, where device code must not run.
 #[inline]
 pub(crate) fn writing() -> bool {
     OPEN.get() >= UPDATE
@@ -59,7 +59,7 @@ impl Drop for InCallback {
     }
 }
 
-/// Counts an `update` closure while it runs.
+/// Counts an `update` closure, or a listener's callbacks, while they run.
 pub(crate) struct InUpdate(());
 
 impl InUpdate {

@@ -5,6 +5,8 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
+use proptest::prelude::*;
+
 use flatview::{
     DiscardBusy, DiscardError, DiscardListener, DiscardManager, DiscardRules, Endianness, Memory, RamBlock,
     RamError, Refusal, Region, RegionId, Share,
@@ -322,4 +324,103 @@ fn who_needs_discarding_and_who_cannot_bear_it_keep_each_other_out() {
     let rules = DiscardRules::default();
     let _held = rules.require().unwrap();
     assert_eq!(rules.disable().unwrap_err(), DiscardBusy::Required);
+}
+
+/// One step of a random history of a manager.
+#[derive(Debug, Clone)]
+enum Step {
+    Populate(u64, u64),
+    Discard(u64, u64),
+    Listen,
+    Unlisten(usize),
+    /// From now on this listener refuses what begins at that piece; a second time it no longer does.
+    Refuse(usize, u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let range = || (0..PIECES).prop_flat_map(|start| (Just(start), start..=PIECES));
+    prop_oneof![
+        4 => range().prop_map(|(start, end)| Step::Populate(start, end)),
+        3 => range().prop_map(|(start, end)| Step::Discard(start, end)),
+        1 => Just(Step::Listen),
+        1 => (0..4_usize).prop_map(Step::Unlisten),
+        1 => (0..4_usize, 0..PIECES).prop_map(|(who, at)| Step::Refuse(who, at)),
+    ]
+}
+
+const PIECES: u64 = 12;
+
+/// Keeps its own account by what it is told.
+#[derive(Default)]
+struct Accountant {
+    account: Mutex<[bool; PIECES as usize]>,
+    refuse: Mutex<Option<u64>>,
+}
+
+impl DiscardListener for Accountant {
+    fn populate(&self, _: &Arc<RamBlock>, range: Range<u64>) -> Result<(), Refusal> {
+        if *self.refuse.lock().unwrap() == Some(range.start / GRAIN) {
+            return Err("no".into());
+        }
+        for piece in range.start / GRAIN..range.end / GRAIN {
+            assert!(!std::mem::replace(&mut self.account.lock().unwrap()[piece as usize], true));
+        }
+        Ok(())
+    }
+
+    fn discard(&self, _: &Arc<RamBlock>, range: Range<u64>) {
+        for piece in range.start / GRAIN..range.end / GRAIN {
+            assert!(std::mem::replace(&mut self.account.lock().unwrap()[piece as usize], false));
+        }
+    }
+}
+
+proptest! {
+    /// After every step each listener's account is the manager's, the manager's is that of a plain list of flags, and
+    /// what is discarded reads as zeros; a step that is refused has changed nothing.
+    #[test]
+    fn every_listener_knows_what_is_populated_after_any_history(steps in proptest::collection::vec(step(), 1..60)) {
+        let (memory, region, block) = machine(PIECES);
+        let manager = DiscardManager::new(&memory, region, GRAIN).unwrap();
+        let mut model = [false; PIECES as usize];
+        let mut listeners: Vec<(flatview::DiscardListenerId, Arc<Accountant>)> = Vec::new();
+        for step in steps {
+            match step {
+                Step::Populate(start, end) => {
+                    if manager.populate(pieces(start..end)).is_ok() {
+                        for piece in start..end {
+                            model[piece as usize] = true;
+                            block.write(piece * GRAIN, &[1]).unwrap();
+                        }
+                    }
+                }
+                Step::Discard(start, end) => {
+                    manager.discard(pieces(start..end)).unwrap();
+                    model[start as usize..end as usize].fill(false);
+                }
+                Step::Listen => {
+                    let new = Arc::new(Accountant::default());
+                    listeners.push((manager.listen(new.clone()).unwrap(), new));
+                }
+                Step::Unlisten(who) if who < listeners.len() => {
+                    let (id, old) = listeners.remove(who);
+                    manager.unlisten(id).unwrap();
+                    prop_assert_eq!(*old.account.lock().unwrap(), [false; PIECES as usize]);
+                }
+                Step::Refuse(who, at) if who < listeners.len() => {
+                    let mut refuse = listeners[who].1.refuse.lock().unwrap();
+                    *refuse = if refuse.is_some() { None } else { Some(at) };
+                }
+                Step::Unlisten(_) | Step::Refuse(..) => {}
+            }
+            for (_, listener) in &listeners {
+                prop_assert_eq!(*listener.account.lock().unwrap(), model);
+            }
+            for piece in 0..PIECES {
+                let populated = model[piece as usize];
+                prop_assert_eq!(manager.is_populated(pieces(piece..piece + 1)).unwrap(), populated);
+                prop_assert_eq!(byte(&block, piece * GRAIN), u8::from(populated));
+            }
+        }
+    }
 }

@@ -1,8 +1,9 @@
 //! The rules by which an access becomes callbacks (QEMU: `memory_region_dispatch_read`, `…_write`).
 //!
-//! In order: is the access taken (the filter, alignment, size); may the device be entered; then one callback, several
-//! (the access is larger than the device implements), or one that is wider than the access. Values are in the
-//! device's byte order here: the bytes in ascending address order, read in that order.
+//! In order: is the access taken (the filter, alignment, size); does a write signal an ioeventfd instead; may the
+//! device be entered; then one callback, several (the access is larger than the device implements), or one that is
+//! wider than the access. Values are in the device's byte order here: the bytes in ascending address order, read in
+//! that order.
 
 use super::Access;
 use crate::error::join;
@@ -24,7 +25,7 @@ impl Access<'_> {
         }
     }
 
-    /// Whether the device takes the access, and may be entered. What is refused is told in the log too.
+    /// Whether the device takes the access. What is refused is told in the log too.
     #[inline]
     fn taken(&self, ops: &dyn MmioOps) -> Result<(), MemTxError> {
         let rules = &self.range.body().rules;
@@ -39,6 +40,12 @@ impl Access<'_> {
         {
             return Err(self.refused(Reason::InvalidSize { min, max }));
         }
+        Ok(())
+    }
+
+    /// Whether the device may be entered.
+    #[inline]
+    fn may_enter(&self) -> Result<(), MemTxError> {
         self.admitted().inspect_err(|e| self.tell_blocked(*e))
     }
 
@@ -107,8 +114,9 @@ impl Access<'_> {
             Ok(ops) => ops,
             Err(e) => return (0, Err(e)),
         };
+        self.flush_coalesced();
         let _running = InCallback::enter();
-        if let Err(e) = self.taken(ops) {
+        if let Err(e) = self.taken(ops).and_then(|()| self.may_enter()) {
             return (0, Err(e));
         }
         if self.is_one_call() {
@@ -136,8 +144,13 @@ impl Access<'_> {
 
     fn write_callbacks(&self, value: u64) -> Result<(), MemTxError> {
         let ops = self.callbacks()?;
+        self.flush_coalesced();
         let _running = InCallback::enter();
         self.taken(ops)?;
+        if self.signals(value & low_mask(self.size())) {
+            return Ok(());
+        }
+        self.may_enter()?;
         if self.is_one_call() {
             return ops.write(self, value & low_mask(self.size()));
         }

@@ -16,6 +16,7 @@
 //! current is used; the view an access runs in stays until the access ends.
 
 mod attrs;
+mod before;
 mod call;
 mod dispatch;
 mod port;
@@ -25,3 +26,5 @@ pub use attrs::MemTxAttrs;
 pub use call::Access;
 pub use port::Port;
 pub use reader::Reader;
+
+pub(crate) use before::flush;

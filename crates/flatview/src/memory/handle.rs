@@ -2,14 +2,17 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::panic::Location;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
 use parking_lot::ReentrantMutex;
 
-use super::state::{Garbage, State};
+use super::state::{Garbage, Prepared, Savepoint, State};
+use super::turn::{Change, Turn};
 use super::{AddressSpace, Transaction};
+use crate::listen::{Cause, Registry};
 use crate::mmio::UnassignedIo;
 use crate::publish::Domain;
 use crate::ram::{DiscardRules, Notifiers};
@@ -85,12 +88,17 @@ pub trait AccessLog: Send + Sync {
 pub(crate) struct Inner {
     pub tag: u32,
     pub target: Endianness,
-    writer: ReentrantMutex<RefCell<State>>,
+    /// Taken before `writer`; held until the listeners were told.
+    pub turn: ReentrantMutex<Turn>,
+    pub(super) writer: ReentrantMutex<RefCell<State>>,
+    pub listeners: Registry,
     pub domain: Domain<FlatView>,
     pub log: ArcSwapOption<Box<dyn AccessLog>>,
     pub reentries: AtomicU64,
     pub notifiers: Notifiers,
     pub discards: DiscardRules,
+    pub flush: ArcSwapOption<super::accel::FlushHook>,
+    pub kernel_eventfds: AtomicBool,
     defaults: Option<Defaults>,
 }
 
@@ -176,12 +184,16 @@ impl MemoryBuilder {
         let inner = |defaults, state| Inner {
             tag,
             target: self.target,
+            turn: ReentrantMutex::new(Turn::default()),
             writer: ReentrantMutex::new(RefCell::new(state)),
+            listeners: Registry::default(),
             domain: Domain::new(),
             log: ArcSwapOption::empty(),
             reentries: AtomicU64::new(0),
             notifiers: Notifiers::default(),
             discards: DiscardRules::default(),
+            flush: ArcSwapOption::empty(),
+            kernel_eventfds: AtomicBool::new(false),
             defaults,
         };
         if self.bare {
@@ -209,9 +221,7 @@ impl MemoryBuilder {
 /// Rolls an open transaction back if the closure panics.
 struct Open<'a> {
     state: &'a RefCell<State>,
-    savepoint: crate::topology::Savepoint,
-    /// How many changes of blocks there were before.
-    blocks: usize,
+    savepoint: Savepoint,
     /// Until it is closed.
     running: Option<InUpdate>,
 }
@@ -221,11 +231,7 @@ impl Open<'_> {
         self.running = None;
         let mut state = self.state.borrow_mut();
         state.depth = state.depth.saturating_sub(1);
-        let bodies = if keep { Vec::new() } else { state.topology.rollback(self.savepoint) };
-        if !keep {
-            // Their regions are among `bodies`, so no block is dropped here, under the lock.
-            state.block_changes.truncate(self.blocks);
-        }
+        let bodies = if keep { Vec::new() } else { state.rollback(self.savepoint) };
         Garbage { bodies, views: None }
     }
 }
@@ -239,7 +245,7 @@ impl Drop for Open<'_> {
 }
 
 /// Frees what a change let go of. The caller's own code may run; it must not wait for itself.
-fn discard<T>(garbage: T) {
+pub(super) fn discard<T>(garbage: T) {
     let _running = InCallback::enter();
     drop(garbage);
 }
@@ -311,23 +317,37 @@ impl Memory {
 
     /// Changes the map: all that `f` does, or, if it gives an error, nothing.
     ///
-    /// When this returns, every access of this thread sees the new map; other threads see it at their next access.
-    /// Calls inside `f` (through the transaction, or `update` again) join the same change: only the outermost one
-    /// publishes. MMIO from inside `f` is an access error.
+    /// When this returns, every access of this thread sees the new map, and every
+    /// [listener](crate::MemoryListener) was told of it; other threads see it at their next access. Calls inside `f`
+    /// (through the transaction, or `update` again) join the same change: only the outermost one publishes. MMIO from
+    /// inside `f` is an access error.
     ///
     /// # Errors
-    /// What `f` gives, or [`MemoryError`] if the result cannot be rendered within the [`Limits`].
+    /// What `f` gives, or [`MemoryError`] if the result cannot be rendered within the [`Limits`], if a listener cannot
+    /// follow it, or if this is called from inside a listener (see [`defer`](Self::defer)). The map is then as before.
+    /// Where a listener fails late, in a callback and not in `prepare`, other threads may have seen the new map for a
+    /// moment.
+    #[track_caller]
     pub fn update<R, E: From<MemoryError>>(
         &self,
         f: impl FnOnce(&mut Transaction<'_>) -> Result<R, E>,
     ) -> Result<R, E> {
+        let location = Location::caller();
+        // It may access devices: not inside an update, nor with a lock.
+        if !writing() {
+            self.0.flush_coalesced();
+        }
+        let turn = self.turn()?;
         let guard = self.0.writer.lock();
-        let (savepoint, blocks) = {
+        let savepoint = {
             let mut state = guard.borrow_mut();
             state.depth += 1;
-            (state.topology.savepoint(), state.block_changes.len())
+            if state.depth == 1 {
+                state.reason = None;
+            }
+            state.savepoint()
         };
-        let mut open = Open { state: &guard, savepoint, blocks, running: Some(InUpdate::enter()) };
+        let mut open = Open { state: &guard, savepoint, running: Some(InUpdate::enter()) };
         let result = f(&mut Transaction { memory: self, state: &guard });
         let mut garbage = open.close(result.is_ok());
         drop(open);
@@ -337,12 +357,16 @@ impl Memory {
             if state.depth == 0 {
                 match state.prepare() {
                     Ok(prepared) => {
-                        garbage = state.publish(prepared, &self.0.domain);
-                        self.0.notifiers.change(std::mem::take(&mut state.block_changes));
+                        let cause = Cause::new(location, state.reason.take());
+                        drop(state);
+                        match self.commit(&turn, guard, Change { prepared, savepoint, cause }) {
+                            Ok(freed) => self.end_turn(turn, freed),
+                            Err(failed) => return Err(self.end_failed(turn, failed).into()),
+                        }
+                        return result;
                     }
                     Err(e) => {
-                        state.block_changes.clear();
-                        garbage.bodies = state.topology.rollback(savepoint);
+                        garbage.bodies = state.rollback(savepoint);
                         failed = Some(e);
                     }
                 }
@@ -350,11 +374,7 @@ impl Memory {
         }
         // M2: what is freed may run code of the caller's.
         drop(guard);
-        discard(garbage);
-        // A notifier may look at the map and change it; not in the middle of an outer update, though.
-        if !writing() {
-            self.0.notifiers.tell();
-        }
+        self.end_turn(turn, garbage);
         match failed {
             Some(e) => Err(e.into()),
             None => result,
@@ -368,27 +388,11 @@ impl Memory {
         f(&state)
     }
 
-    /// Runs `f` on the state and drops what it lets go of without the lock.
-    pub(super) fn write_state<'s, R>(
-        &'s self,
-        f: impl FnOnce(&mut State) -> Result<(R, Garbage<'s>), MemoryError>,
-    ) -> Result<R, MemoryError> {
-        let guard = self.0.writer.lock();
-        let result = {
-            let mut state = guard.borrow_mut();
-            if state.depth > 0 { Err(MemoryError::SpaceInsideUpdate) } else { f(&mut state) }
-        };
-        drop(guard);
-        result.map(|(value, garbage)| {
-            discard(garbage);
-            value
-        })
-    }
-
     /// Adds a region: an [`update`](Self::update) of one step.
     ///
     /// # Errors
     /// As [`Transaction::add`].
+    #[track_caller]
     pub fn add(&self, region: Region) -> Result<RegionId, MemoryError> {
         self.update(|t| t.add(region))
     }
@@ -397,6 +401,7 @@ impl Memory {
     ///
     /// # Errors
     /// As [`Transaction::map`].
+    #[track_caller]
     pub fn map(&self, container: RegionId, addr: u64, child: RegionId) -> Result<(), MemoryError> {
         self.update(|t| t.map(container, addr, child))
     }
@@ -404,21 +409,62 @@ impl Memory {
     /// Makes an address space that looks at `root` (QEMU: `address_space_init`).
     ///
     /// # Errors
-    /// [`MemoryError`] if the root is stale, the name unprintable, the map cannot be rendered, or this is inside an
-    /// [`update`](Self::update).
+    /// [`MemoryError`] if the root is stale, the name unprintable, the map cannot be rendered, a listener cannot
+    /// follow, or this is inside an [`update`](Self::update) or a listener.
+    #[track_caller]
     pub fn address_space(&self, name: &str, root: RegionId) -> Result<AddressSpace, MemoryError> {
+        let cause = Cause::new(Location::caller(), None);
         let name: Arc<str> = super::transaction::checked_name(name.into())?;
-        let inner = self.write_state(|s| s.add_space(name, root, &self.0.domain))?;
-        Ok(AddressSpace { memory: self.clone(), inner })
+        let mut made = None;
+        self.change_spaces(cause, |state| {
+            let (inner, prepared) = state.add_space(name, root)?;
+            made = Some(Arc::clone(&inner));
+            Ok((prepared, inner.id, false))
+        })?;
+        made.map(|inner| AddressSpace { memory: self.clone(), inner }).ok_or(MemoryError::StaleSpace)
     }
 
     /// Removes an address space; its readers see nothing mapped from then on (QEMU: `address_space_destroy`).
+    /// Listeners are told that what it showed is gone.
     ///
     /// # Errors
     /// [`MemoryError::StaleSpace`] if it was removed already, [`MemoryError::ForeignSpace`] if it is another memory's,
-    /// or [`MemoryError::SpaceInsideUpdate`].
+    /// [`MemoryError::SpaceInsideUpdate`], or what a listener gives.
+    #[track_caller]
     pub fn remove_space(&self, space: SpaceId) -> Result<(), MemoryError> {
-        self.write_state(|s| Ok(((), s.remove_space(space, &self.0.domain)?)))
+        let cause = Cause::new(Location::caller(), None);
+        self.change_spaces(cause, |state| Ok((state.remove_space(space)?, space, true)))
+    }
+
+    /// Adds or removes a space: `f` gives what is to be published, the space, and whether it is to be forgotten once
+    /// that has succeeded (or else if it has not).
+    fn change_spaces(
+        &self,
+        cause: Cause,
+        f: impl FnOnce(&mut State) -> Result<(Prepared, SpaceId, bool), MemoryError>,
+    ) -> Result<(), MemoryError> {
+        let turn = self.turn()?;
+        let guard = self.0.writer.lock();
+        let (change, space, forget) = {
+            let mut state = guard.borrow_mut();
+            if state.depth > 0 {
+                return Err(MemoryError::SpaceInsideUpdate);
+            }
+            let savepoint = state.savepoint();
+            let (prepared, space, forget) = f(&mut state)?;
+            (Change { prepared, savepoint, cause }, space, forget)
+        };
+        let result = self.commit(&turn, guard, change);
+        if result.is_ok() == forget {
+            self.0.writer.lock().borrow_mut().drop_space(space);
+        }
+        match result {
+            Ok(garbage) => {
+                self.end_turn(turn, garbage);
+                Ok(())
+            }
+            Err(failed) => Err(self.end_failed(turn, failed)),
+        }
     }
 
     /// Where refused accesses are told from now on.
@@ -446,7 +492,12 @@ impl Memory {
         self.read_state(State::bump_all);
         let mut pause = std::time::Duration::from_micros(1);
         loop {
-            discard(self.0.domain.reclaim());
+            // With the turn, so that nothing is reclaimed that listeners are just told of.
+            let reclaimed = {
+                let _turn = self.0.turn.lock();
+                self.0.domain.reclaim()
+            };
+            discard(reclaimed);
             if self.0.domain.waiting(mark) == 0 {
                 return Ok(());
             }

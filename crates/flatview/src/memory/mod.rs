@@ -8,15 +8,18 @@
 //! - **M2** there is one writer at a time; readers never wait for it. Nothing of the caller's is run or dropped
 //!   while the state is borrowed, and what a commit frees is dropped after the lock is released.
 
+mod accel;
 mod handle;
+mod listeners;
 mod query;
 mod ram;
+mod region_io;
 mod spaces;
 mod state;
 mod transaction;
+mod turn;
 
 pub use handle::{AccessLog, InvalidAccess, Limits, Memory, MemoryBuilder, WeakMemory};
-pub use query::Section;
 pub use spaces::{AddressSpace, WeakSpace};
 pub use transaction::Transaction;
 

@@ -7,40 +7,8 @@ use super::{AddressSpace, Memory};
 use crate::ram::{RamBlock, RamBlockInfo};
 use crate::span::Span;
 use crate::topology::NONE;
-use crate::view::{FlatRange, FlatView};
-use crate::{MemoryError, RegionId, RegionInfo, SpaceId};
-
-/// A part of a region as it is seen in a space (QEMU: `MemoryRegionSection`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Section {
-    /// Who answers.
-    pub region: RegionId,
-    /// Offset in it of the first byte.
-    pub offset_in_region: u64,
-    /// Address of the first byte in the space.
-    pub offset_in_space: u64,
-    /// Size in bytes.
-    pub size: u128,
-    /// Whether it is read-only there.
-    pub readonly: bool,
-    /// Whether it is marked as surviving a power cycle there.
-    pub nonvolatile: bool,
-}
-
-impl Section {
-    fn of(range: &FlatRange, window: Span) -> Option<Self> {
-        let part = range.span().intersection(window)?;
-        Some(Self {
-            region: range.region(),
-            offset_in_region: range.offset_of(part.start),
-            offset_in_space: part.start,
-            size: part.size(),
-            readonly: range.readonly(),
-            nonvolatile: range.nonvolatile(),
-        })
-    }
-}
+use crate::view::FlatView;
+use crate::{MemoryError, RegionId, RegionInfo, Section, SpaceId};
 
 impl Memory {
     /// All address spaces, in the order they were made.
@@ -112,15 +80,16 @@ impl Memory {
                 at = record.attrs.container;
             };
             let space = s.spaces.iter().find(|s| s.root == root).map(|s| s.inner.id);
-            Ok(space.map(|id| (addr, s.view(id))))
+            Ok(space.map(|id| (addr, id, s.view(id))))
         })?;
-        let Some((addr, view)) = found else {
+        let Some((addr, id, view)) = found else {
             return Ok(None);
         };
         let view: Arc<FlatView> = view?;
         let last = addr + i128::try_from(size).unwrap_or(i128::MAX / 2) - 1;
-        let section = Span::clipped(addr, last)
-            .and_then(|w| view.ranges_from(w.start).next().and_then(|range| Section::of(range, w)));
+        let section = Span::clipped(addr, last).and_then(|w| {
+            view.ranges_from(w.start).next().and_then(|range| Section::of(id, &view, range, w))
+        });
         Ok(section)
     }
 

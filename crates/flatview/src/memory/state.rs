@@ -1,15 +1,16 @@
 //! The writer's state: the tree, the spaces, and the views that are published.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::{Limits, SpaceInner};
 use crate::commit::{Next, next_root, touched_windows, updated_view};
+use crate::listen::{Cause, Delta, Entry, IoTable, SpaceChange};
 use crate::publish::{Domain, Reclaimed, Slot};
 use crate::ram::RamBlock;
 use crate::render::Budget;
 use crate::span::{Span, SpanSet};
-use crate::topology::{Body, Record, Topology};
+use crate::topology::{Body, Record, Savepoint as TreeSavepoint, Topology};
 use crate::view::FlatView;
 use crate::{MemoryError, RegionId, SpaceId};
 
@@ -36,6 +37,8 @@ struct Waypoint {
 
 pub(super) struct State {
     pub topology: Topology,
+    /// Regions' ioeventfds and coalesced ranges.
+    pub io: IoTable,
     pub spaces: Vec<SpaceState>,
     /// By effective root. `None` is the empty view, which is always there.
     views: HashMap<Option<RegionId>, ViewState>,
@@ -45,15 +48,40 @@ pub(super) struct State {
     pub depth: usize,
     /// Blocks of which the open transaction made a region (`true`) or removed one, in order.
     pub block_changes: Vec<(Arc<RamBlock>, bool)>,
+    /// What the open transaction says it is for.
+    pub reason: Option<Arc<str>>,
     next_space: u64,
+}
+
+/// How far the logs went when a transaction began.
+#[derive(Clone, Copy)]
+pub(super) struct Savepoint {
+    tree: TreeSavepoint,
+    io: usize,
+    blocks: usize,
 }
 
 /// Everything a commit will publish, rendered and found good.
 #[derive(Default)]
 pub(super) struct Prepared {
-    updated: Vec<(RegionId, Arc<FlatView>)>,
+    updated: Vec<Updated>,
     fresh: HashMap<RegionId, Arc<FlatView>>,
     moved: Vec<(SpaceId, Walk)>,
+}
+
+/// A view that replaces the one of an effective root.
+struct Updated {
+    root: RegionId,
+    view: Arc<FlatView>,
+    /// Where the two may differ.
+    windows: SpanSet,
+}
+
+/// What must be published to take a commit back.
+pub(super) struct WayBack {
+    updated: Vec<Updated>,
+    /// Spaces that moved, where they looked before, and what they saw. A new space looked nowhere.
+    moved: Vec<(SpaceId, Option<RegionId>, Arc<FlatView>, bool)>,
 }
 
 /// The way from a root to an effective root.
@@ -71,18 +99,27 @@ pub(super) struct Garbage<'d> {
     pub views: Option<Reclaimed<'d, FlatView>>,
 }
 
+impl Prepared {
+    /// Whether no view changes.
+    pub fn is_empty(&self) -> bool {
+        self.updated.is_empty() && self.moved.is_empty()
+    }
+}
+
 impl State {
     pub fn new(tag: u32, limits: Limits) -> Self {
         let view = Arc::new(FlatView::empty(None));
         let empty = ViewState { slot: Arc::new(Slot::new(Arc::clone(&view))), view, spaces: 0 };
         Self {
             topology: Topology::new(tag),
+            io: IoTable::default(),
             spaces: Vec::new(),
             views: HashMap::from([(None, empty)]),
             waypoints: HashMap::new(),
             limits,
             depth: 0,
             block_changes: Vec::new(),
+            reason: None,
             next_space: 0,
         }
     }
@@ -147,13 +184,13 @@ impl State {
             prepared.moved.push((id, walk));
         }
         let deserted = self.deserted(&prepared.moved);
-        for (index, windows) in &windows {
-            if let Some(id) = self.topology.id_of(*index)
+        for (index, windows) in windows {
+            if let Some(id) = self.topology.id_of(index)
                 && !deserted.contains(&id)
                 && let Some(old) = self.views.get(&Some(id))
-                && let Some(view) = updated_view(&self.topology, *index, &old.view, windows, &mut budget)?
+                && let Some(view) = updated_view(&self.topology, index, &old.view, &windows, &mut budget)?
             {
-                prepared.updated.push((id, Arc::new(view)));
+                prepared.updated.push(Updated { root: id, view: Arc::new(view), windows });
             }
         }
         let entered: Vec<_> = prepared.moved.iter().map(|(_, walk)| walk.effective).collect();
@@ -221,14 +258,14 @@ impl State {
         Ok(())
     }
 
-    /// Publishes what was prepared. Cannot fail.
-    pub fn publish<'d>(&mut self, prepared: Prepared, domain: &'d Domain<FlatView>) -> Garbage<'d> {
+    /// Publishes what was prepared. Cannot fail. The tree's log stays, so that it can still be taken back.
+    pub fn show(&mut self, prepared: Prepared, domain: &Domain<FlatView>) {
         let moving: BTreeSet<SpaceId> = prepared.moved.iter().map(|(id, _)| *id).collect();
         let moves = |s: &SpaceState| moving.contains(&s.inner.id);
         let left: BTreeSet<RegionId> =
             self.spaces.iter().filter(|s| moves(s)).filter_map(|s| s.effective).collect();
         let mut abandoned = Vec::new();
-        for (id, view) in prepared.updated {
+        for Updated { root: id, view, .. } in prepared.updated {
             let Some(state) = self.views.get_mut(&Some(id)) else { continue };
             state.view = Arc::clone(&view);
             if left.contains(&id) {
@@ -260,7 +297,127 @@ impl State {
         for slot in abandoned {
             self.empty(&slot, domain);
         }
+    }
+
+    /// A change is over: it cannot be taken back any more.
+    pub fn finish<'d>(&mut self, domain: &'d Domain<FlatView>) -> Garbage<'d> {
+        self.io.accept();
         Garbage { bodies: self.topology.accept(), views: Some(domain.reclaim()) }
+    }
+
+    pub fn savepoint(&self) -> Savepoint {
+        let blocks = self.block_changes.len();
+        Savepoint { tree: self.topology.savepoint(), io: self.io.savepoint(), blocks }
+    }
+
+    /// Undoes everything since `to`; what was added meanwhile is handed back, to be dropped without locks.
+    pub fn rollback(&mut self, to: Savepoint) -> Vec<Arc<Body>> {
+        self.io.rollback(to.io);
+        // What is dropped here is kept by the regions that are handed back, or by those that are there again.
+        self.block_changes.truncate(to.blocks);
+        self.topology.rollback(to.tree)
+    }
+
+    /// Whether nothing was done since the last commit that anybody could be told of.
+    pub fn is_unchanged(&self) -> bool {
+        self.topology.changes().is_empty() && self.io.is_unchanged()
+    }
+
+    /// Lets those who access memory find the ioeventfds and coalesced ranges as they are now: of the regions for which
+    /// they were changed.
+    pub fn show_io(&self, regions: &[RegionId]) {
+        for id in regions {
+            if let Ok(record) = self.topology.record(*id) {
+                record.body.io.show(self.io.get(*id));
+            }
+        }
+    }
+
+    /// In each view, where regions are seen whose ioeventfds or coalesced ranges were changed.
+    fn io_windows(&self) -> BTreeMap<u32, SpanSet> {
+        if self.io.is_unchanged() {
+            return BTreeMap::new();
+        }
+        let changed = self.io.changed().into_iter().filter(|id| self.topology.resolve(*id).is_ok());
+        touched_windows(&self.topology, &changed.map(|id| (id.index, Span::ALL)).collect::<Vec<_>>())
+    }
+
+    /// What a commit changes in the spaces that somebody listens to; and, for those who want to hear of what stays, the
+    /// other spaces.
+    pub fn delta(&self, cause: Cause, prepared: &Prepared, listeners: &[Arc<Entry>]) -> Delta {
+        static NOWHERE: SpanSet = SpanSet::new();
+        let updated: HashMap<_, _> = prepared.updated.iter().map(|u| (u.root, u)).collect();
+        let moved: HashMap<_, _> = prepared.moved.iter().map(|(id, walk)| (*id, walk)).collect();
+        let io_windows = self.io_windows();
+        let heard = |nop: bool| {
+            let wanted = || listeners.iter().filter(move |e| e.works() && (e.wants_nop || !nop));
+            let all = wanted().any(|e| e.space.is_none());
+            let some: BTreeSet<SpaceId> = wanted().filter_map(|e| e.space).collect();
+            move |id: &SpaceId| all || some.contains(id)
+        };
+        let (hears, hears_nop) = (heard(false), heard(true));
+        let mut changes = Vec::new();
+        for space in self.spaces.iter().filter(|s| hears(&s.inner.id)) {
+            let Some(old) = self.views.get(&space.effective).map(|v| &v.view) else { continue };
+            let updated_here = space.effective.and_then(|e| updated.get(&e));
+            let io_here = space.effective.and_then(|e| io_windows.get(&e.index));
+            let (new, windows, io) = match (moved.get(&space.inner.id), updated_here, io_here) {
+                (Some(walk), ..) => {
+                    let anew = walk
+                        .effective
+                        .and_then(|e| updated.get(&e).map(|u| &u.view).or_else(|| prepared.fresh.get(&e)));
+                    let known = || self.views.get(&walk.effective).map(|v| &v.view);
+                    let io = (!self.io.is_unchanged()).then_some(None);
+                    (anew.or_else(known).unwrap_or(old), None, io)
+                }
+                (None, Some(updated), io) => (&updated.view, Some(&updated.windows), io.map(Some)),
+                (None, None, None) if !hears_nop(&space.inner.id) => continue,
+                (None, None, io) => (old, Some(&NOWHERE), io.map(Some)),
+            };
+            changes.push(SpaceChange {
+                space: space.inner.id,
+                name: Arc::clone(&space.inner.name),
+                old: Arc::clone(old),
+                new: Arc::clone(new),
+                windows,
+                io,
+            });
+        }
+        let touched = !prepared.is_empty() || !self.topology.changes().is_empty();
+        Delta::new(cause, touched, changes, &self.io)
+    }
+
+    /// What publishing this will replace.
+    pub fn way_back(&self, prepared: &Prepared) -> WayBack {
+        let updated = prepared.updated.iter().filter_map(|u| {
+            let view = Arc::clone(&self.views.get(&Some(u.root))?.view);
+            Some(Updated { root: u.root, view, windows: SpanSet::new() })
+        });
+        let moved = prepared.moved.iter().filter_map(|(id, _)| {
+            let space = self.space(*id).ok()?;
+            let view = Arc::clone(&self.views.get(&space.effective)?.view);
+            Some((*id, space.effective, view, space.path.is_empty()))
+        });
+        WayBack { updated: updated.collect(), moved: moved.collect() }
+    }
+
+    /// Publishes what a commit had replaced, after the tree was rolled back.
+    pub fn show_again(&mut self, back: WayBack, domain: &Domain<FlatView>) {
+        let mut prepared = Prepared::default();
+        for (id, effective, view, is_new) in back.moved {
+            // The tree is the one of which this walk succeeded before.
+            let walk = self
+                .space(id)
+                .and_then(|space| if is_new { Ok(Walk::default()) } else { self.walk(space.root) });
+            let Ok(walk) = walk else { continue };
+            if let Some(root) = effective.filter(|_| !self.views.contains_key(&effective)) {
+                prepared.fresh.insert(root, view);
+            }
+            prepared.moved.push((id, walk));
+        }
+        prepared.updated = back.updated;
+        prepared.updated.retain(|u| self.views.contains_key(&Some(u.root)));
+        self.show(prepared, domain);
     }
 
     /// Lets a space look at the view of another effective root, and gives the one it has left.
@@ -321,13 +478,13 @@ impl State {
         }
     }
 
-    /// Adds a space with `root`; its view is rendered first, so an error adds nothing.
-    pub fn add_space<'d>(
+    /// Adds a space with `root`, which shows nothing until what was prepared is published; its view is rendered first,
+    /// so an error adds nothing.
+    pub fn add_space(
         &mut self,
         name: Arc<str>,
         root: RegionId,
-        domain: &'d Domain<FlatView>,
-    ) -> Result<(Arc<SpaceInner>, Garbage<'d>), MemoryError> {
+    ) -> Result<(Arc<SpaceInner>, Prepared), MemoryError> {
         self.topology.record(root)?;
         let walk = self.walk(root)?;
         let mut prepared = Prepared::default();
@@ -343,23 +500,22 @@ impl State {
         self.spaces.push(SpaceState { inner: Arc::clone(&inner), root, path: Vec::new(), effective: None });
         self.topology.count_space(root.index, 1);
         prepared.moved.push((id, walk));
-        Ok((inner, self.publish(prepared, domain)))
+        Ok((inner, prepared))
     }
 
-    pub fn remove_space<'d>(
-        &mut self,
-        id: SpaceId,
-        domain: &'d Domain<FlatView>,
-    ) -> Result<Garbage<'d>, MemoryError> {
+    /// What must be published so that a space shows nothing and can be [dropped](Self::drop_space).
+    pub fn remove_space(&mut self, id: SpaceId) -> Result<Prepared, MemoryError> {
         let root = self.space(id)?.root;
-        let prepared = Prepared { moved: vec![(id, Walk::default())], ..Prepared::default() };
         self.topology.count_space(root.index, -1);
-        let garbage = self.publish(prepared, domain);
+        Ok(Prepared { moved: vec![(id, Walk::default())], ..Prepared::default() })
+    }
+
+    /// Forgets a space that shows nothing.
+    pub fn drop_space(&mut self, id: SpaceId) {
         self.spaces.retain(|s| s.inner.id != id);
         if let Some(nothing) = self.views.get_mut(&None) {
             nothing.spaces = nothing.spaces.saturating_sub(1);
         }
-        Ok(garbage)
     }
 
     /// Makes every reader look again at its next access.

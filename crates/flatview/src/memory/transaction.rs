@@ -56,6 +56,12 @@ impl Transaction<'_> {
         self.memory
     }
 
+    /// Says what the change is for, for those who are told of it ([`Cause::reason`](crate::Cause::reason)). Of several
+    /// the last one counts.
+    pub fn because(&mut self, reason: impl Into<Arc<str>>) {
+        self.state.borrow_mut().reason = Some(reason.into());
+    }
+
     fn topology<R>(
         &mut self,
         f: impl FnOnce(&mut Topology) -> Result<R, MemoryError>,
@@ -134,8 +140,10 @@ impl Transaction<'_> {
             topology.remove(id.index);
             Ok(made_of)
         })?;
+        let mut state = self.state.borrow_mut();
+        state.io.remove(id);
         if let Some(block) = made_of {
-            self.state.borrow_mut().block_changes.push((block, false));
+            state.block_changes.push((block, false));
         }
         Ok(())
     }

@@ -58,7 +58,6 @@ pub(super) struct How {
 fn page_of(file: BorrowedFd<'_>) -> u64 {
     const HUGETLBFS: u64 = 0x9584_58f6;
     match rustix::fs::fstatfs(file) {
-        #[expect(clippy::unnecessary_cast, reason = "the type of f_type is another on other hosts")]
         Ok(stat) if stat.f_type as u64 & 0xffff_ffff == HUGETLBFS => {
             u64::try_from(stat.f_bsize).unwrap_or_else(|_| host_page())
         }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::listen::ShownIo;
 use crate::ram::{RamBlock, RamDeviceOps};
 use crate::{AccessRules, DeviceEndian, Endianness, MmioOps, RegionId};
 
@@ -171,9 +172,12 @@ pub(crate) struct Body {
     guarded: bool,
     pub name: Arc<str>,
     rare: Option<Box<Rare>>,
+    /// What an access asks before it reaches the device, where [`Flag::Attended`](super::Flag) says so: the one thing
+    /// here that changes.
+    pub io: ShownIo,
 }
 
-const _: () = assert!(size_of::<Body>() == 72);
+const _: () = assert!(size_of::<Body>() == 80);
 
 /// What only some regions have.
 struct Rare {
@@ -198,7 +202,7 @@ impl Body {
         let guarded = plain && !reentrant && owner.as_ref().is_some_and(Owner::is_device);
         let rare = (block.is_some() || parent.is_some()).then(|| Box::new(Rare { block, offset, parent }));
         let order = rules.device_endian().resolve(target);
-        Self { ops, owner, id, rules, order, kind, guarded, name, rare }
+        Self { ops, owner, id, rules, order, kind, guarded, name, rare, io: ShownIo::default() }
     }
 
     /// The callbacks.

@@ -48,6 +48,13 @@ pub(crate) struct Changes<'a> {
     pub moved: &'a [u32],
 }
 
+impl Changes<'_> {
+    /// Whether nothing was touched that any view could show.
+    pub fn is_empty(&self) -> bool {
+        self.touched.is_empty() && self.rechecks.is_empty() && self.moved.is_empty()
+    }
+}
+
 impl Topology {
     pub fn new(tag: u32) -> Self {
         Self {

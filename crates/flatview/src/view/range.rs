@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::ram::{Anchored, Answer, HostPtr, RamSpan, RamWindow};
+use crate::ram::{Anchored, Answer, HostPtr, RamBlock, RamSpan, RamWindow};
 use crate::span::Span;
-use crate::topology::{Attrs, Body, Kind};
+use crate::topology::{Attrs, Body, Flag, Kind};
 use crate::{Endianness, MmioOps, RegionId, RegionType};
 
 /// What the renderer says of a run of addresses, before it becomes part of a view.
@@ -43,16 +43,29 @@ pub struct FlatRange {
 /// What is decided once, when the range is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Flags {
-    /// Whether reads and writes go to the memory and not to callbacks.
-    reads_ram: bool,
-    writes_ram: bool,
-    readonly: bool,
-    nonvolatile: bool,
-    romd: bool,
+    /// Of the constants below.
+    bits: u8,
     /// The sizes, or-ed, of which an aligned access is one callback as it is, and always taken.
     direct: u8,
     /// The order of a device.
     order: Endianness,
+}
+
+impl Flags {
+    /// Reads go to the memory and not to callbacks.
+    const READS_RAM: u8 = 1;
+    /// So do writes.
+    const WRITES_RAM: u8 = 2;
+    const READONLY: u8 = 4;
+    const NONVOLATILE: u8 = 8;
+    const ROMD: u8 = 16;
+    /// Something is asked before the callbacks.
+    const ATTENDED: u8 = 32;
+
+    #[inline(always)]
+    fn has(self, bit: u8) -> bool {
+        self.bits & bit != 0
+    }
 }
 
 // A range of a dense map may cost 64 bytes, its share of the tree included.
@@ -71,16 +84,18 @@ impl FlatRange {
         let is_ram = matches!(body.kind, Kind::Ram);
         let writable = body.block().is_some_and(|(block, _)| block.is_writable());
         let backed = at.memory().is_some();
-        let direct = if at.callbacks().is_some() { body.rules.direct() } else { 0 };
-        let flags = Flags {
-            reads_ram: backed && (is_ram || romd),
-            writes_ram: backed && is_ram && writable && !piece.readonly,
-            readonly: piece.readonly,
-            nonvolatile: piece.nonvolatile,
-            romd,
-            direct,
-            order: body.order,
-        };
+        let attended = attrs.is(Flag::Attended);
+        let direct = if at.callbacks().is_some() && !attended { body.rules.direct() } else { 0 };
+        let bits = [
+            (backed && (is_ram || romd), Flags::READS_RAM),
+            (backed && is_ram && writable && !piece.readonly, Flags::WRITES_RAM),
+            (piece.readonly, Flags::READONLY),
+            (piece.nonvolatile, Flags::NONVOLATILE),
+            (romd, Flags::ROMD),
+            (attended, Flags::ATTENDED),
+        ];
+        let bits = bits.iter().filter(|(is, _)| *is).fold(0, |all, (_, bit)| all | bit);
+        let flags = Flags { bits, direct, order: body.order };
         Self { at, offset: piece.offset, flags }
     }
 
@@ -167,19 +182,19 @@ impl FlatRange {
     #[must_use]
     #[inline]
     pub fn readonly(&self) -> bool {
-        self.flags.readonly
+        self.flags.has(Flags::READONLY)
     }
 
     /// Whether it is marked as surviving a power cycle.
     #[must_use]
     pub fn nonvolatile(&self) -> bool {
-        self.flags.nonvolatile
+        self.flags.has(Flags::NONVOLATILE)
     }
 
     /// For a ROM device: whether reads come from its memory.
     #[must_use]
     pub fn romd(&self) -> bool {
-        self.flags.romd
+        self.flags.has(Flags::ROMD)
     }
 
     /// Whether it is RAM or ROM, whoever may write it, or a RAM device (QEMU: `memory_region_is_ram`). A ROM device is not.
@@ -192,20 +207,33 @@ impl FlatRange {
     #[must_use]
     #[inline]
     pub fn is_ram_backed(&self) -> bool {
-        self.flags.reads_ram
+        self.flags.has(Flags::READS_RAM)
     }
 
     /// The type `info mtree -f` prints: everything read-only is `rom` there.
     #[must_use]
     pub fn kind(&self) -> RegionType {
         match self.body().kind {
-            _ if self.flags.readonly => RegionType::Rom,
+            _ if self.flags.has(Flags::READONLY) => RegionType::Rom,
             Kind::Ram => RegionType::Ram,
             Kind::RamDevice => RegionType::Ramd,
-            Kind::RomDevice if self.flags.romd => RegionType::Romd,
+            Kind::RomDevice if self.flags.has(Flags::ROMD) => RegionType::Romd,
             Kind::Sketch(kind) => kind,
             _ => RegionType::Io,
         }
+    }
+
+    /// The memory behind it, for RAM, ROM and ROM devices: the block, and the offset in it of the first address.
+    #[must_use]
+    pub fn block(&self) -> Option<(&Arc<RamBlock>, u64)> {
+        let (block, base) = self.body().block()?;
+        Some((block, base.checked_add(self.offset)?))
+    }
+
+    /// The dirty clients for which writes are logged, one bit for each.
+    #[must_use]
+    pub fn log_mask(&self) -> u8 {
+        0
     }
 
     /// The offset in the region of an address in this range.
@@ -233,6 +261,12 @@ impl FlatRange {
         if simple { self.at.callbacks() } else { None }
     }
 
+    /// Whether accesses ask something before they reach the device.
+    #[inline]
+    pub(crate) fn is_attended(&self) -> bool {
+        self.flags.has(Flags::ATTENDED)
+    }
+
     /// The order in which the device reads its bytes.
     #[inline]
     pub(crate) fn order(&self) -> Endianness {
@@ -242,13 +276,13 @@ impl FlatRange {
     /// The memory, if loads go to it.
     #[inline]
     pub(crate) fn readable_ram(&self) -> Option<RamSpan<'_>> {
-        if self.flags.reads_ram { self.at.memory() } else { None }
+        if self.flags.has(Flags::READS_RAM) { self.at.memory() } else { None }
     }
 
     /// The memory, if stores go to it.
     #[inline]
     pub(crate) fn writable_ram(&self) -> Option<RamSpan<'_>> {
-        if self.flags.writes_ram { self.at.memory() } else { None }
+        if self.flags.has(Flags::WRITES_RAM) { self.at.memory() } else { None }
     }
 
     /// Whether there is memory that loaders may write.

@@ -141,7 +141,7 @@ pub const FAULTS: &[Fault] = &[
         "ranges are joined whether non-volatile or not",
         "view/range.rs",
         "&& self.flags == next.flags",
-        "&& self.flags.readonly == next.flags.readonly && self.flags.romd == next.flags.romd",
+        "&& self.flags.bits & !Flags::NONVOLATILE == next.flags.bits & !Flags::NONVOLATILE",
     ),
     fault(
         "a range of other attributes is the same",
@@ -388,7 +388,7 @@ pub const FAULTS: &[Fault] = &[
     fault(
         "an update that cannot be rendered stays in the tree",
         "memory/handle.rs",
-        "garbage.bodies = state.topology.rollback(savepoint);",
+        "garbage.bodies = state.rollback(savepoint);",
         "garbage.bodies = state.topology.accept();",
     ),
     fault("an inner update publishes", "memory/handle.rs", "if state.depth == 0 {", "if state.depth <= 1 {"),
@@ -409,14 +409,14 @@ pub const FAULTS: &[Fault] = &[
     access(
         "a ROM device answers from memory with its ROM mode off",
         "view/range.rs",
-        "reads_ram: backed && (is_ram || romd),",
-        "reads_ram: backed,",
+        "(backed && (is_ram || romd),",
+        "(backed,",
     ),
     access(
         "a window of a block begins at the block's start",
         "view/range.rs",
-        "block.span(base.checked_add(offset)?,",
-        "block.span(offset.min(base.checked_add(offset)?),",
+        "base.checked_add(offset).and_then(",
+        "base.checked_add(offset).map(|at| at.min(offset)).and_then(",
     ),
     access(
         "where nothing is, accesses are cut into eights",
@@ -451,22 +451,22 @@ pub const FAULTS: &[Fault] = &[
     access(
         "big-endian pieces are put together from the wrong end",
         "access/dispatch.rs",
-        "self.size as i32 - call_size as i32 - at as i32",
+        "self.size() as i32 - call_size as i32 - at as i32",
         "at as i32",
     ),
     access(
         "garbage above a callback's size is kept",
         "access/dispatch.rs",
-        "shifted(got & wide.unwrap_or(low_mask(call.size)), shift)",
+        "shifted(got & wide.unwrap_or(low_mask(call.size())), shift)",
         "shifted(got, shift)",
     ),
     access(
         "a narrow write clears the rest of the word",
         "access/dispatch.rs",
-        "(part & kept) | (old & low_mask(call.size) & !kept)",
+        "(part & kept) | (old & low_mask(call.size()) & !kept)",
         "part & kept",
     ),
-    access("the largest size is refused", "access/dispatch.rs", "self.size > max)", "self.size >= max)"),
+    access("the largest size is refused", "access/dispatch.rs", "self.size() > max)", "self.size() >= max)"),
     access(
         "a split access tells of its first error only",
         "error.rs",

@@ -363,7 +363,8 @@ impl Machine {
         for dimm in self.core.parts.objects.devices() {
             match &dimm.id {
                 Some(id) => {
-                    root.entry(&format!("/machine/peripheral/{id}")).kind = memdev::dimm::DRIVER.to_owned()
+                    let node = root.entry(&format!("/machine/peripheral/{id}"));
+                    node.kind = memdev::dimm::DRIVER.to_owned();
                 }
                 None => {
                     root.entry("/machine/peripheral-anon").add_numbered("device", memdev::dimm::DRIVER);

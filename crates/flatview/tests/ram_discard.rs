@@ -1,5 +1,5 @@
 //! Memory given back: ranges of blocks, the account of what is populated, and who may do it when.
-#![expect(clippy::unwrap_used, reason = "helpers of tests may fail loudly")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests may fail loudly")]
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -123,7 +123,7 @@ pub(crate) fn updated_view(
         let pieces = render(topology, root, window, budget)?;
         let fresh = pieces.iter().filter_map(|piece| {
             let record = topology.get(piece.region)?;
-            Some(FlatRange::new(piece, &record.body, &record.attrs))
+            Some(FlatRange::new(piece, &record.body, &record.attrs, topology.log_mask(record)))
         });
         let base = new.as_ref().unwrap_or(old);
         if let Some(view) = spliced(base, window, fresh) {
@@ -174,6 +174,8 @@ pub(crate) fn rendered_whole(
     budget: &mut Budget,
 ) -> Result<Vec<FlatRange>, MemoryError> {
     let pieces = render(topology, root, Span::ALL, budget)?;
-    let range = |p: &crate::view::Piece| topology.get(p.region).map(|r| FlatRange::new(p, &r.body, &r.attrs));
+    let range = |p: &crate::view::Piece| {
+        topology.get(p.region).map(|r| FlatRange::new(p, &r.body, &r.attrs, topology.log_mask(r)))
+    };
     Ok(pieces.iter().filter_map(range).collect())
 }

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::RegionId;
+use crate::{DirtyClient, GlobalLog, RegionId};
 
 /// Why a change of the map was refused. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -197,6 +197,78 @@ pub enum MemoryError {
     /// Spaces are made and removed outside of transactions.
     #[error("An address space cannot be made or removed inside update(); do it before or after")]
     SpaceInsideUpdate,
+    /// Only memory has pages that are written.
+    #[error(
+        "Region '{name}' has no RAM block, so none of its pages can be dirty; name the RAM region itself"
+    )]
+    NoRam {
+        /// The region.
+        name: Arc<str>,
+    },
+    /// The bytes are not all in the region.
+    #[error("{len:#x} bytes at offset {offset:#x} are not all inside region '{name}' of {size:#x} bytes")]
+    OutsideRegion {
+        /// The region.
+        name: Arc<str>,
+        /// The offset of the first byte in the region.
+        offset: u64,
+        /// How many bytes.
+        len: u64,
+        /// The region's size in bytes.
+        size: u128,
+    },
+    /// A log was stopped more often than it was started.
+    #[error("Region '{name}' is not logged for {client}; each stop of a log needs a start of its own")]
+    NotLogged {
+        /// The region.
+        name: Arc<str>,
+        /// For whom.
+        client: DirtyClient,
+    },
+    /// The log of all RAM was stopped more often than it was started.
+    #[error("RAM as a whole is not logged for {client}; each stop of a log needs a start of its own")]
+    NotLoggedEverywhere {
+        /// For whom.
+        client: DirtyClient,
+    },
+    /// A global log was stopped that does not run.
+    #[error("No global dirty log runs for {flags}; it runs for {running}")]
+    NoGlobalLog {
+        /// What was to be stopped.
+        flags: GlobalLog,
+        /// What runs.
+        running: GlobalLog,
+    },
+    /// All dirty clients are given out.
+    #[error("A Memory has at most 8 dirty clients, 3 of them QEMU's; free one first ({taken})")]
+    NoDirtyClient {
+        /// The names of those that are allocated.
+        taken: Arc<str>,
+    },
+    /// The client was freed, is another memory's, or is one of QEMU's, which cannot be freed.
+    #[error("Dirty {client} was not allocated by this Memory, or was freed")]
+    StaleClient {
+        /// The client used.
+        client: DirtyClient,
+    },
+    /// A client that is freed is gone at once, and an update may still be undone.
+    #[error("A dirty client cannot be freed inside update(); do it afterwards")]
+    ClientInsideUpdate,
+    /// Another memory keeps track of the block.
+    #[error(
+        "RAM block '{block}' of region '{name}' is logged by another Memory; its dirty bits belong to one at a time"
+    )]
+    LoggedElsewhere {
+        /// The region.
+        name: Arc<str>,
+        /// The block.
+        block: Arc<str>,
+    },
+    /// The host cannot fence the stores of other threads.
+    #[error(
+        "Dirty logging needs the membarrier system call (Linux 4.14 or later); allow it in this process's seccomp filter"
+    )]
+    NoBarrier,
     /// There is no room for more regions.
     #[error("A Memory holds at most 2^32 - 2 regions")]
     Full,

@@ -31,11 +31,14 @@
 //!   of RAM; [`DiscardManager`], [`RamBlockNotifier`]: giving it back in parts, following what comes and goes;
 //! - [`AddressSpace`], [`Reader`], [`Port`]: accessing it; [`MmioOps`], [`Ops`], [`Access`]: being accessed;
 //! - [`MemoryListener`], [`Delta`]: being told what changed;
+//! - [`DirtyClient`], [`Memory::set_log`], [`DirtySnapshot`]: which pages were written;
 //! - [`FlatView`], [`FlatRange`], [`visibility`]: seeing what it is; [`mtree`]: as QEMU's `info mtree` prints it, and
 //!   from what it printed.
 
 mod access;
 mod commit;
+mod dirty;
+mod dirty_rate;
 mod error;
 mod id;
 mod listen;
@@ -54,6 +57,8 @@ mod view;
 pub mod visibility;
 
 pub use access::{Access, MemTxAttrs, Port, Reader};
+pub use dirty::{DirtyClient, GlobalLog};
+pub use dirty_rate::{DirtyRate, DirtyRateMeter};
 pub use error::{InUse, MemTxError, MemTxResult, MemoryError, Reason};
 pub use id::{RegionId, SpaceId};
 pub use listen::{
@@ -61,14 +66,16 @@ pub use listen::{
     MemoryListener, SpaceDelta,
 };
 pub use memory::{
-    AccessLog, AddressSpace, InvalidAccess, Limits, Memory, MemoryBuilder, Transaction, WeakMemory, WeakSpace,
+    AccessLog, AddressSpace, InvalidAccess, Limits, Memory, MemoryBuilder, NewlyDirty, Transaction,
+    WeakMemory, WeakSpace,
 };
 pub use mmio::{AccessFilter, AccessRules, MmioOps, Ops};
 pub use order::{Be, ByteOrder, DeviceEndian, Endianness, Le, Value};
 pub use ram::{
-    DiscardBusy, DiscardError, DiscardGuard, DiscardListener, DiscardListenerId, DiscardManager,
-    DiscardRules, HostBuffer, HostPolicy, HostPtr, HugePages, NotifierId, Prealloc, PreallocProgress,
-    RamBlock, RamBlockInfo, RamBlockNotifier, RamBuilder, RamError, Refusal, Share,
+    DIRTY_PAGE_SIZE, DirtySnapshot, DiscardBusy, DiscardError, DiscardGuard, DiscardListener,
+    DiscardListenerId, DiscardManager, DiscardRules, HostBuffer, HostPolicy, HostPtr, HugePages, NotifierId,
+    Prealloc, PreallocProgress, RamBlock, RamBlockInfo, RamBlockNotifier, RamBuilder, RamError, Refusal,
+    Share,
 };
 pub use section::Section;
 pub use span::WHOLE;

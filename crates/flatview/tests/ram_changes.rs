@@ -279,3 +279,21 @@ fn a_ram_device_seen_read_only_keeps_its_bytes() {
     let mtree = flatview::mtree::write(&memory, flatview::mtree::Options::default()).unwrap().to_string();
     assert!(mtree.contains("(prio 0, ramd): bar0"), "{mtree}");
 }
+
+#[test]
+fn all_pages_are_dirty_after_a_resize_and_the_log_reaches_the_new_ones() {
+    let memory = Memory::new(Endianness::Little);
+    let (region, block, _) = resizeable(&memory, 2 * PAGE, 8 * PAGE);
+    let client = flatview::DirtyClient::MIGRATION;
+    memory.set_log(region, client, true).unwrap();
+    let dirty = |page: u64| memory.is_dirty(region, page * PAGE, PAGE, client).unwrap();
+    memory.reset_dirty(region, 0, 2 * PAGE, client).unwrap();
+    assert!(!dirty(0) && !dirty(1));
+    memory.resize_ram(region, 6 * PAGE).unwrap();
+    assert!((0..6).all(dirty));
+    memory.reset_dirty(region, 0, 6 * PAGE, client).unwrap();
+    let reader = memory.memory_space().reader();
+    reader.store::<Le, u8>(0x1_0000 + 5 * PAGE, 1).unwrap();
+    block.write(3 * PAGE, &[1]).unwrap();
+    assert_eq!((0..6).filter(|page| dirty(*page)).collect::<Vec<_>>(), [3, 5]);
+}

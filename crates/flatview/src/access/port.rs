@@ -80,7 +80,7 @@ impl<'a> Port<'a> {
     #[inline]
     pub fn load<O: ByteOrder, V: Value>(&self, addr: u64) -> Result<V, MemTxError> {
         let view = self.reader.pin(self.space)?;
-        if let Some(v) = view.memo().load.load::<V>(addr) {
+        if let Some(v) = view.reads().load::<V>(addr) {
             return Ok(from_memory::<O, V>(v));
         }
         self.load_in::<O, V>(&view, addr)
@@ -92,7 +92,7 @@ impl<'a> Port<'a> {
         view: &PinnedView<'_>,
         addr: u64,
     ) -> Result<V, MemTxError> {
-        let Some(range) = self.range_at(view, addr) else {
+        let Some(range) = self.range_to_read(view, addr) else {
             return Err(self.unassigned(addr, V::SIZE, false));
         };
         if let Some(v) = range.readable_ram().and_then(|ram| ram.load::<V>(addr - range.start())) {
@@ -109,7 +109,8 @@ impl<'a> Port<'a> {
     #[inline]
     pub fn store<O: ByteOrder, V: Value>(&self, addr: u64, value: V) -> Result<(), MemTxError> {
         let view = self.reader.pin(self.space)?;
-        if view.memo().store.store(addr, from_memory::<O, V>(value)).is_some() {
+        if view.writes().plain.store(addr, from_memory::<O, V>(value)).is_some() {
+            late(&view, addr, V::SIZE.into());
             return Ok(());
         }
         self.store_in::<O, V>(&view, addr, value)
@@ -122,10 +123,11 @@ impl<'a> Port<'a> {
         addr: u64,
         value: V,
     ) -> Result<(), MemTxError> {
-        let Some(range) = self.range_at(view, addr) else {
+        let Some(range) = self.range_to_write(view, addr) else {
             return Err(self.unassigned(addr, V::SIZE, true));
         };
-        if store_ram(range, addr, from_memory::<O, V>(value)).is_some() {
+        if range.store(addr, from_memory::<O, V>(value)).is_some() {
+            late(view, addr, V::SIZE.into());
             return Ok(());
         }
         self.call_write(range, addr, V::SIZE, reorder(value.widen(), V::SIZE, O::ORDER, range.order()))
@@ -185,7 +187,7 @@ impl<'a> Port<'a> {
     pub fn read(&self, addr: u64, out: &mut [u8]) -> Result<(), MemTxError> {
         // One view for all pieces, whatever the map or the devices do meanwhile.
         let view = self.reader.pin(self.space)?;
-        if !self.attrs.memory && view.memo().load.read(addr, out).is_some() {
+        if !self.attrs.memory && view.reads().read(addr, out).is_some() {
             return Ok(());
         }
         self.read_in(&view, addr, out)
@@ -196,7 +198,7 @@ impl<'a> Port<'a> {
         let mut addr = addr;
         let mut rest = out;
         while !rest.is_empty() {
-            let range = self.range_at(view, addr);
+            let range = self.range_to_read(view, addr);
             let readable = |r: &FlatRange| r.readable_ram().is_some() && self.is_allowed(Some(r));
             let (piece, memory) = self.bus_piece(range, addr, rest.len(), readable);
             let (now, later) = std::mem::take(&mut rest).split_at_mut(piece);
@@ -233,7 +235,8 @@ impl<'a> Port<'a> {
     /// As [`read`](Self::read); ROM is a decode error.
     pub fn write(&self, addr: u64, bytes: &[u8]) -> Result<(), MemTxError> {
         let view = self.reader.pin(self.space)?;
-        if !self.attrs.memory && view.memo().store.write(addr, bytes).is_some() {
+        if !self.attrs.memory && view.writes().plain.write(addr, bytes).is_some() {
+            late(&view, addr, bytes.len() as u64);
             return Ok(());
         }
         self.write_in(&view, addr, bytes)
@@ -244,13 +247,14 @@ impl<'a> Port<'a> {
         let mut addr = addr;
         let mut rest = bytes;
         while !rest.is_empty() {
-            let range = self.range_at(view, addr);
+            let range = self.range_to_write(view, addr);
             let (piece, memory) = self.bus_piece(range, addr, rest.len(), |r| r.writable_ram().is_some());
             let (now, later) = rest.split_at(piece);
             let done = match range {
                 _ if !self.is_allowed(range) => Err(self.not_ram(range, addr, piece, true)),
                 Some(range) if memory => {
                     let copied = range.writable_ram().and_then(|ram| ram.write(addr - range.start(), now));
+                    wrote(view, range, addr, piece as u64);
                     copied.ok_or(MemTxError::decode().at(addr, piece as u32, Some(range.region())))
                 }
                 Some(range) => self.call_write(range, addr, piece as u32, value_of(now, range.order())),
@@ -269,14 +273,26 @@ impl<'a> Port<'a> {
         !self.attrs.memory || range.is_some_and(FlatRange::is_ram)
     }
 
-    /// The range at an address. If it is memory it is remembered.
+    /// The range at an address, for a read. If it is memory it is remembered.
     #[inline(always)]
-    fn range_at<'v>(&self, view: &'v PinnedView<'_>, addr: u64) -> Option<&'v FlatRange> {
-        view.remember(
+    fn range_to_read<'v>(&self, view: &'v PinnedView<'_>, addr: u64) -> Option<&'v FlatRange> {
+        view.remember_reads(
             #[inline(always)]
             |v| {
                 let range = v.lookup(addr);
-                (range, range.filter(|r| r.is_ram_backed()).map(FlatRange::windows))
+                (range, range.and_then(FlatRange::load_window))
+            },
+        )
+    }
+
+    /// The same for a write.
+    #[inline(always)]
+    fn range_to_write<'v>(&self, view: &'v PinnedView<'_>, addr: u64) -> Option<&'v FlatRange> {
+        view.remember_writes(
+            #[inline(always)]
+            |v| {
+                let range = v.lookup(addr);
+                (range, range.and_then(FlatRange::stores))
             },
         )
     }
@@ -331,7 +347,7 @@ impl<'a> Port<'a> {
         {
             let view = self.reader.pin(self.space)?;
             let in_ram = |r: &FlatRange| r.readable_ram()?.load::<V>(addr - r.start());
-            if let Some(v) = self.range_at(&view, addr).and_then(in_ram) {
+            if let Some(v) = self.range_to_read(&view, addr).and_then(in_ram) {
                 return Ok(from_memory::<O, V>(v));
             }
         }
@@ -354,8 +370,9 @@ impl<'a> Port<'a> {
         let past = addr & (u64::from(V::SIZE) - 1);
         {
             let view = self.reader.pin(self.space)?;
-            if let Some(range) = self.range_at(&view, addr) {
-                if store_ram(range, addr, from_memory::<O, V>(value)).is_some() {
+            if let Some(range) = self.range_to_write(&view, addr) {
+                if range.store(addr, from_memory::<O, V>(value)).is_some() {
+                    late(&view, addr, V::SIZE.into());
                     return Ok(());
                 }
                 let rom =
@@ -385,7 +402,7 @@ impl<'a> Port<'a> {
     #[must_use]
     pub fn host_ptr(&self, addr: u64, len: u64) -> Option<HostPtr> {
         let view = self.reader.pin(self.space).ok()?;
-        let range = self.range_at(&view, addr)?;
+        let range = view.lookup(addr)?;
         range.host(addr, range.room(addr).min(len))
     }
 
@@ -452,7 +469,9 @@ impl<'a> Port<'a> {
             let (piece, memory) = self.bus_piece(range, addr, rest.len(), FlatRange::is_loadable);
             let (now, later) = rest.split_at(piece);
             let ram = range.filter(|_| memory).and_then(|r| Some((r, r.memory()?)));
-            if ram.and_then(|(r, ram)| ram.write(addr - r.start(), now)).is_none() {
+            if let Some((range, ())) = ram.and_then(|(r, ram)| Some((r, ram.write(addr - r.start(), now)?))) {
+                wrote(&view, range, addr, piece as u64);
+            } else {
                 let region = range.map(FlatRange::region);
                 result =
                     join(result, Err(MemTxError::refused(Reason::Rejected).at(addr, piece as u32, region)));
@@ -464,8 +483,25 @@ impl<'a> Port<'a> {
     }
 }
 
-/// Stores a value if it lies wholly in the writable memory of `range`.
+/// Notes that memory of `range` was just written.
 #[inline]
-fn store_ram<V: Value>(range: &FlatRange, addr: u64, native: V) -> Option<()> {
-    range.writable_ram()?.store(addr - range.start(), native)
+fn wrote(view: &PinnedView<'_>, range: &FlatRange, addr: u64, len: u64) {
+    range.mark(addr, len);
+    late(view, addr, len);
+}
+
+/// After memory was written under a view that is old by now: it may be logged meanwhile, for whomever.
+#[inline(always)]
+pub(super) fn late(view: &PinnedView<'_>, addr: u64, len: u64) {
+    if !view.is_still_current() {
+        mark_late(view, addr, len);
+    }
+}
+
+#[cold]
+#[inline(never)]
+pub(super) fn mark_late(view: &PinnedView<'_>, addr: u64, len: u64) {
+    if let Some(range) = view.lookup(addr) {
+        range.mark_for_all(addr, len);
+    }
 }

@@ -4,18 +4,21 @@ use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 
-use super::port::from_memory;
+use super::port::{from_memory, mark_late};
+use super::quick::Quick;
 use super::{MemTxAttrs, Port};
 use crate::memory::{Inner, SpaceInner};
 use crate::publish::{LANES, Lane, Memo, Pinned};
-use crate::view::{FlatView, Windows};
+use crate::ram::RamWindow;
+use crate::view::{FlatView, Stores};
 use crate::{AddressSpace, ByteOrder, MemTxError, Reason, SpaceId, Value};
 
 /// A reader remembers the memory it hit last.
 pub(super) enum LastHit {}
 
 impl Memo for LastHit {
-    type Of<'v> = Windows<'v>;
+    type Reads<'v> = RamWindow<'v>;
+    type Writes<'v> = Stores<'v>;
 }
 
 type ViewLane = Lane<FlatView, LastHit>;
@@ -34,6 +37,8 @@ pub struct Reader {
     hazards: Arc<crate::publish::Hazards<FlatView>>,
     pub(super) space: Arc<SpaceInner>,
     pub(super) memory: Arc<Inner>,
+    /// Of the callback that failed last, for a moment.
+    pub(super) failure: Cell<MemTxError>,
 }
 
 impl fmt::Debug for Reader {
@@ -49,7 +54,8 @@ impl Reader {
         let slot = space.inner.slot.load_full();
         let lane = |i| (Cell::new(None), Lane::new(i, Arc::clone(&hazards), Arc::clone(&slot)));
         let lanes = std::array::from_fn(lane);
-        Self { lanes, hazards, space: Arc::clone(&space.inner), memory }
+        let failure = Cell::new(MemTxError::error());
+        Self { lanes, hazards, space: Arc::clone(&space.inner), memory, failure }
     }
 
     /// The current view of the reader's own space or, inside a callback, of another; held while the guard lives.
@@ -154,17 +160,18 @@ impl Reader {
     /// See there.
     #[inline]
     pub fn load<O: ByteOrder, V: Value>(&self, addr: u64) -> Result<V, MemTxError> {
-        match self.own_lane().on_memo(move |memo| memo.load.load::<V>(addr)) {
+        match self.own_lane().on_reads(move |memory| memory.load::<V>(addr)) {
             Some(native) => Ok(from_memory::<O, V>(native)),
             None => self.load_elsewhere::<O, V>(addr),
         }
     }
 
-    #[inline(never)]
+    #[inline(always)]
     fn load_elsewhere<O: ByteOrder, V: Value>(&self, addr: u64) -> Result<V, MemTxError> {
-        let port = self.port(MemTxAttrs::UNSPECIFIED);
-        let view = self.pin(&self.space)?;
-        port.load_in::<O, V>(&view, addr)
+        match self.load_quick::<O, V>(addr) {
+            Quick::Done(value) => Ok(V::narrow(value)),
+            other => self.load_otherwise::<O, V>(addr, matches!(other, Quick::Failed)),
+        }
     }
 
     /// See [`Port::store`].
@@ -174,22 +181,45 @@ impl Reader {
     #[inline]
     pub fn store<O: ByteOrder, V: Value>(&self, addr: u64, value: V) -> Result<(), MemTxError> {
         let native = from_memory::<O, V>(value);
-        match self.own_lane().on_memo(move |memo| memo.store.store(addr, native)) {
-            Some(()) => Ok(()),
+        match self.own_lane().on_writes(move |memo| memo.plain.store(addr, native)) {
+            Some(()) if self.own_lane().is_still_current() => Ok(()),
+            Some(()) => Ok(self.stored_late(addr, V::SIZE)),
             None => self.store_elsewhere::<O, V>(addr, value),
+        }
+    }
+
+    /// Stores a value in host order, and notes it, if it is in the memory hit last and writes there are logged.
+    #[inline(always)]
+    fn store_logged<V: Value>(&self, addr: u64, native: V) -> Option<()> {
+        self.own_lane().on_writes(move |memo| memo.logged?.store(addr, native))?;
+        if !self.own_lane().is_still_current() {
+            self.stored_late(addr, V::SIZE);
+        }
+        Some(())
+    }
+
+    /// What was stored under the view that the own lane has, which is old by now, may be logged meanwhile.
+    #[cold]
+    #[inline(never)]
+    fn stored_late(&self, addr: u64, size: u32) {
+        if let Some(view) = self.own_lane().pin() {
+            mark_late(&view, addr, u64::from(size));
         }
     }
 
     #[inline(never)]
     fn store_elsewhere<O: ByteOrder, V: Value>(&self, addr: u64, value: V) -> Result<(), MemTxError> {
+        if self.store_logged(addr, from_memory::<O, V>(value)).is_some() {
+            return Ok(());
+        }
         let port = self.port(MemTxAttrs::UNSPECIFIED);
         let view = self.pin(&self.space)?;
         port.store_in::<O, V>(&view, addr, value)
     }
 
     /// The lane that looks at nothing but the reader's own space.
-    #[inline]
-    fn own_lane(&self) -> &ViewLane {
+    #[inline(always)]
+    pub(super) fn own_lane(&self) -> &ViewLane {
         &self.lanes[0].1
     }
 
@@ -199,7 +229,7 @@ impl Reader {
     /// See there.
     #[inline]
     pub fn cpu_load<O: ByteOrder, V: Value>(&self, addr: u64) -> Result<V, MemTxError> {
-        match self.own_lane().on_memo(move |memo| memo.load.load::<V>(addr)) {
+        match self.own_lane().on_reads(move |memory| memory.load::<V>(addr)) {
             Some(native) => Ok(from_memory::<O, V>(native)),
             None => self.cpu_load_elsewhere::<O, V>(addr),
         }
@@ -217,14 +247,18 @@ impl Reader {
     #[inline]
     pub fn cpu_store<O: ByteOrder, V: Value>(&self, addr: u64, value: V) -> Result<(), MemTxError> {
         let native = from_memory::<O, V>(value);
-        match self.own_lane().on_memo(move |memo| memo.store.store(addr, native)) {
-            Some(()) => Ok(()),
+        match self.own_lane().on_writes(move |memo| memo.plain.store(addr, native)) {
+            Some(()) if self.own_lane().is_still_current() => Ok(()),
+            Some(()) => Ok(self.stored_late(addr, V::SIZE)),
             None => self.cpu_store_elsewhere::<O, V>(addr, value),
         }
     }
 
     #[inline(never)]
     fn cpu_store_elsewhere<O: ByteOrder, V: Value>(&self, addr: u64, value: V) -> Result<(), MemTxError> {
+        if self.store_logged(addr, from_memory::<O, V>(value)).is_some() {
+            return Ok(());
+        }
         self.port(MemTxAttrs::UNSPECIFIED).cpu_store::<O, V>(addr, value)
     }
 

@@ -256,18 +256,11 @@ impl SpaceDelta {
     }
 }
 
-/// Whether two ranges are the same to listeners: whatever is logged (QEMU: `flatrange_equal`).
-fn same(a: &FlatRange, b: &FlatRange) -> bool {
-    let place = |r: &FlatRange| (r.start(), r.last(), r.offset(), r.region());
-    let attrs = |r: &FlatRange| (r.readonly(), r.nonvolatile(), r.romd());
-    place(a) == place(b) && attrs(a) == attrs(b)
-}
-
 impl Became {
     /// What became of `range`, which is of the new view.
     fn of(old: &FlatView, range: &FlatRange) -> Self {
         match old.lookup(range.start()) {
-            Some(was) if !same(was, range) => Self::New,
+            Some(was) if !was.same_answer(range) => Self::New,
             Some(was) if was.log_mask() == range.log_mask() => Self::Nop,
             Some(was) => Self::Logged { old: was.log_mask() },
             None => Self::New,
@@ -284,7 +277,7 @@ impl Diff {
         let mut diff = Self::default();
         let (old, new) = (&*change.old, &*change.new);
         for_each_range(old, change.windows, |was| {
-            if !new.lookup(was.start()).is_some_and(|range| same(was, range)) {
+            if !new.lookup(was.start()).is_some_and(|range| was.same_answer(range)) {
                 diff.removed.push(was.start());
             }
         });

@@ -388,6 +388,13 @@ impl Memory {
         f(&state)
     }
 
+    /// Runs `f` on the parts of the state that no view shows.
+    pub(super) fn with_state<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
+        let guard = self.0.writer.lock();
+        let mut state = guard.borrow_mut();
+        f(&mut state)
+    }
+
     /// Adds a region: an [`update`](Self::update) of one step.
     ///
     /// # Errors

@@ -9,6 +9,8 @@
 //!   while the state is borrowed, and what a commit frees is dropped after the lock is released.
 
 mod accel;
+mod clients;
+mod dirty;
 mod handle;
 mod listeners;
 mod query;
@@ -19,9 +21,11 @@ mod state;
 mod transaction;
 mod turn;
 
+pub use dirty::NewlyDirty;
 pub use handle::{AccessLog, InvalidAccess, Limits, Memory, MemoryBuilder, WeakMemory};
 pub use spaces::{AddressSpace, WeakSpace};
 pub use transaction::Transaction;
 
 pub(crate) use handle::Inner;
 pub(crate) use spaces::SpaceInner;
+use state::State;

@@ -12,7 +12,8 @@ impl Memory {
     /// region follows in an update of its own; when this returns, the map, the block's
     /// [callback](crate::RamBuilder::on_resize) and the [notifiers](Self::add_block_notifier) have been told.
     ///
-    /// What the block held in the part that it loses stays there until it is written or discarded.
+    /// What the block held in the part that it loses stays there until it is written or discarded. All its pages are dirty
+    /// afterwards, for every client that logs it.
     ///
     /// # Errors
     /// [`MemoryError`]: the region does not show a resizeable block from its start; the size is 0 or over the block's maximum;
@@ -47,6 +48,10 @@ impl Memory {
             return Err(e);
         }
         resize.set(size);
+        // As for a new block: nothing is known of its pages.
+        if size != old {
+            block.dirty().mark_for_all(0, size);
+        }
         // Another number of bytes in the same pages is the region's business only.
         if block.info().used != used {
             self.0.notifiers.resized(block, old);

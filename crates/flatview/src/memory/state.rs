@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::clients::Clients;
 use super::{Limits, SpaceInner};
 use crate::commit::{Next, next_root, touched_windows, updated_view};
 use crate::listen::{Cause, Delta, Entry, IoTable, SpaceChange};
@@ -44,6 +45,7 @@ pub(super) struct State {
     views: HashMap<Option<RegionId>, ViewState>,
     waypoints: HashMap<RegionId, Waypoint>,
     pub limits: Limits,
+    pub clients: Clients,
     /// Open `update` closures.
     pub depth: usize,
     /// Blocks of which the open transaction made a region (`true`) or removed one, in order.
@@ -117,6 +119,7 @@ impl State {
             views: HashMap::from([(None, empty)]),
             waypoints: HashMap::new(),
             limits,
+            clients: Clients::new(tag),
             depth: 0,
             block_changes: Vec::new(),
             reason: None,
@@ -297,6 +300,11 @@ impl State {
         for slot in abandoned {
             self.empty(&slot, domain);
         }
+        if self.topology.take_log_raised() {
+            // Who stores under an old view, and was not fenced yet, will see that it is old, and mark. That fencing works was
+            // seen when the log was asked for; should the host forbid it since, the next who takes dirty bits gets the error.
+            let _ = crate::ram::heavy();
+        }
     }
 
     /// A change is over: it cannot be taken back any more.
@@ -383,7 +391,7 @@ impl State {
                 io,
             });
         }
-        let touched = !prepared.is_empty() || !self.topology.changes().is_empty();
+        let touched = self.topology.is_loud() || !prepared.moved.is_empty();
         Delta::new(cause, touched, changes, &self.io)
     }
 

@@ -81,6 +81,9 @@ impl Transaction<'_> {
             .as_deref()
             .map_or(crate::topology::NO_RULES, |ops| ops.rules().filtered(ops.filter().is_some()));
         let target_order = self.memory.target();
+        if let Some(block) = &region.block {
+            self.state.borrow().keep_bits_of_new(&region.name, block)?;
+        }
         let made_of = region.block.clone();
         let id = self.topology(|topology| {
             region.name = checked_name(region.name)?;

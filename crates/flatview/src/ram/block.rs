@@ -21,7 +21,7 @@ use super::buffer::HostBuffer;
 use super::error::RamError;
 use super::manager::DiscardManager;
 use super::mapping::{Advice, Mapping, host_page};
-use super::{HostPtr, RamSpan};
+use super::{BlockDirty, HostPtr, RamSpan};
 
 /// Whether writes to a mapped file reach the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +77,7 @@ pub struct RamBlock {
     backing: Backing,
     resizing: Option<Resizing>,
     manager: Mutex<Weak<DiscardManager>>,
+    dirty: BlockDirty,
 }
 
 // SAFETY: B1: the bytes are reached by atomics and raw copies only, from any thread; the rest is immutable or has its
@@ -222,7 +223,8 @@ impl RamBlock {
         resizing: Option<Resizing>,
     ) -> Arc<Self> {
         let size = AtomicU64::new(shape.size);
-        Arc::new(Self { name, size, shape, base, backing, resizing, manager: Mutex::new(Weak::new()) })
+        let (manager, dirty) = (Mutex::new(Weak::new()), BlockDirty::default());
+        Arc::new(Self { name, size, shape, base, backing, resizing, manager, dirty })
     }
 
     /// The name given when it was made.
@@ -335,7 +337,36 @@ impl RamBlock {
         if !self.shape.writable {
             return Err(self.out_of_range(offset, bytes.len()));
         }
-        self.range(offset, bytes.len())?.write(0, bytes).ok_or_else(|| self.out_of_range(offset, 0))
+        self.range(offset, bytes.len())?.write(0, bytes).ok_or_else(|| self.out_of_range(offset, 0))?;
+        self.dirty.mark_for_all(offset, bytes.len() as u64);
+        Ok(())
+    }
+
+    /// Which of its pages were written.
+    #[inline]
+    pub(crate) fn dirty(&self) -> &BlockDirty {
+        &self.dirty
+    }
+
+    /// Notes, for every [dirty client](crate::DirtyClient) that logs the block, that `len` bytes at `offset` were written by
+    /// somebody who wrote past this library: through a [`HostPtr`], in another process, in a kernel. To be called after
+    /// the bytes are written.
+    ///
+    /// # Errors
+    /// [`RamError::OutOfRange`].
+    pub fn mark_dirty(&self, offset: u64, len: u64) -> Result<(), RamError> {
+        if offset > self.size() || self.size() - offset < len {
+            return Err(self.out_of_range(offset, usize::try_from(len).unwrap_or(usize::MAX)));
+        }
+        self.dirty.mark_for_all(offset, len);
+        Ok(())
+    }
+
+    /// The same by a bitmap, as a kernel's dirty log gives it: bit `i`, counted from the lowest of the first word, is
+    /// the page of [`DIRTY_PAGE_SIZE`](crate::DIRTY_PAGE_SIZE) bytes `i` pages after the one that holds `offset`. Bits
+    /// past the end of the block mean nothing (QEMU: `cpu_physical_memory_set_dirty_lebitmap`).
+    pub fn mark_dirty_bitmap(&self, offset: u64, bits: &[u64]) {
+        self.dirty.mark_bitmap(offset, bits);
     }
 
     /// The line of `info ramblock`.

@@ -6,7 +6,7 @@
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use super::RamBlock;
+use super::{RamBlock, RamError};
 
 /// A pointer to host memory behind RAM, and the block that keeps it mapped.
 ///
@@ -45,6 +45,25 @@ impl HostPtr {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Notes that `len` of the bytes from `offset` on were written through the pointer, for every
+    /// [dirty client](crate::DirtyClient) that logs the block (QEMU: what `address_space_unmap` and
+    /// `memory_region_set_dirty` do). To be called after they are written: a write that is not told is lost to them.
+    ///
+    /// # Errors
+    /// [`RamError::OutOfRange`](crate::RamError::OutOfRange) if they are not all behind the pointer.
+    pub fn mark_dirty(&self, offset: u64, len: u64) -> Result<(), RamError> {
+        let start = (self.ptr.as_ptr() as usize).wrapping_sub(self.block.base().as_ptr() as usize) as u64;
+        if offset > self.len || self.len - offset < len {
+            return Err(RamError::OutOfRange {
+                name: self.block.name().to_owned(),
+                offset: start.saturating_add(offset),
+                size: len,
+                have: self.block.size(),
+            });
+        }
+        self.block.mark_dirty(start + offset, len)
     }
 
     /// The block that keeps the bytes mapped.

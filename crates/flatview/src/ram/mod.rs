@@ -1,7 +1,8 @@
 //! Guest RAM: blocks of host memory and the only code that touches their bytes.
 //!
 //! What it is: [`RamBlock`]s with their back ends, [`RamSpan`]s (a run of bytes of a block), and the loads, stores and
-//! copies on them; [`Anchored`] spans and [`RamWindow`]s, which stand at guest addresses. What it is not: regions; a block does not know where, or
+//! copies on them; [`Anchored`] spans and [`RamWindow`]s, which stand at guest addresses; the notes of which pages were
+//! written ([`dirty`]). What it is not: regions; a block does not know where, or
 //! whether, it is mapped.
 //!
 //! | question | module |
@@ -14,6 +15,7 @@
 //! | How are all its pages had in advance? | [`prealloc`] |
 //! | How is memory given back, and who must agree? | [`discard`], [`manager`] |
 //! | Who is told of blocks that come and go? | [`notify`] |
+//! | Which pages were written? | [`dirty`] |
 //! | How are the bytes reached? | [`bytes`], [`host`]; [`device`] for RAM that is a device's |
 //!
 //! What must hold:
@@ -29,6 +31,7 @@ mod block;
 mod buffer;
 mod bytes;
 mod device;
+mod dirty;
 mod discard;
 mod error;
 mod file;
@@ -43,6 +46,7 @@ mod window;
 pub use backend::{HugePages, RamBuilder};
 pub use block::{RamBlock, RamBlockInfo, Share};
 pub use buffer::HostBuffer;
+pub use dirty::{DIRTY_PAGE_SIZE, DirtySnapshot};
 pub use discard::{DiscardBusy, DiscardGuard, DiscardRules};
 pub use error::RamError;
 pub use host::HostPtr;
@@ -54,5 +58,6 @@ pub use prealloc::{Prealloc, PreallocProgress};
 pub(crate) use anchored::{Anchored, Answer};
 pub(crate) use bytes::RamSpan;
 pub(crate) use device::RamDeviceOps;
+pub(crate) use dirty::{BlockDirty, Claimed, MOST_CLIENTS, NoBarrier, heavy, light, prepare};
 pub(crate) use notify::Notifiers;
 pub(crate) use window::RamWindow;

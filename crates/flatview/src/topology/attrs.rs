@@ -37,6 +37,8 @@ pub(crate) struct Attrs {
     pub priority: i32,
     /// Bits of [`Flag`]; see [`is`](Self::is).
     pub flags: u8,
+    /// The dirty clients for which it is logged, by itself.
+    pub log: u8,
 }
 
 const _: () = assert!(size_of::<Attrs>() == 48);
@@ -46,7 +48,8 @@ impl Attrs {
     pub fn new(size: u128) -> Self {
         let flags = Flag::Enabled as u8 | Flag::Romd as u8;
         let (addr, alias_offset, sequence, low_size, priority) = (0, 0, 0, 0, 0);
-        Self { addr, alias_offset, sequence, low_size, container: NONE, target: NONE, priority, flags }
+        let (container, target, log) = (NONE, NONE, 0);
+        Self { addr, alias_offset, sequence, low_size, container, target, priority, flags, log }
             .with_size(size)
     }
 

@@ -14,6 +14,7 @@ mod arena;
 mod attrs;
 mod children;
 mod live;
+mod logging;
 mod record;
 mod region;
 mod sorted;

@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
-use super::{Arena, Attrs, Body, Kind, NONE, Record, RegionInfo};
+use super::logging::Logs;
+use super::{Arena, Attrs, Body, Flag, Kind, NONE, Record, RegionInfo};
 use crate::span::Span;
-use crate::{MemoryError, RegionId};
+use crate::{GlobalLog, MemoryError, RegionId};
 
-enum Undo {
+pub(super) enum Undo {
     Set { index: u32, old: Attrs },
     Added { index: u32 },
     Removed { index: u32, record: Box<Record> },
     Spaces { index: u32, by: i32 },
+    Log { index: u32, client: u8, old: u32 },
+    LogEverywhere { counts: [u32; 8], global: GlobalLog },
 }
 
 /// How far the logs went when a transaction began.
@@ -28,13 +31,16 @@ pub(crate) struct Topology {
     pub(super) arena: Arena<Record>,
     tag: u32,
     sequence: u64,
-    undo: Vec<Undo>,
+    pub(super) undo: Vec<Undo>,
+    pub(super) logs: Logs,
     /// Places whose content changed: a region and a span of its own offsets.
-    touched: Vec<(u32, Span)>,
+    pub(super) touched: Vec<(u32, Span)>,
     /// Regions of which it may have changed where a view's effective root lies; `true`: their aliases too.
     rechecks: Vec<(u32, bool)>,
     /// Regions whose address changed: a view rooted at one moves as a whole.
     moved: Vec<u32>,
+    /// How many entries of the above say only that accesses look, or no longer look, before they reach a device.
+    quiet: usize,
 }
 
 /// What a transaction changed.
@@ -62,9 +68,11 @@ impl Topology {
             tag,
             sequence: 0,
             undo: Vec::new(),
+            logs: Logs::default(),
             touched: Vec::new(),
             rechecks: Vec::new(),
             moved: Vec::new(),
+            quiet: 0,
         }
     }
 
@@ -196,6 +204,7 @@ impl Topology {
 
     /// Removes a region that nothing refers to.
     pub fn remove(&mut self, index: u32) {
+        self.forget_logs(index);
         self.unlink_target(index);
         if let Some(record) = self.arena.remove(index) {
             self.undo.push(Undo::Removed { index, record: Box::new(record) });
@@ -216,6 +225,7 @@ impl Topology {
             return;
         };
         self.undo.push(Undo::Set { index, old });
+        let noted = self.noted();
         if !old.same_place(&new) {
             self.touch_child(old.container, &old);
             self.touch_child(new.container, &new);
@@ -234,6 +244,19 @@ impl Topology {
                 self.rechecks.push((container, false));
             }
         }
+        if old.with(Flag::Attended, new.is(Flag::Attended)) == new {
+            self.quiet += self.noted() - noted;
+        }
+    }
+
+    fn noted(&self) -> usize {
+        self.touched.len() + self.rechecks.len() + self.moved.len()
+    }
+
+    /// Whether anything was changed that listeners are told of: not only whether accesses look at a region's ioeventfds
+    /// and coalesced ranges.
+    pub fn is_loud(&self) -> bool {
+        self.noted() > self.quiet
     }
 
     /// What other regions show of this one changed.
@@ -322,6 +345,8 @@ impl Topology {
     /// Undoes everything since `to` (T2). What was added meanwhile is handed back, to be dropped without locks.
     pub fn rollback(&mut self, to: Savepoint) -> Vec<Arc<Body>> {
         let mut dropped = Vec::new();
+        // What is left may be told of once too often.
+        self.quiet = 0;
         while self.undo.len() > to.undo {
             match self.undo.pop() {
                 Some(Undo::Set { index, old }) => {
@@ -331,6 +356,8 @@ impl Topology {
                     self.unlink_target(index);
                     dropped.extend(self.arena.remove(index).map(|record| record.body));
                 }
+                Some(Undo::Log { index, client, old }) => self.put_log_count(index, client, old),
+                Some(Undo::LogEverywhere { counts, global }) => self.put_everywhere(counts, global),
                 Some(Undo::Removed { index, record }) => {
                     let target = record.attrs.target;
                     self.arena.undo_remove(index, record.body.id.generation, *record);
@@ -363,6 +390,7 @@ impl Topology {
         self.touched.clear();
         self.rechecks.clear();
         self.moved.clear();
+        self.quiet = 0;
         let removed = |u| if let Undo::Removed { record, .. } = u { Some(record.body) } else { None };
         let removed = self.undo.drain(..).filter_map(removed).collect();
         self.forget();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::ram::{Anchored, Answer, HostPtr, RamBlock, RamSpan, RamWindow};
 use crate::span::Span;
 use crate::topology::{Attrs, Body, Flag, Kind};
-use crate::{Endianness, MmioOps, RegionId, RegionType};
+use crate::{Endianness, MmioOps, RegionId, RegionType, Value};
 
 /// What the renderer says of a run of addresses, before it becomes part of a view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +49,8 @@ struct Flags {
     direct: u8,
     /// The order of a device.
     order: Endianness,
+    /// The dirty clients for which writes are logged.
+    log: u8,
 }
 
 impl Flags {
@@ -78,14 +80,16 @@ impl fmt::Debug for FlatRange {
 }
 
 impl FlatRange {
-    pub(crate) fn new(piece: &Piece, body: &Arc<Body>, attrs: &Attrs) -> Self {
+    pub(crate) fn new(piece: &Piece, body: &Arc<Body>, attrs: &Attrs, log: u8) -> Self {
         let romd = matches!(body.kind, Kind::RomDevice) && attrs.romd();
         let at = Self::anchored(piece.span, piece.offset, body);
         let is_ram = matches!(body.kind, Kind::Ram);
         let writable = body.block().is_some_and(|(block, _)| block.is_writable());
         let backed = at.memory().is_some();
         let attended = attrs.is(Flag::Attended);
-        let direct = if at.callbacks().is_some() && !attended { body.rules.direct() } else { 0 };
+        // Where addresses and offsets are aligned alike, the address alone tells whether an access is aligned.
+        let alike = (piece.span.start ^ piece.offset) & 7 == 0;
+        let direct = if at.callbacks().is_some() && !attended && alike { body.rules.direct() } else { 0 };
         let bits = [
             (backed && (is_ram || romd), Flags::READS_RAM),
             (backed && is_ram && writable && !piece.readonly, Flags::WRITES_RAM),
@@ -95,7 +99,7 @@ impl FlatRange {
             (attended, Flags::ATTENDED),
         ];
         let bits = bits.iter().filter(|(is, _)| *is).fold(0, |all, (_, bit)| all | bit);
-        let flags = Flags { bits, direct, order: body.order };
+        let flags = Flags { bits, direct, order: body.order, log };
         Self { at, offset: piece.offset, flags }
     }
 
@@ -119,10 +123,16 @@ impl FlatRange {
         self.at.span()
     }
 
-    /// The same answer, so that a view with the one is a view with the other.
+    /// The same, so that a view with the one is a view with the other.
     pub(crate) fn same(&self, other: &Self) -> bool {
         (self.span(), self.offset, self.flags) == (other.span(), other.offset, other.flags)
             && Arc::ptr_eq(self.body(), other.body())
+    }
+
+    /// The same to listeners, whatever is logged, or asked before the device (QEMU: `flatrange_equal`).
+    pub(crate) fn same_answer(&self, other: &Self) -> bool {
+        let told = |range: &Self| (range.span(), range.offset, range.flags.bits & !Flags::ATTENDED);
+        told(self) == told(other) && Arc::ptr_eq(self.body(), other.body())
     }
 
     /// Whether `next` continues this range so that the two are one.
@@ -230,10 +240,10 @@ impl FlatRange {
         Some((block, base.checked_add(self.offset)?))
     }
 
-    /// The dirty clients for which writes are logged, one bit for each.
+    /// The dirty clients for which writes are logged, a bit for each (QEMU: `dirty_log_mask`).
     #[must_use]
     pub fn log_mask(&self) -> u8 {
-        0
+        self.flags.log
     }
 
     /// The offset in the region of an address in this range.
@@ -254,10 +264,36 @@ impl FlatRange {
         self.at.memory()
     }
 
-    /// The callbacks, if an access of `size` bytes at an offset in the region is one call as it is.
+    /// Notes, for the clients that log it, that `len` bytes at `addr` of its memory were just written.
+    #[inline]
+    pub(crate) fn mark(&self, addr: u64, len: u64) {
+        if self.flags.log != 0
+            && let Some((block, base)) = self.body().block()
+        {
+            block.dirty().mark(self.flags.log, base.wrapping_add(self.offset_of(addr)), len);
+        }
+    }
+
+    /// Stores a value in host order and notes it, if it is in the writable memory of the range.
+    #[inline]
+    pub(crate) fn store<V: Value>(&self, addr: u64, native: V) -> Option<()> {
+        self.writable_ram()?.store(addr.checked_sub(self.start())?, native)?;
+        self.mark(addr, V::SIZE.into());
+        Some(())
+    }
+
+    /// As [`mark`](Self::mark), for all clients of the block, because the view is old and others may log it now.
+    #[cold]
+    pub(crate) fn mark_for_all(&self, addr: u64, len: u64) {
+        if let Some((block, base)) = self.body().block() {
+            block.dirty().mark_for_all(base.wrapping_add(self.offset_of(addr)), len);
+        }
+    }
+
+    /// The callbacks, if an access of `size` bytes at an address in the range is one call as it is.
     #[inline(always)]
-    pub(crate) fn direct(&self, offset: u64, size: u32) -> Option<&dyn MmioOps> {
-        let simple = u32::from(self.flags.direct) & size != 0 && offset & u64::from(size - 1) == 0;
+    pub(crate) fn direct(&self, addr: u64, size: u32) -> Option<&dyn MmioOps> {
+        let simple = u32::from(self.flags.direct) & size != 0 && addr & u64::from(size - 1) == 0;
         if simple { self.at.callbacks() } else { None }
     }
 
@@ -298,20 +334,28 @@ impl FlatRange {
         HostPtr::of(block, base + self.offset_of(addr), len)
     }
 
-    /// The memory at its addresses, for loads and for stores.
+    /// The memory at its addresses, if loads go to it.
     #[inline(always)]
-    pub(crate) fn windows(&self) -> Windows<'_> {
-        let window = |span| RamWindow::new(self.start(), span);
-        Windows {
-            load: self.readable_ram().map(window).unwrap_or_default(),
-            store: self.writable_ram().map(window).unwrap_or_default(),
-        }
+    pub(crate) fn load_window(&self) -> Option<RamWindow<'_>> {
+        self.readable_ram().map(|span| RamWindow::new(self.start(), span))
+    }
+
+    /// The memory at its addresses, if stores go to it.
+    #[inline(always)]
+    pub(crate) fn stores(&self) -> Option<Stores<'_>> {
+        let plain = RamWindow::new(self.start(), self.writable_ram()?);
+        Some(match self.flags.log {
+            0 => Stores { plain, logged: None },
+            _ => Stores { plain: RamWindow::default(), logged: Some(self) },
+        })
     }
 }
 
-/// What a reader remembers of the range it hit last.
+/// What a reader remembers of the range that its last store hit.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Windows<'a> {
-    pub load: RamWindow<'a>,
-    pub store: RamWindow<'a>,
+pub(crate) struct Stores<'a> {
+    /// Holds no address if writes there are logged.
+    pub plain: RamWindow<'a>,
+    /// The range, if writes to its memory are logged.
+    pub logged: Option<&'a FlatRange>,
 }

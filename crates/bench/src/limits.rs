@@ -69,6 +69,8 @@ pub const LIMITS: &[Limit] = &[
     ratio("load/random/1", RAW, 1.5),
     ratio("load/random/10000", RAW, 3.0),
     ratio("store/same/8", "flatview load", 1.2),
+    ratio("dirty/store, one client", "flatview load", 2.0),
+    ratio("dirty/store, three clients", "flatview load", 2.0),
     ratio("mmio/*/*/*/*", TABLE, 2.5),
     ratio("threads/load", RAW, 1.15),
     ratio("threads/mmio", RAW, 1.15),

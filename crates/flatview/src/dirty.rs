@@ -8,6 +8,29 @@ use std::ops::{BitAnd, BitOr};
 ///
 /// Every [`Memory`](crate::Memory) has the three of QEMU's; up to five more are
 /// [allocated](crate::Memory::allocate_dirty_client) while it runs.
+///
+/// ```
+/// use flatview::{DirtyClient, Endianness, Le, Memory, RamBlock, Region};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let memory = Memory::new(Endianness::Little);
+/// let ram = memory.add(Region::ram("ram", RamBlock::anonymous("ram", 1 << 20)?))?;
+/// memory.map(memory.system(), 0, ram)?;
+///
+/// // At first every page is dirty: nothing is known of it.
+/// memory.set_log(ram, DirtyClient::VGA, true)?;
+/// memory.reset_dirty(ram, 0, 1 << 20, DirtyClient::VGA)?;
+///
+/// let reader = memory.memory_space().reader();
+/// reader.store::<Le, u32>(0x1ffe, 0xdead_beef)?; // over a page boundary
+///
+/// let snapshot = memory.snapshot_and_clear_dirty(ram, 0, 1 << 20, DirtyClient::VGA)?;
+/// assert_eq!(snapshot.runs().collect::<Vec<_>>(), [0x1000..0x3000]);
+/// assert!(snapshot.is_dirty(0x2000, 1) && !snapshot.is_dirty(0x3000, 0x1000));
+/// assert!(!memory.is_dirty(ram, 0, 1 << 20, DirtyClient::VGA)?);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct DirtyClient {
     pub(crate) index: u8,

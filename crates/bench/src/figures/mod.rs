@@ -3,6 +3,7 @@
 mod commits;
 mod copies;
 mod devices;
+mod dirty;
 mod footprint;
 mod latency;
 mod ram;
@@ -22,13 +23,10 @@ pub fn all(run: &mut Run) -> Result<(), BenchError> {
     devices::all(run)?;
     threads::all(run)?;
     copies::all(run)?;
+    dirty::all(run)?;
     commits::all(run)?;
     latency::all(run)?;
     footprint::all(run)?;
-    for figure in ["dirty/store, one client", "dirty/store, three clients", "dirty/sync of 1 GiB, 1 % dirty"]
-    {
-        run.missing(figure, "not in the library yet: dirty clients");
-    }
     for figure in ["iommu/hit", "iommu/miss"] {
         run.missing(figure, "not in the library yet: IOMMU regions");
     }

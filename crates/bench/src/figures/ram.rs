@@ -12,7 +12,7 @@ use crate::run::Run;
 
 /// Loads from eight places of one cache line, in turn.
 #[inline(never)]
-fn load_same(reader: &Reader, ops: u64) -> u64 {
+pub(super) fn load_same(reader: &Reader, ops: u64) -> u64 {
     (0..ops).fold(0, |sum: u64, i| sum.wrapping_add(reader.load::<Le, u64>((i & 7) * 8).unwrap_or(0)))
 }
 

@@ -1,12 +1,8 @@
 //! What happens before an access reaches its device: what was coalesced is carried out, and an ioeventfd is signalled.
 //!
-//! What must hold: a region that has neither pays nothing, because its ranges say so ([`FlatRange::is_attended`]); no lock is
-//! taken for them.
+//! What must hold: a region that has neither does not come here but for other reasons; no lock is taken.
 
 use std::cell::Cell;
-
-#[cfg(doc)]
-use crate::FlatRange;
 
 use super::Access;
 
@@ -34,7 +30,7 @@ impl Access<'_> {
     /// Carries out what was coalesced, if the region wants that (QEMU: `prepare_mmio_access`).
     #[inline]
     pub(super) fn flush_coalesced(&self) {
-        if self.range.is_attended() && self.range.body().io.get().as_ref().is_some_and(|io| io.flush) {
+        if self.range.io().is_some_and(|io| io.flush) {
             self.reader.memory.flush_coalesced();
         }
     }
@@ -43,14 +39,8 @@ impl Access<'_> {
     /// `memory_region_dispatch_write_eventfds`).
     #[inline]
     pub(super) fn signals(&self, value: u64) -> bool {
-        if !self.range.is_attended() {
-            return false;
-        }
-        let io = self.range.body().io.get();
-        let taken = io.as_ref().and_then(|io| io.signalled_by(self.offset(), self.size(), value));
+        let taken = self.range.io().and_then(|io| io.signalled_by(self.offset(), self.size(), value));
         // Where the kernel matches them it has not matched this one, or the write would not be here.
-        taken
-            .filter(|_| !self.reader.memory.kernel_eventfds())
-            .is_some_and(|notifier| notifier.signal().is_ok())
+        taken.filter(|_| !self.reader.memory.kernel_eventfds()).is_some_and(|n| n.signal().is_ok())
     }
 }

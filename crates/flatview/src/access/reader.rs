@@ -181,37 +181,25 @@ impl Reader {
     #[inline]
     pub fn store<O: ByteOrder, V: Value>(&self, addr: u64, value: V) -> Result<(), MemTxError> {
         let native = from_memory::<O, V>(value);
-        match self.own_lane().on_writes(move |memo| memo.plain.store(addr, native)) {
-            Some(()) if self.own_lane().is_still_current() => Ok(()),
-            Some(()) => Ok(self.stored_late(addr, V::SIZE)),
+        match self.own_lane().on_writes(move |memo| memo.store(addr, native)) {
+            Some(((), true)) => Ok(()),
+            Some(((), false)) => self.stored_late(addr, V::SIZE),
             None => self.store_elsewhere::<O, V>(addr, value),
         }
-    }
-
-    /// Stores a value in host order, and notes it, if it is in the memory hit last and writes there are logged.
-    #[inline(always)]
-    fn store_logged<V: Value>(&self, addr: u64, native: V) -> Option<()> {
-        self.own_lane().on_writes(move |memo| memo.logged?.store(addr, native))?;
-        if !self.own_lane().is_still_current() {
-            self.stored_late(addr, V::SIZE);
-        }
-        Some(())
     }
 
     /// What was stored under the view that the own lane has, which is old by now, may be logged meanwhile.
     #[cold]
     #[inline(never)]
-    fn stored_late(&self, addr: u64, size: u32) {
+    fn stored_late(&self, addr: u64, size: u32) -> Result<(), MemTxError> {
         if let Some(view) = self.own_lane().pin() {
             mark_late(&view, addr, u64::from(size));
         }
+        Ok(())
     }
 
     #[inline(never)]
     fn store_elsewhere<O: ByteOrder, V: Value>(&self, addr: u64, value: V) -> Result<(), MemTxError> {
-        if self.store_logged(addr, from_memory::<O, V>(value)).is_some() {
-            return Ok(());
-        }
         let port = self.port(MemTxAttrs::UNSPECIFIED);
         let view = self.pin(&self.space)?;
         port.store_in::<O, V>(&view, addr, value)
@@ -247,18 +235,15 @@ impl Reader {
     #[inline]
     pub fn cpu_store<O: ByteOrder, V: Value>(&self, addr: u64, value: V) -> Result<(), MemTxError> {
         let native = from_memory::<O, V>(value);
-        match self.own_lane().on_writes(move |memo| memo.plain.store(addr, native)) {
-            Some(()) if self.own_lane().is_still_current() => Ok(()),
-            Some(()) => Ok(self.stored_late(addr, V::SIZE)),
+        match self.own_lane().on_writes(move |memo| memo.store(addr, native)) {
+            Some(((), true)) => Ok(()),
+            Some(((), false)) => self.stored_late(addr, V::SIZE),
             None => self.cpu_store_elsewhere::<O, V>(addr, value),
         }
     }
 
     #[inline(never)]
     fn cpu_store_elsewhere<O: ByteOrder, V: Value>(&self, addr: u64, value: V) -> Result<(), MemTxError> {
-        if self.store_logged(addr, from_memory::<O, V>(value)).is_some() {
-            return Ok(());
-        }
         self.port(MemTxAttrs::UNSPECIFIED).cpu_store::<O, V>(addr, value)
     }
 

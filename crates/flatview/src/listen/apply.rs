@@ -8,8 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::delta::Became;
-use super::flat::{Lists, all_eventfds, coalesced_in};
-use super::{Delta, Entry, IoEventFd, IoTable, ListenerError, MemoryListener, SpaceDelta};
+use super::flat::{all_eventfds, coalesced_in};
+use super::{Delta, Entry, IoEventFd, ListenerError, MemoryListener, SpaceDelta};
 use crate::span::Span;
 use crate::view::{FlatRange, FlatView};
 use crate::{MemoryError, RegionId, Section, SpaceId};
@@ -179,6 +179,9 @@ impl Plan {
     /// What listeners must be told of a commit.
     pub fn of(delta: &Delta, entries: &[Arc<Entry>]) -> Self {
         let mut calls = Vec::new();
+        if delta.global_log() == Some(true) {
+            calls.push(Call::GlobalStart);
+        }
         if delta.is_touched() {
             calls.push(Call::Begin);
         }
@@ -191,15 +194,14 @@ impl Plan {
         if delta.is_touched() {
             calls.push(Call::Commit);
         }
+        if delta.global_log() == Some(false) {
+            calls.push(Call::GlobalStop);
+        }
         Self(calls)
     }
 
     /// What a new listener must be told of what is there already.
-    pub fn replay<'v>(
-        views: impl Iterator<Item = (SpaceId, &'v Arc<FlatView>)>,
-        io: &IoTable,
-        logging: bool,
-    ) -> Self {
+    pub fn replay<'v>(views: impl Iterator<Item = (SpaceId, &'v Arc<FlatView>)>, logging: bool) -> Self {
         let mut calls = vec![Call::Begin];
         if logging {
             calls.push(Call::GlobalStart);
@@ -208,25 +210,21 @@ impl Plan {
             for section in view.ranges().filter_map(|r| Section::at(space, view, r.start())) {
                 let Some(range) = section.range() else { continue };
                 calls.push(Call::Add(section.clone()));
-                let coalesced = coalesced_in(range, Lists::now(io)).into_iter();
+                let coalesced = coalesced_in(range).into_iter();
                 calls.extend(coalesced.map(|(addr, size)| Call::CoalescedAdd(section.clone(), addr, size)));
                 let log = range.log_mask();
                 if log != 0 {
                     calls.push(Call::LogStart(section, 0, log));
                 }
             }
-            calls.extend(all_eventfds(view, Lists::now(io), space).into_iter().map(Call::EventFdAdd));
+            calls.extend(all_eventfds(view, space).into_iter().map(Call::EventFdAdd));
         }
         calls.push(Call::Commit);
         Self(calls)
     }
 
     /// What a listener must be told that goes.
-    pub fn teardown<'v>(
-        views: impl Iterator<Item = (SpaceId, &'v Arc<FlatView>)>,
-        io: &IoTable,
-        logging: bool,
-    ) -> Self {
+    pub fn teardown<'v>(views: impl Iterator<Item = (SpaceId, &'v Arc<FlatView>)>, logging: bool) -> Self {
         let mut calls = vec![Call::Begin];
         for (space, view) in views {
             for section in view.ranges().filter_map(|r| Section::at(space, view, r.start())) {
@@ -235,11 +233,11 @@ impl Plan {
                 if log != 0 {
                     calls.push(Call::LogStop(section.clone(), log, 0));
                 }
-                let coalesced = coalesced_in(range, Lists::now(io)).into_iter();
+                let coalesced = coalesced_in(range).into_iter();
                 calls.extend(coalesced.map(|(addr, size)| Call::CoalescedDel(section.clone(), addr, size)));
                 calls.push(Call::Del(section));
             }
-            calls.extend(all_eventfds(view, Lists::now(io), space).into_iter().map(Call::EventFdDel));
+            calls.extend(all_eventfds(view, space).into_iter().map(Call::EventFdDel));
         }
         if logging {
             calls.push(Call::GlobalStop);
@@ -248,18 +246,8 @@ impl Plan {
         Self(calls)
     }
 
-    /// Writes to all RAM are logged.
-    pub fn global_start() -> Self {
-        Self(vec![Call::GlobalStart])
-    }
-
-    /// Writes to all RAM are logged no more.
-    pub fn global_stop() -> Self {
-        Self(vec![Call::GlobalStop])
-    }
-
     /// Makes the calls on everybody whom they concern.
-    pub fn tell(self, entries: &[Arc<Entry>]) -> Result<(), Half> {
+    pub fn tell(self, entries: &[Arc<Entry>]) -> Result<(), Box<Half>> {
         let mut made = Vec::new();
         for (call_at, call) in self.0.iter().enumerate() {
             let count = entries.len();
@@ -273,7 +261,8 @@ impl Plan {
                         address: call.place().map_or(0, |(_, addr)| addr),
                         reason: refusal.error.shared(),
                     };
-                    return Err(Half { plan: self, made, failure: Failure { error, panic: refusal.panic } });
+                    let failure = Failure { error, panic: refusal.panic };
+                    return Err(Box::new(Half { plan: self, made, failure }));
                 }
                 made.push((call_at, at));
             }

@@ -12,11 +12,10 @@ use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
 
-use super::flat::{IoEventFd, Lists, coalesced_in, eventfds_in, shows, sort};
-use super::region_io::{IoTable, RegionIo};
+use super::flat::{IoEventFd, coalesced_in, eventfds_in, shows, sort};
 use crate::span::SpanSet;
 use crate::view::{FlatRange, FlatView};
-use crate::{RegionId, Section, SpaceId};
+use crate::{Section, SpaceId};
 
 /// Why a commit took place: who called, and what for.
 #[derive(Debug, Clone)]
@@ -59,8 +58,6 @@ pub(crate) struct SpaceChange<'a> {
     pub old: Arc<FlatView>,
     pub new: Arc<FlatView>,
     pub windows: Option<&'a SpanSet>,
-    /// Where regions are seen whose ioeventfds or coalesced ranges changed, if any did; everywhere without windows.
-    pub io: Option<Option<&'a SpanSet>>,
 }
 
 /// What became of a range of the new view that is not simply as it was.
@@ -79,6 +76,8 @@ pub(super) enum Became {
 struct Diff {
     removed: Vec<u64>,
     became: Vec<(u64, Became)>,
+    /// Those that stayed, of regions whose ioeventfds or coalesced ranges did not.
+    relisted: Vec<u64>,
 }
 
 /// What a commit changed, in all spaces that anybody listens to, and why.
@@ -87,20 +86,25 @@ pub struct Delta {
     cause: Cause,
     /// Whether the tree changed, and not only regions' ioeventfds and coalesced ranges.
     touched: bool,
+    global_log: Option<bool>,
     spaces: Vec<SpaceDelta>,
     /// Spaces in which nothing changed, of which somebody wants to hear so.
     quiet: Vec<SpaceDelta>,
 }
 
 impl Delta {
-    pub(crate) fn new(cause: Cause, touched: bool, changes: Vec<SpaceChange<'_>>, io: &IoTable) -> Self {
-        let before = io.before();
+    pub(crate) fn new(
+        cause: Cause,
+        touched: bool,
+        global_log: Option<bool>,
+        changes: Vec<SpaceChange<'_>>,
+    ) -> Self {
         // Spaces share views, and so their differences.
         let mut known: HashMap<_, Arc<Diff>> = HashMap::new();
         let spaces = changes.into_iter().map(|change| {
             let key = (Arc::as_ptr(&change.old), Arc::as_ptr(&change.new));
             let diff = known.entry(key).or_insert_with(|| Arc::new(Diff::of(&change)));
-            let io = if io.is_unused() { IoDiff::default() } else { IoDiff::of(&change, diff, io, &before) };
+            let io = IoDiff::of(&change, diff);
             SpaceDelta {
                 io,
                 space: change.space,
@@ -111,7 +115,7 @@ impl Delta {
             }
         });
         let (quiet, spaces) = spaces.partition(|s| s.diff.is_empty() && s.io.is_empty());
-        Self { cause, touched, spaces, quiet }
+        Self { cause, touched, global_log, spaces, quiet }
     }
 
     /// Whether there is a `begin` and a `commit`.
@@ -130,6 +134,12 @@ impl Delta {
     #[must_use]
     pub fn cause(&self) -> &Cause {
         &self.cause
+    }
+
+    /// Whether writes to all RAM are logged from now on (`true`), or no more (`false`); `None` if that stays as it is.
+    #[must_use]
+    pub fn global_log(&self) -> Option<bool> {
+        self.global_log
     }
 
     /// The spaces in which anything changed, in the order in which they were made.
@@ -256,11 +266,27 @@ impl SpaceDelta {
     }
 }
 
+/// Whether two ranges are the same to listeners: whatever is logged (QEMU: `flatrange_equal`).
+fn same(a: &FlatRange, b: &FlatRange) -> bool {
+    let place = |r: &FlatRange| (r.start(), r.last(), r.offset(), r.region());
+    let attrs = |r: &FlatRange| (r.readonly(), r.nonvolatile(), r.romd());
+    place(a) == place(b) && attrs(a) == attrs(b)
+}
+
+/// Whether two ranges have the very same ioeventfds and coalesced ranges.
+fn same_lists(a: &FlatRange, b: &FlatRange) -> bool {
+    match (a.io(), b.io()) {
+        (None, None) => true,
+        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+        _ => false,
+    }
+}
+
 impl Became {
     /// What became of `range`, which is of the new view.
     fn of(old: &FlatView, range: &FlatRange) -> Self {
         match old.lookup(range.start()) {
-            Some(was) if !was.same_answer(range) => Self::New,
+            Some(was) if !same(was, range) => Self::New,
             Some(was) if was.log_mask() == range.log_mask() => Self::Nop,
             Some(was) => Self::Logged { old: was.log_mask() },
             None => Self::New,
@@ -277,7 +303,7 @@ impl Diff {
         let mut diff = Self::default();
         let (old, new) = (&*change.old, &*change.new);
         for_each_range(old, change.windows, |was| {
-            if !new.lookup(was.start()).is_some_and(|range| was.same_answer(range)) {
+            if !new.lookup(was.start()).is_some_and(|range| same(was, range)) {
                 diff.removed.push(was.start());
             }
         });
@@ -285,6 +311,9 @@ impl Diff {
             let became = Became::of(old, range);
             if became != Became::Nop {
                 diff.became.push((range.start(), became));
+            }
+            if became != Became::New && !old.lookup(range.start()).is_some_and(|was| same_lists(was, range)) {
+                diff.relisted.push(range.start());
             }
         });
         diff
@@ -349,52 +378,36 @@ impl IoDiff {
             && self.coalesced_new.is_empty()
     }
 
-    fn of(
-        change: &SpaceChange<'_>,
-        diff: &Diff,
-        io: &IoTable,
-        before: &HashMap<RegionId, Option<Arc<RegionIo>>>,
-    ) -> Self {
-        let (was, is) = (Lists::before(io, before), Lists::now(io));
+    fn of(change: &SpaceChange<'_>, diff: &Diff) -> Self {
         let (old, new) = (&*change.old, &*change.new);
         let mut this = Self::default();
         let mut candidates = Vec::new();
-        let coalesced = |range: &FlatRange, lists| {
+        let coalesced = |range: &FlatRange| {
             let at = range.start();
-            coalesced_in(range, lists).into_iter().map(move |(addr, size)| Coalesced {
-                range: at,
-                addr,
-                size,
-            })
+            coalesced_in(range).into_iter().map(move |(addr, size)| Coalesced { range: at, addr, size })
         };
         for range in diff.removed.iter().filter_map(|at| old.lookup(*at)) {
-            eventfds_in(range, was, change.space, &mut candidates);
-            this.coalesced_gone.extend(coalesced(range, was));
+            eventfds_in(range, change.space, &mut candidates);
+            this.coalesced_gone.extend(coalesced(range));
         }
         let added = diff.became.iter().filter(|(_, became)| *became == Became::New);
         for range in added.filter_map(|(at, _)| new.lookup(*at)) {
-            eventfds_in(range, is, change.space, &mut candidates);
-            this.coalesced_new.extend(coalesced(range, is));
+            eventfds_in(range, change.space, &mut candidates);
+            this.coalesced_new.extend(coalesced(range));
         }
-        if let Some(windows) = change.io {
-            // Ranges that stayed, of regions whose lists did not.
-            for_each_range(new, windows, |range| {
-                if before.contains_key(&range.region()) && Became::of(old, range) != Became::New {
-                    eventfds_in(range, was, change.space, &mut candidates);
-                    eventfds_in(range, is, change.space, &mut candidates);
-                    let gone: Vec<_> = coalesced(range, was).collect();
-                    let new: Vec<_> = coalesced(range, is).collect();
-                    this.coalesced_gone.extend(without(&gone, &new));
-                    this.coalesced_new.extend(without(&new, &gone));
-                }
-            });
+        for (was, is) in diff.relisted.iter().filter_map(|at| old.lookup(*at).zip(new.lookup(*at))) {
+            eventfds_in(was, change.space, &mut candidates);
+            eventfds_in(is, change.space, &mut candidates);
+            let (was, is): (Vec<_>, Vec<_>) = (coalesced(was).collect(), coalesced(is).collect());
+            this.coalesced_gone.extend(without(&was, &is));
+            this.coalesced_new.extend(without(&is, &was));
         }
         this.coalesced_gone.sort_by_key(|c| c.range);
         this.coalesced_new.sort_by_key(|c| c.range);
         // One may be seen through several ranges, of which only some changed.
         sort(&mut candidates);
         for eventfd in candidates {
-            match (shows(old, was, &eventfd), shows(new, is, &eventfd)) {
+            match (shows(old, &eventfd), shows(new, &eventfd)) {
                 (true, false) => this.eventfds_gone.push(eventfd),
                 (false, true) => this.eventfds_new.push(eventfd),
                 _ => {}

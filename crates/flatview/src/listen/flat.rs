@@ -3,12 +3,10 @@
 //! What it is: the lists of a region moved to where ranges of it stand, and the difference between before and after a
 //! commit. What must hold: it is looked at only where ranges or lists changed.
 
-use std::collections::HashMap;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use super::EventNotifier;
-use super::region_io::{IoTable, RegionIo};
 use crate::span::Span;
 use crate::view::{FlatRange, FlatView};
 use crate::{RegionId, SpaceId};
@@ -50,39 +48,14 @@ impl IoEventFd {
     }
 }
 
-/// The lists of regions at one moment.
-#[derive(Clone, Copy)]
-pub(crate) struct Lists<'a> {
-    now: &'a IoTable,
-    /// If it is not now: what was different.
-    before: Option<&'a HashMap<RegionId, Option<Arc<RegionIo>>>>,
-}
-
-impl<'a> Lists<'a> {
-    pub fn now(now: &'a IoTable) -> Self {
-        Self { now, before: None }
-    }
-
-    pub fn before(now: &'a IoTable, before: &'a HashMap<RegionId, Option<Arc<RegionIo>>>) -> Self {
-        Self { now, before: Some(before) }
-    }
-
-    fn get(&self, id: RegionId) -> Option<&'a RegionIo> {
-        match self.before.and_then(|b| b.get(&id)) {
-            Some(was) => was.as_deref(),
-            None => self.now.get(id).map(|io| &**io),
-        }
-    }
-}
-
 /// How far offsets of the range's region are from addresses.
 fn shift(range: &FlatRange) -> i128 {
     i128::from(range.start()) - i128::from(range.offset())
 }
 
 /// The coalesced ranges that are seen in `range`: first address and size.
-pub(super) fn coalesced_in(range: &FlatRange, lists: Lists<'_>) -> Vec<(u64, u128)> {
-    let Some(io) = lists.get(range.region()) else { return Vec::new() };
+pub(super) fn coalesced_in(range: &FlatRange) -> Vec<(u64, u128)> {
+    let Some(io) = range.io() else { return Vec::new() };
     let part = |(offset, size): &(u64, u128)| {
         let span = Span::sized(*offset, *size)?.moved_into(shift(range), crate::WHOLE)?;
         span.intersection(range.span()).map(|s| (s.start, s.size()))
@@ -91,8 +64,8 @@ pub(super) fn coalesced_in(range: &FlatRange, lists: Lists<'_>) -> Vec<(u64, u12
 }
 
 /// Adds the ioeventfds that are seen in `range`: those that touch it (QEMU), even if they reach out of it.
-pub(super) fn eventfds_in(range: &FlatRange, lists: Lists<'_>, space: SpaceId, out: &mut Vec<IoEventFd>) {
-    let Some(io) = lists.get(range.region()) else { return };
+pub(super) fn eventfds_in(range: &FlatRange, space: SpaceId, out: &mut Vec<IoEventFd>) {
+    let Some(io) = range.io() else { return };
     let seen = io.eventfds.iter().filter_map(|e| {
         // No write begins where there is no address.
         let addr = u64::try_from(i128::from(e.offset) + shift(range)).ok()?;
@@ -111,21 +84,19 @@ pub(super) fn sort(eventfds: &mut Vec<IoEventFd>) {
 }
 
 /// Whether a space that shows `view` has this ioeventfd.
-pub(super) fn shows(view: &FlatView, lists: Lists<'_>, eventfd: &IoEventFd) -> bool {
+pub(super) fn shows(view: &FlatView, eventfd: &IoEventFd) -> bool {
     let last = eventfd.addr.saturating_add(u64::from(eventfd.size.max(1)) - 1);
     let mut found = Vec::new();
     for range in view.ranges_from(eventfd.addr).take_while(|r| r.start() <= last) {
-        eventfds_in(range, lists, eventfd.space, &mut found);
+        eventfds_in(range, eventfd.space, &mut found);
     }
     found.contains(eventfd)
 }
 
 /// All ioeventfds of a view.
-pub(super) fn all_eventfds(view: &FlatView, lists: Lists<'_>, space: SpaceId) -> Vec<IoEventFd> {
+pub(super) fn all_eventfds(view: &FlatView, space: SpaceId) -> Vec<IoEventFd> {
     let mut all = Vec::new();
-    if !lists.now.is_unused() {
-        view.ranges().for_each(|range| eventfds_in(range, lists, space, &mut all));
-        sort(&mut all);
-    }
+    view.ranges().for_each(|range| eventfds_in(range, space, &mut all));
+    sort(&mut all);
     all
 }

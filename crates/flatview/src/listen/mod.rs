@@ -41,5 +41,5 @@ pub use registry::{ListenerId, ListenerInfo};
 
 pub(crate) use apply::{Failure, Plan, log_clear, log_sync, prepare};
 pub(crate) use delta::SpaceChange;
-pub(crate) use region_io::{IoTable, RegionEventFd, RegionIo, ShownIo};
+pub(crate) use region_io::{RegionEventFd, RegionIo};
 pub(crate) use registry::{Entry, Registry};

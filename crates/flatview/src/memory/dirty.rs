@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Memory, State, Transaction};
-use crate::ram::{Claimed, NoBarrier, RamBlock, prepare};
+use crate::ram::{Claimed, NoBarrier, RamBlock, heavy, prepare};
 use crate::topology::Record;
 use crate::{DirtyClient, DirtySnapshot, GlobalLog, MemoryError, RegionId};
 
@@ -46,6 +46,18 @@ impl State {
     fn keep_bits_of_all(&self, client: DirtyClient) -> Result<(), MemoryError> {
         let mut ram = self.topology.records().filter_map(|(_, r)| Some((&r.body.name, r.body.block()?.0)));
         ram.try_for_each(|(name, block)| self.keep_bits(name, block, client))
+    }
+
+    /// A change that was seen for a moment was taken back. What was written meanwhile without a log that goes on now is
+    /// known to nobody: everything may have been.
+    pub(super) fn log_again(&mut self) {
+        if self.topology.take_log_lowered() {
+            // As when a log is started: who stores under the view that was taken back sees that it is old.
+            let _ = heavy();
+            for block in self.blocks() {
+                block.dirty().mark_for_all(0, block.size());
+            }
+        }
     }
 
     /// The blocks that regions use, each once.
@@ -292,11 +304,11 @@ impl Memory {
         client: DirtyClient,
     ) -> Result<DirtySnapshot, MemoryError> {
         let part = self.part(region, offset, len, Some(client))?;
-        self.sync_log(Some(region))?;
+        self.tell_log_sync(Some(region))?;
         let dirty = part.block.dirty();
         let snapshot =
             dirty.snapshot_and_clear(u32::from(client.index), part.base, offset, len).map_err(no_barrier)?;
-        self.clear_log(region, offset, len)?;
+        self.tell_log_clear(region, offset, len.into())?;
         Ok(snapshot)
     }
 
@@ -316,7 +328,7 @@ impl Memory {
             .dirty()
             .clear(u32::from(client.index), part.base.saturating_add(offset), len)
             .map_err(no_barrier)?;
-        self.clear_log(region, offset, len)
+        self.tell_log_clear(region, offset, len.into())
     }
 
     /// The same, and tells whether any of the pages was dirty (QEMU: `cpu_physical_memory_test_and_clear_dirty`). Asks
@@ -332,11 +344,11 @@ impl Memory {
         client: DirtyClient,
     ) -> Result<bool, MemoryError> {
         let part = self.part(region, offset, len, Some(client))?;
-        self.sync_log(Some(region))?;
+        self.tell_log_sync(Some(region))?;
         let at = part.base.saturating_add(offset);
         let dirty = part.block.dirty().clear(u32::from(client.index), at, len).map_err(no_barrier)? > 0;
         if dirty {
-            self.clear_log(region, offset, len)?;
+            self.tell_log_clear(region, offset, len.into())?;
         }
         Ok(dirty)
     }
@@ -414,9 +426,9 @@ impl Memory {
         let part = self.part(region, 0, 0, Some(client))?;
         let (dirty, client) = (part.block.dirty(), u32::from(client.index));
         if most > 0 {
-            dirty.list_new(client, most)
+            dirty.list_new(client, most);
         } else {
-            dirty.unlist_new(client)
+            dirty.unlist_new(client);
         }
         Ok(())
     }
@@ -430,7 +442,7 @@ impl Memory {
     /// As [`snapshot_and_clear_dirty`](Self::snapshot_and_clear_dirty).
     pub fn take_newly_dirty(&self, region: RegionId, client: DirtyClient) -> Result<NewlyDirty, MemoryError> {
         let part = self.part(region, 0, 0, Some(client))?;
-        self.sync_log(Some(region))?;
+        self.tell_log_sync(Some(region))?;
         let (pages, complete) = part.block.dirty().take_new(u32::from(client.index)).map_err(no_barrier)?;
         let offsets = pages.into_iter().map(|page| page * crate::DIRTY_PAGE_SIZE).collect();
         Ok(NewlyDirty { block: part.block, offsets, complete })
@@ -442,7 +454,7 @@ impl Memory {
     /// # Errors
     /// What a listener gives.
     pub fn sync_dirty_log(&self, region: Option<RegionId>) -> Result<(), MemoryError> {
-        self.sync_log(region)
+        self.tell_log_sync(region)
     }
 }
 
@@ -469,21 +481,6 @@ impl Memory {
     /// Makes a block clean for a client whose bits it keeps.
     pub(crate) fn clear_block(&self, block: &RamBlock, client: DirtyClient) -> Result<(), MemoryError> {
         block.dirty().clear(u32::from(client.index), 0, block.max_size()).map_err(no_barrier)?;
-        Ok(())
-    }
-}
-
-/// What the listeners have to do with it.
-impl Memory {
-    /// Asks the listeners to mark what they noted of a region, or of all.
-    fn sync_log(&self, region: Option<RegionId>) -> Result<(), MemoryError> {
-        let _ = region;
-        Ok(())
-    }
-
-    /// Tells the listeners that the bits of a part of a region were cleared.
-    fn clear_log(&self, region: RegionId, offset: u64, len: u64) -> Result<(), MemoryError> {
-        let _ = (region, offset, len);
         Ok(())
     }
 }

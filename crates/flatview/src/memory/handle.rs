@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use arc_swap::ArcSwapOption;
 use parking_lot::ReentrantMutex;
 
-use super::state::{Garbage, Prepared, Savepoint, State};
+use super::state::{Garbage, Prepared, State};
 use super::turn::{Change, Turn};
 use super::{AddressSpace, Transaction};
 use crate::listen::{Cause, Registry};
@@ -221,7 +221,7 @@ impl MemoryBuilder {
 /// Rolls an open transaction back if the closure panics.
 struct Open<'a> {
     state: &'a RefCell<State>,
-    savepoint: Savepoint,
+    savepoint: super::state::Savepoint,
     /// Until it is closed.
     running: Option<InUpdate>,
 }
@@ -361,7 +361,7 @@ impl Memory {
                         drop(state);
                         match self.commit(&turn, guard, Change { prepared, savepoint, cause }) {
                             Ok(freed) => self.end_turn(turn, freed),
-                            Err(failed) => return Err(self.end_failed(turn, failed).into()),
+                            Err(failed) => return Err(self.end_failed(turn, *failed).into()),
                         }
                         return result;
                     }
@@ -470,7 +470,7 @@ impl Memory {
                 self.end_turn(turn, garbage);
                 Ok(())
             }
-            Err(failed) => Err(self.end_failed(turn, failed)),
+            Err(failed) => Err(self.end_failed(turn, *failed)),
         }
     }
 

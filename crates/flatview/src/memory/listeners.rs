@@ -3,10 +3,10 @@
 use std::panic::{Location, resume_unwind};
 use std::sync::Arc;
 
-use super::{Memory, SpaceInner};
+use super::{Memory, SpaceInner, State};
 use crate::listen::{
-    Cause, Delta, Entry, Failure, IoTable, ListenerId, ListenerInfo, Plan, Registry, SpaceChange, log_clear,
-    log_sync, prepare,
+    Cause, Delta, Entry, Failure, ListenerId, ListenerInfo, Plan, Registry, SpaceChange, log_clear, log_sync,
+    prepare,
 };
 use crate::view::FlatView;
 use crate::{MemoryError, MemoryListener, RegionId, SpaceId};
@@ -32,7 +32,8 @@ impl Memory {
             let _listening = turn.listen();
             Arc::new(Registry::describe(self.0.tag, turn.next_listener(), listener))
         };
-        let (views, io) = self.seen_by(&entry);
+        let views = self.seen_by(&entry);
+        let logging = self.read_state(State::is_global_log);
         let empty = Arc::new(FlatView::empty(None));
         let changes = views.iter().map(|(space, name, view)| SpaceChange {
             space: *space,
@@ -40,16 +41,13 @@ impl Memory {
             old: Arc::clone(&empty),
             new: Arc::clone(view),
             windows: None,
-            io: None,
         });
-        let delta = Delta::new(cause, true, changes.collect(), &io);
+        let delta = Delta::new(cause, true, logging.then_some(true), changes.collect());
         let only = [Arc::clone(&entry)];
         let told = {
             let _listening = turn.listen();
             prepare(&delta, &only).and_then(|()| {
-                Plan::replay(views_of(&views), &io, turn.logging.get())
-                    .tell(&only)
-                    .map_err(|half| half.take_back(&only))
+                Plan::replay(views_of(&views), logging).tell(&only).map_err(|half| half.take_back(&only))
             })
         };
         if told.is_ok() {
@@ -73,10 +71,10 @@ impl Memory {
         let turn = self.turn_outside_update()?;
         let entry = self.0.listeners.find(id)?;
         self.0.listeners.remove(id);
-        let (views, io) = self.seen_by(&entry);
+        let views = self.seen_by(&entry);
         let told = {
             let _listening = turn.listen();
-            Plan::teardown(views_of(&views), &io, turn.logging.get()).tell_regardless(&entry)
+            Plan::teardown(views_of(&views), self.read_state(State::is_global_log)).tell_regardless(&entry)
         };
         drop(views);
         self.end_turn(turn, entry);
@@ -89,13 +87,13 @@ impl Memory {
         self.0.listeners.all().iter().map(|e| e.info()).collect()
     }
 
-    /// The views of the spaces that a listener is to hear of, and the lists of regions.
-    fn seen_by(&self, entry: &Entry) -> (Vec<Seen>, IoTable) {
+    /// The views of the spaces that a listener is to hear of.
+    fn seen_by(&self, entry: &Entry) -> Vec<Seen> {
         self.read_state(|s| {
             let heard = s.spaces.iter().map(|s| &s.inner).filter(|space| entry.hears(space.id));
             let seen =
                 |space: &Arc<SpaceInner>| Some((space.id, Arc::clone(&space.name), s.view(space.id).ok()?));
-            (heard.filter_map(seen).collect(), s.io.clone())
+            heard.filter_map(seen).collect()
         })
     }
 
@@ -107,14 +105,12 @@ impl Memory {
 
     /// Has listeners bring what they logged into the dirty bitmaps (QEMU: `memory_region_sync_dirty_bitmap`, and with
     /// no region `memory_global_dirty_log_sync`).
-    #[expect(dead_code, reason = "called by the dirty log")]
-    pub(crate) fn tell_log_sync(&self, region: Option<RegionId>) -> Result<(), MemoryError> {
+    pub(super) fn tell_log_sync(&self, region: Option<RegionId>) -> Result<(), MemoryError> {
         self.tell_log(|entries, views| log_sync(entries, views, region))
     }
 
     /// Tells listeners that dirty bits of a part of a region were cleared (QEMU: `memory_region_clear_dirty_bitmap`).
-    #[expect(dead_code, reason = "called by the dirty log")]
-    pub(crate) fn tell_log_clear(
+    pub(super) fn tell_log_clear(
         &self,
         region: RegionId,
         offset: u64,
@@ -141,37 +137,6 @@ impl Memory {
             // Inside a listener: what was put off waits for the end of its commit.
             return settled(told);
         }
-        self.end_turn(turn, ());
-        settled(told)
-    }
-
-    /// Tells listeners that writes to all RAM are logged from now on, before the masks of ranges say so.
-    ///
-    /// # Errors
-    /// [`MemoryError::ListenerFailed`]: those who had started were told to stop.
-    #[expect(dead_code, reason = "called by the dirty log")]
-    pub(crate) fn tell_log_global_start(&self) -> Result<(), MemoryError> {
-        let turn = self.turn()?;
-        let told = {
-            let _listening = turn.listen();
-            let entries = self.0.listeners.all();
-            Plan::global_start().tell(&entries).map_err(|half| half.take_back(&entries))
-        };
-        turn.logging.set(told.is_ok());
-        self.end_turn(turn, ());
-        settled(told)
-    }
-
-    /// Tells listeners that writes to all RAM are logged no more, after the masks of ranges said so.
-    #[expect(dead_code, reason = "called by the dirty log")]
-    pub(crate) fn tell_log_global_stop(&self) -> Result<(), MemoryError> {
-        let turn = self.turn()?;
-        turn.logging.set(false);
-        let told = {
-            let _listening = turn.listen();
-            let entries = self.0.listeners.all();
-            Plan::global_stop().tell(&entries).map_err(|half| half.take_back(&entries))
-        };
         self.end_turn(turn, ());
         settled(told)
     }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::Transaction;
 use crate::listen::{RegionEventFd, RegionIo};
 use crate::order::{low_mask, reorder};
-use crate::topology::Flag;
 use crate::{EventNotifier, MemoryError, RegionId};
 
 impl Transaction<'_> {
@@ -18,17 +17,14 @@ impl Transaction<'_> {
         let mut state = self.state.borrow_mut();
         let record = state.topology.record(id)?;
         let (size, name) = (record.attrs.size(), Arc::clone(&record.body.name));
-        let mut io = state.io.get(id).map_or_else(RegionIo::default, |io| RegionIo::clone(io));
+        let mut io = record.body.io().map_or_else(RegionIo::default, |io| RegionIo::clone(io));
         let value = f(&mut io, size).map_err(|wrong| match wrong {
             Wrong::Bad { addr, size, why } => {
                 MemoryError::BadEventFd { name: Arc::clone(&name), addr, size, why }
             }
             Wrong::Unknown { addr, size } => MemoryError::NoEventFd { name: Arc::clone(&name), addr, size },
         })?;
-        let attended = !io.is_empty();
-        state.io.set(id, io);
-        let attrs = state.topology.record(id)?.attrs;
-        state.topology.set(id.index, attrs.with(Flag::Attended, attended));
+        state.topology.set_io(id.index, (!io.is_empty()).then(|| Arc::new(io)));
         Ok(value)
     }
 

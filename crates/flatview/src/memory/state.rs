@@ -1,12 +1,12 @@
 //! The writer's state: the tree, the spaces, and the views that are published.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::clients::Clients;
 use super::{Limits, SpaceInner};
 use crate::commit::{Next, next_root, touched_windows, updated_view};
-use crate::listen::{Cause, Delta, Entry, IoTable, SpaceChange};
+use crate::listen::{Cause, Delta, Entry, SpaceChange};
 use crate::publish::{Domain, Reclaimed, Slot};
 use crate::ram::RamBlock;
 use crate::render::Budget;
@@ -38,8 +38,6 @@ struct Waypoint {
 
 pub(super) struct State {
     pub topology: Topology,
-    /// Regions' ioeventfds and coalesced ranges.
-    pub io: IoTable,
     pub spaces: Vec<SpaceState>,
     /// By effective root. `None` is the empty view, which is always there.
     views: HashMap<Option<RegionId>, ViewState>,
@@ -50,6 +48,8 @@ pub(super) struct State {
     pub depth: usize,
     /// Blocks of which the open transaction made a region (`true`) or removed one, in order.
     pub block_changes: Vec<(Arc<RamBlock>, bool)>,
+    /// Whether all RAM was logged at the last commit, which is what listeners were told.
+    global_log_told: bool,
     /// What the open transaction says it is for.
     pub reason: Option<Arc<str>>,
     next_space: u64,
@@ -59,7 +59,6 @@ pub(super) struct State {
 #[derive(Clone, Copy)]
 pub(super) struct Savepoint {
     tree: TreeSavepoint,
-    io: usize,
     blocks: usize,
 }
 
@@ -114,7 +113,6 @@ impl State {
         let empty = ViewState { slot: Arc::new(Slot::new(Arc::clone(&view))), view, spaces: 0 };
         Self {
             topology: Topology::new(tag),
-            io: IoTable::default(),
             spaces: Vec::new(),
             views: HashMap::from([(None, empty)]),
             waypoints: HashMap::new(),
@@ -122,6 +120,7 @@ impl State {
             clients: Clients::new(tag),
             depth: 0,
             block_changes: Vec::new(),
+            global_log_told: false,
             reason: None,
             next_space: 0,
         }
@@ -176,7 +175,15 @@ impl State {
 
         let moved = self.diverted(changes.rechecks);
 
-        let mut windows = touched_windows(&self.topology, changes.touched);
+        let extent = |index: &u32| Some((*index, Span::sized(0, self.topology.get(*index)?.attrs.size())?));
+        let relisted = changes.relisted.iter().filter_map(extent);
+        let mut windows = match changes.relisted {
+            [] => touched_windows(&self.topology, changes.touched),
+            _ => {
+                let all: Vec<_> = changes.touched.iter().copied().chain(relisted).collect();
+                touched_windows(&self.topology, &all)
+            }
+        };
         let is_root = |index: &&u32| self.topology.get(**index).is_some_and(Record::is_root);
         for index in changes.moved.iter().filter(is_root) {
             windows.entry(*index).or_default().insert(Span::ALL);
@@ -309,45 +316,30 @@ impl State {
 
     /// A change is over: it cannot be taken back any more.
     pub fn finish<'d>(&mut self, domain: &'d Domain<FlatView>) -> Garbage<'d> {
-        self.io.accept();
+        self.global_log_told = self.is_global_log();
+        self.topology.take_log_lowered();
         Garbage { bodies: self.topology.accept(), views: Some(domain.reclaim()) }
     }
 
     pub fn savepoint(&self) -> Savepoint {
-        let blocks = self.block_changes.len();
-        Savepoint { tree: self.topology.savepoint(), io: self.io.savepoint(), blocks }
+        Savepoint { tree: self.topology.savepoint(), blocks: self.block_changes.len() }
     }
 
     /// Undoes everything since `to`; what was added meanwhile is handed back, to be dropped without locks.
     pub fn rollback(&mut self, to: Savepoint) -> Vec<Arc<Body>> {
-        self.io.rollback(to.io);
         // What is dropped here is kept by the regions that are handed back, or by those that are there again.
         self.block_changes.truncate(to.blocks);
         self.topology.rollback(to.tree)
     }
 
+    /// Whether all RAM is logged.
+    pub fn is_global_log(&self) -> bool {
+        !self.topology.global_log().is_empty()
+    }
+
     /// Whether nothing was done since the last commit that anybody could be told of.
     pub fn is_unchanged(&self) -> bool {
-        self.topology.changes().is_empty() && self.io.is_unchanged()
-    }
-
-    /// Lets those who access memory find the ioeventfds and coalesced ranges as they are now: of the regions for which
-    /// they were changed.
-    pub fn show_io(&self, regions: &[RegionId]) {
-        for id in regions {
-            if let Ok(record) = self.topology.record(*id) {
-                record.body.io.show(self.io.get(*id));
-            }
-        }
-    }
-
-    /// In each view, where regions are seen whose ioeventfds or coalesced ranges were changed.
-    fn io_windows(&self) -> BTreeMap<u32, SpanSet> {
-        if self.io.is_unchanged() {
-            return BTreeMap::new();
-        }
-        let changed = self.io.changed().into_iter().filter(|id| self.topology.resolve(*id).is_ok());
-        touched_windows(&self.topology, &changed.map(|id| (id.index, Span::ALL)).collect::<Vec<_>>())
+        self.topology.changes().is_empty() && self.is_global_log() == self.global_log_told
     }
 
     /// What a commit changes in the spaces that somebody listens to; and, for those who want to hear of what stays, the
@@ -356,7 +348,6 @@ impl State {
         static NOWHERE: SpanSet = SpanSet::new();
         let updated: HashMap<_, _> = prepared.updated.iter().map(|u| (u.root, u)).collect();
         let moved: HashMap<_, _> = prepared.moved.iter().map(|(id, walk)| (*id, walk)).collect();
-        let io_windows = self.io_windows();
         let heard = |nop: bool| {
             let wanted = || listeners.iter().filter(move |e| e.works() && (e.wants_nop || !nop));
             let all = wanted().any(|e| e.space.is_none());
@@ -368,19 +359,17 @@ impl State {
         for space in self.spaces.iter().filter(|s| hears(&s.inner.id)) {
             let Some(old) = self.views.get(&space.effective).map(|v| &v.view) else { continue };
             let updated_here = space.effective.and_then(|e| updated.get(&e));
-            let io_here = space.effective.and_then(|e| io_windows.get(&e.index));
-            let (new, windows, io) = match (moved.get(&space.inner.id), updated_here, io_here) {
-                (Some(walk), ..) => {
+            let (new, windows) = match (moved.get(&space.inner.id), updated_here) {
+                (Some(walk), _) => {
                     let anew = walk
                         .effective
                         .and_then(|e| updated.get(&e).map(|u| &u.view).or_else(|| prepared.fresh.get(&e)));
                     let known = || self.views.get(&walk.effective).map(|v| &v.view);
-                    let io = (!self.io.is_unchanged()).then_some(None);
-                    (anew.or_else(known).unwrap_or(old), None, io)
+                    (anew.or_else(known).unwrap_or(old), None)
                 }
-                (None, Some(updated), io) => (&updated.view, Some(&updated.windows), io.map(Some)),
-                (None, None, None) if !hears_nop(&space.inner.id) => continue,
-                (None, None, io) => (old, Some(&NOWHERE), io.map(Some)),
+                (None, Some(updated)) => (&updated.view, Some(&updated.windows)),
+                (None, None) if hears_nop(&space.inner.id) => (old, Some(&NOWHERE)),
+                (None, None) => continue,
             };
             changes.push(SpaceChange {
                 space: space.inner.id,
@@ -388,11 +377,11 @@ impl State {
                 old: Arc::clone(old),
                 new: Arc::clone(new),
                 windows,
-                io,
             });
         }
-        let touched = self.topology.is_loud() || !prepared.moved.is_empty();
-        Delta::new(cause, touched, changes, &self.io)
+        let touched = !prepared.moved.is_empty() || !self.topology.changes().is_same_tree();
+        let global_log = (self.is_global_log() != self.global_log_told).then_some(self.is_global_log());
+        Delta::new(cause, touched, global_log, changes)
     }
 
     /// What publishing this will replace.

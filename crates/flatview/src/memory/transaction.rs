@@ -143,10 +143,8 @@ impl Transaction<'_> {
             topology.remove(id.index);
             Ok(made_of)
         })?;
-        let mut state = self.state.borrow_mut();
-        state.io.remove(id);
         if let Some(block) = made_of {
-            state.block_changes.push((block, false));
+            self.state.borrow_mut().block_changes.push((block, false));
         }
         Ok(())
     }

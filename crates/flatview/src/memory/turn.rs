@@ -29,8 +29,6 @@ pub(crate) struct Turn {
     listening: Cell<bool>,
     deferred: RefCell<Vec<Deferred>>,
     listeners_made: Cell<u64>,
-    /// Whether writes to all RAM are logged, so that a listener that comes or goes is told.
-    pub logging: Cell<bool>,
 }
 
 pub(super) type TurnGuard<'a> = ReentrantMutexGuard<'a, Turn>;
@@ -109,14 +107,13 @@ impl Memory {
         turn: &Turn,
         guard: StateGuard<'s>,
         change: Change,
-    ) -> Result<Garbage<'s>, Failed<'s>> {
+    ) -> Result<Garbage<'s>, Box<Failed<'s>>> {
         let Change { prepared, savepoint, cause } = change;
         let domain = &self.0.domain;
         // L3: who has no listeners pays for none. Nobody is told of a transaction that did nothing.
         let did_nothing = || prepared.is_empty() && guard.borrow().is_unchanged();
         if self.0.listeners.is_empty() || did_nothing() {
             let mut state = guard.borrow_mut();
-            state.show_io(&state.io.changed());
             state.show(prepared, domain);
             return Ok(self.finish(&mut state));
         }
@@ -125,12 +122,11 @@ impl Memory {
         let _listening = turn.listen();
         if let Err(failure) = prepare(&delta, &entries) {
             let bodies = guard.borrow_mut().rollback(savepoint);
-            return Err(Failed { failure, garbage: Garbage { bodies, views: None } });
+            return Err(Box::new(Failed { failure, garbage: Garbage { bodies, views: None } }));
         }
-        let (way_back, io_changed) = {
+        let way_back = {
             let mut state = guard.borrow_mut();
-            let way_back = (state.way_back(&prepared), state.io.changed());
-            state.show_io(&way_back.1);
+            let way_back = state.way_back(&prepared);
             state.show(prepared, domain);
             way_back
         };
@@ -147,13 +143,13 @@ impl Memory {
             let guard = self.0.writer.lock();
             let mut state = guard.borrow_mut();
             let bodies = state.rollback(savepoint);
-            state.show_io(&io_changed);
             state.show_again(way_back, domain);
+            state.log_again();
             bodies
         };
         let failure = half.take_back(&entries);
         drop(delta);
-        Err(Failed { failure, garbage: Garbage { bodies, views: Some(domain.reclaim()) } })
+        Err(Box::new(Failed { failure, garbage: Garbage { bodies, views: Some(domain.reclaim()) } }))
     }
 
     /// Accepts what was changed, and puts the news of blocks in line.

@@ -60,7 +60,9 @@ impl<T> Anchored<T> {
                 // SAFETY: the two types differ in the lifetime of what the callbacks may borrow, which is longer than
                 // the anchor's; the pointer comes from a reference.
                 Target::Callbacks(unsafe {
-                    NonNull::new_unchecked(std::mem::transmute::<_, *mut dyn MmioOps>(ops))
+                    NonNull::new_unchecked(
+                        std::mem::transmute::<*const (dyn MmioOps + '_), *mut dyn MmioOps>(ops),
+                    )
                 })
             }
             _ => Target::Memory(None),

@@ -58,6 +58,6 @@ pub use prealloc::{Prealloc, PreallocProgress};
 pub(crate) use anchored::{Anchored, Answer};
 pub(crate) use bytes::RamSpan;
 pub(crate) use device::RamDeviceOps;
-pub(crate) use dirty::{BlockDirty, Claimed, MOST_CLIENTS, NoBarrier, heavy, light, prepare};
+pub(crate) use dirty::{BlockDirty, Claimed, MOST_CLIENTS, NoBarrier, Notes, heavy, light, prepare};
 pub(crate) use notify::Notifiers;
 pub(crate) use window::RamWindow;

@@ -15,8 +15,6 @@ pub(crate) enum Flag {
     Romd = 8,
     /// Whether 2^64 is to be added to the size.
     Whole = 16,
-    /// Whether accesses look at [`Body::io`](super::Body) before they reach the device.
-    Attended = 32,
 }
 
 /// Everything about a region that can change after it was made. Every region has it: kept small.

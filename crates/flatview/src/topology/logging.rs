@@ -23,6 +23,8 @@ pub(super) struct Logs {
     global: GlobalLog,
     /// Whether something is logged that was not at the last commit.
     raised: bool,
+    /// Whether something is logged no more since then.
+    lowered: bool,
 }
 
 impl Logs {
@@ -71,6 +73,7 @@ impl Topology {
         {
             let attrs = record.attrs;
             self.logs.raised |= count > 0;
+            self.logs.lowered |= count == 0;
             self.set(index, Attrs { log: attrs.log ^ (1 << client), ..attrs });
         }
     }
@@ -86,6 +89,7 @@ impl Topology {
     /// A region is about to be removed: nobody logs it any more.
     pub(super) fn forget_logs(&mut self, index: u32) {
         let mask = self.get(index).map_or(0, |r| r.attrs.log);
+        self.logs.lowered |= mask != 0;
         for client in (0..8).filter(|i| mask & (1 << i) != 0) {
             let old = self.log_count(index, client);
             self.undo.push(Undo::Log { index, client, old });
@@ -122,6 +126,7 @@ impl Topology {
         let now = self.logs.everywhere();
         if before != now {
             self.logs.raised |= now & !before != 0;
+            self.logs.lowered |= before & !now != 0;
             let ram = self.records().filter(|(_, record)| record.body.block().is_some());
             let all = ram.filter_map(|(i, record)| Some((i, Span::sized(0, record.attrs.size())?)));
             let all: Vec<_> = all.collect();
@@ -137,5 +142,10 @@ impl Topology {
     /// Whether something is logged that was not at the last commit; forgets it.
     pub fn take_log_raised(&mut self) -> bool {
         std::mem::take(&mut self.logs.raised)
+    }
+
+    /// The same of what is logged no more.
+    pub fn take_log_lowered(&mut self) -> bool {
+        std::mem::take(&mut self.logs.lowered)
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::listen::ShownIo;
+use crate::listen::RegionIo;
 use crate::ram::{RamBlock, RamDeviceOps};
 use crate::{AccessRules, DeviceEndian, Endianness, MmioOps, RegionId};
 
@@ -155,7 +155,7 @@ impl Kind {
     }
 }
 
-/// What never changes about a region. Views hold it, so it outlives the region's removal while it is in use.
+/// What an access must know of a region, and its views show; never changed, only replaced. Views hold it, so it outlives the region's removal while it is in use.
 ///
 /// In this order: what an access looks at first, so that it lies together. Every region has one: what few have is
 /// in [`Rare`].
@@ -172,12 +172,9 @@ pub(crate) struct Body {
     guarded: bool,
     pub name: Arc<str>,
     rare: Option<Box<Rare>>,
-    /// What an access asks before it reaches the device, where [`Flag::Attended`](super::Flag) says so: the one thing
-    /// here that changes.
-    pub io: ShownIo,
 }
 
-const _: () = assert!(size_of::<Body>() == 80);
+const _: () = assert!(size_of::<Body>() == 72);
 
 /// What only some regions have.
 struct Rare {
@@ -185,6 +182,8 @@ struct Rare {
     /// Of the region's first byte in the block.
     offset: u64,
     parent: Option<Owner>,
+    /// What an access asks before it reaches the device.
+    io: Option<Arc<RegionIo>>,
 }
 
 impl fmt::Debug for Body {
@@ -200,9 +199,10 @@ impl Body {
         // QEMU guards plain I/O of devices only.
         let plain = matches!(kind, Kind::Io | Kind::Reservation);
         let guarded = plain && !reentrant && owner.as_ref().is_some_and(Owner::is_device);
-        let rare = (block.is_some() || parent.is_some()).then(|| Box::new(Rare { block, offset, parent }));
+        let rare =
+            (block.is_some() || parent.is_some()).then(|| Box::new(Rare { block, offset, parent, io: None }));
         let order = rules.device_endian().resolve(target);
-        Self { ops, owner, id, rules, order, kind, guarded, name, rare, io: ShownIo::default() }
+        Self { ops, owner, id, rules, order, kind, guarded, name, rare }
     }
 
     /// The callbacks.
@@ -225,6 +225,27 @@ impl Body {
     /// The QOM parent, where that is not the owner.
     pub fn parent(&self) -> Option<&Owner> {
         self.rare.as_deref()?.parent.as_ref()
+    }
+
+    /// Its ioeventfds and coalesced ranges, if it has any.
+    #[inline]
+    pub fn io(&self) -> Option<&Arc<RegionIo>> {
+        self.rare.as_deref()?.io.as_ref()
+    }
+
+    /// The same with other ioeventfds and coalesced ranges.
+    pub fn with_io(&self, io: Option<Arc<RegionIo>>) -> Self {
+        let block = self.block().map(|(block, _)| Arc::clone(block));
+        let offset = self.block().map_or(0, |(_, offset)| offset);
+        let parent = self.parent().cloned();
+        let any = block.is_some() || parent.is_some() || io.is_some();
+        Self {
+            ops: self.ops.clone(),
+            owner: self.owner.clone(),
+            name: Arc::clone(&self.name),
+            rare: any.then(|| Box::new(Rare { block, offset, parent, io })),
+            ..*self
+        }
     }
 
     /// The device by which the guard against re-entry goes.

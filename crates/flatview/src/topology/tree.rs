@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::logging::Logs;
-use super::{Arena, Attrs, Body, Flag, Kind, NONE, Record, RegionInfo};
+use super::{Arena, Attrs, Body, Kind, NONE, Record, RegionInfo};
+use crate::listen::RegionIo;
 use crate::span::Span;
 use crate::{GlobalLog, MemoryError, RegionId};
 
@@ -12,6 +13,7 @@ pub(super) enum Undo {
     Added { index: u32 },
     Removed { index: u32, record: Box<Record> },
     Spaces { index: u32, by: i32 },
+    Body { index: u32, old: Arc<Body> },
     Log { index: u32, client: u8, old: u32 },
     LogEverywhere { counts: [u32; 8], global: GlobalLog },
 }
@@ -23,6 +25,7 @@ pub(crate) struct Savepoint {
     touched: usize,
     rechecks: usize,
     moved: usize,
+    relisted: usize,
     sequence: u64,
 }
 
@@ -39,8 +42,8 @@ pub(crate) struct Topology {
     rechecks: Vec<(u32, bool)>,
     /// Regions whose address changed: a view rooted at one moves as a whole.
     moved: Vec<u32>,
-    /// How many entries of the above say only that accesses look, or no longer look, before they reach a device.
-    quiet: usize,
+    /// Regions whose ioeventfds or coalesced ranges changed.
+    relisted: Vec<u32>,
 }
 
 /// What a transaction changed.
@@ -52,12 +55,19 @@ pub(crate) struct Changes<'a> {
     pub rechecks: &'a [(u32, bool)],
     /// Regions whose address changed.
     pub moved: &'a [u32],
+    /// Regions whose ioeventfds or coalesced ranges changed, and nothing else by that.
+    pub relisted: &'a [u32],
 }
 
 impl Changes<'_> {
+    /// Whether the tree is as it was, apart from ioeventfds and coalesced ranges.
+    pub fn is_same_tree(&self) -> bool {
+        self.touched.is_empty() && self.rechecks.is_empty() && self.moved.is_empty()
+    }
+
     /// Whether nothing was touched that any view could show.
     pub fn is_empty(&self) -> bool {
-        self.touched.is_empty() && self.rechecks.is_empty() && self.moved.is_empty()
+        self.is_same_tree() && self.relisted.is_empty()
     }
 }
 
@@ -72,7 +82,7 @@ impl Topology {
             touched: Vec::new(),
             rechecks: Vec::new(),
             moved: Vec::new(),
-            quiet: 0,
+            relisted: Vec::new(),
         }
     }
 
@@ -219,13 +229,22 @@ impl Topology {
         }
     }
 
+    /// Gives a region other ioeventfds and coalesced ranges.
+    pub fn set_io(&mut self, index: u32, io: Option<Arc<RegionIo>>) {
+        if let Some(record) = self.arena.get_mut(index) {
+            let new = Arc::new(record.body.with_io(io));
+            let old = std::mem::replace(&mut record.body, new);
+            self.undo.push(Undo::Body { index, old });
+            self.relisted.push(index);
+        }
+    }
+
     /// The one way to change attributes (T1).
     pub fn set(&mut self, index: u32, new: Attrs) {
         let Some(old) = self.put(index, new) else {
             return;
         };
         self.undo.push(Undo::Set { index, old });
-        let noted = self.noted();
         if !old.same_place(&new) {
             self.touch_child(old.container, &old);
             self.touch_child(new.container, &new);
@@ -244,19 +263,6 @@ impl Topology {
                 self.rechecks.push((container, false));
             }
         }
-        if old.with(Flag::Attended, new.is(Flag::Attended)) == new {
-            self.quiet += self.noted() - noted;
-        }
-    }
-
-    fn noted(&self) -> usize {
-        self.touched.len() + self.rechecks.len() + self.moved.len()
-    }
-
-    /// Whether anything was changed that listeners are told of: not only whether accesses look at a region's ioeventfds
-    /// and coalesced ranges.
-    pub fn is_loud(&self) -> bool {
-        self.noted() > self.quiet
     }
 
     /// What other regions show of this one changed.
@@ -338,6 +344,7 @@ impl Topology {
             touched: self.touched.len(),
             rechecks: self.rechecks.len(),
             moved: self.moved.len(),
+            relisted: self.relisted.len(),
             sequence: self.sequence,
         }
     }
@@ -345,8 +352,6 @@ impl Topology {
     /// Undoes everything since `to` (T2). What was added meanwhile is handed back, to be dropped without locks.
     pub fn rollback(&mut self, to: Savepoint) -> Vec<Arc<Body>> {
         let mut dropped = Vec::new();
-        // What is left may be told of once too often.
-        self.quiet = 0;
         while self.undo.len() > to.undo {
             match self.undo.pop() {
                 Some(Undo::Set { index, old }) => {
@@ -363,6 +368,11 @@ impl Topology {
                     self.arena.undo_remove(index, record.body.id.generation, *record);
                     self.link_alias(target, index);
                 }
+                Some(Undo::Body { index, old }) => {
+                    if let Some(record) = self.arena.get_mut(index) {
+                        dropped.push(std::mem::replace(&mut record.body, old));
+                    }
+                }
                 Some(Undo::Spaces { index, by }) => {
                     if let Some(record) = self.arena.get_mut(index) {
                         record.change_family(|f| f.spaces = f.spaces.saturating_add_signed(-by));
@@ -374,6 +384,7 @@ impl Topology {
         self.touched.truncate(to.touched);
         self.rechecks.truncate(to.rechecks);
         self.moved.truncate(to.moved);
+        self.relisted.truncate(to.relisted);
         self.sequence = to.sequence;
         self.forget();
         dropped
@@ -381,7 +392,8 @@ impl Topology {
 
     /// What the transaction changed so far.
     pub fn changes(&self) -> Changes<'_> {
-        Changes { touched: &self.touched, rechecks: &self.rechecks, moved: &self.moved }
+        let (touched, rechecks, moved) = (&self.touched, &self.rechecks, &self.moved);
+        Changes { touched, rechecks, moved, relisted: &self.relisted }
     }
 
     /// The transaction is over: forgets how to undo it. What was removed is handed back, to be dropped without
@@ -390,8 +402,12 @@ impl Topology {
         self.touched.clear();
         self.rechecks.clear();
         self.moved.clear();
-        self.quiet = 0;
-        let removed = |u| if let Undo::Removed { record, .. } = u { Some(record.body) } else { None };
+        self.relisted.clear();
+        let removed = |u| match u {
+            Undo::Removed { record, .. } => Some(record.body),
+            Undo::Body { old, .. } => Some(old),
+            _ => None,
+        };
         let removed = self.undo.drain(..).filter_map(removed).collect();
         self.forget();
         removed
@@ -404,5 +420,6 @@ impl Topology {
         self.touched.shrink_to(SMALL);
         self.rechecks.shrink_to(SMALL);
         self.moved.shrink_to(SMALL);
+        self.relisted.shrink_to(SMALL);
     }
 }

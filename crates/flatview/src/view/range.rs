@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::ram::{Anchored, Answer, HostPtr, RamBlock, RamSpan, RamWindow};
+use crate::listen::RegionIo;
+use crate::ram::{Anchored, Answer, HostPtr, Notes, RamBlock, RamSpan, RamWindow};
 use crate::span::Span;
-use crate::topology::{Attrs, Body, Flag, Kind};
+use crate::topology::{Attrs, Body, Kind};
 use crate::{Endianness, MmioOps, RegionId, RegionType, Value};
 
 /// What the renderer says of a run of addresses, before it becomes part of a view.
@@ -86,7 +87,7 @@ impl FlatRange {
         let is_ram = matches!(body.kind, Kind::Ram);
         let writable = body.block().is_some_and(|(block, _)| block.is_writable());
         let backed = at.memory().is_some();
-        let attended = attrs.is(Flag::Attended);
+        let attended = body.io().is_some();
         // Where addresses and offsets are aligned alike, the address alone tells whether an access is aligned.
         let alike = (piece.span.start ^ piece.offset) & 7 == 0;
         let direct = if at.callbacks().is_some() && !attended && alike { body.rules.direct() } else { 0 };
@@ -127,12 +128,6 @@ impl FlatRange {
     pub(crate) fn same(&self, other: &Self) -> bool {
         (self.span(), self.offset, self.flags) == (other.span(), other.offset, other.flags)
             && Arc::ptr_eq(self.body(), other.body())
-    }
-
-    /// The same to listeners, whatever is logged, or asked before the device (QEMU: `flatrange_equal`).
-    pub(crate) fn same_answer(&self, other: &Self) -> bool {
-        let told = |range: &Self| (range.span(), range.offset, range.flags.bits & !Flags::ATTENDED);
-        told(self) == told(other) && Arc::ptr_eq(self.body(), other.body())
     }
 
     /// Whether `next` continues this range so that the two are one.
@@ -297,10 +292,10 @@ impl FlatRange {
         if simple { self.at.callbacks() } else { None }
     }
 
-    /// Whether accesses ask something before they reach the device.
+    /// What accesses ask before they reach the device: the region's ioeventfds and coalesced ranges.
     #[inline]
-    pub(crate) fn is_attended(&self) -> bool {
-        self.flags.has(Flags::ATTENDED)
+    pub(crate) fn io(&self) -> Option<&Arc<RegionIo>> {
+        if self.flags.has(Flags::ATTENDED) { self.body().io() } else { None }
     }
 
     /// The order in which the device reads its bytes.
@@ -343,11 +338,28 @@ impl FlatRange {
     /// The memory at its addresses, if stores go to it.
     #[inline(always)]
     pub(crate) fn stores(&self) -> Option<Stores<'_>> {
-        let plain = RamWindow::new(self.start(), self.writable_ram()?);
+        let memory = RamWindow::new(self.start(), self.writable_ram()?);
+        let none = RamWindow::default();
         Some(match self.flags.log {
-            0 => Stores { plain, logged: None },
-            _ => Stores { plain: RamWindow::default(), logged: Some(self) },
+            0 => Stores { plain: memory, logged: none, notes: Notes::default() },
+            _ => Stores { plain: none, logged: memory, notes: self.notes() },
         })
+    }
+
+    /// Where writes to its memory are noted, if they are allowed and logged.
+    #[inline(always)]
+    fn notes(&self) -> Notes<'_> {
+        if self.flags.log == 0 || !self.flags.has(Flags::WRITES_RAM) {
+            return Notes::default();
+        }
+        self.notes_kept()
+    }
+
+    #[inline(never)]
+    fn notes_kept(&self) -> Notes<'_> {
+        let ahead = |base: u64| base.wrapping_add(self.offset).wrapping_sub(self.start());
+        let notes = self.body().block().map(|(block, base)| block.dirty().notes(self.flags.log, ahead(base)));
+        notes.unwrap_or_default()
     }
 }
 
@@ -356,6 +368,26 @@ impl FlatRange {
 pub(crate) struct Stores<'a> {
     /// Holds no address if writes there are logged.
     pub plain: RamWindow<'a>,
-    /// The range, if writes to its memory are logged.
-    pub logged: Option<&'a FlatRange>,
+    /// Holds no address if they are not.
+    logged: RamWindow<'a>,
+    /// Where they are noted then.
+    notes: Notes<'a>,
+}
+
+impl Stores<'_> {
+    /// Stores a value in host order, and notes it where writes are logged, if it is in the memory.
+    #[inline(always)]
+    pub fn store<V: Value>(&self, addr: u64, native: V) -> Option<()> {
+        match self.plain.store(addr, native) {
+            None => self.store_logged(addr, native),
+            done => done,
+        }
+    }
+
+    #[inline(always)]
+    fn store_logged<V: Value>(&self, addr: u64, native: V) -> Option<()> {
+        self.logged.store(addr, native)?;
+        self.notes.mark(addr, V::SIZE.into());
+        Some(())
+    }
 }

@@ -105,7 +105,7 @@ impl DirtyMap {
     }
 
     /// Notes for the clients of `mask` that `len` bytes at `offset` were just written (D1).
-    #[inline]
+    #[inline(always)]
     fn mark(&self, mask: u8, offset: u64, len: u64) {
         light();
         let page = offset / DIRTY_PAGE_SIZE;
@@ -178,6 +178,25 @@ impl DirtyMap {
                 f(number, gathered(bits >> client));
             }
         });
+    }
+}
+
+/// Where a reader notes its stores to the memory it hit last, and for whom. The default notes nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Notes<'a> {
+    map: Option<&'a DirtyMap>,
+    /// From an address to its offset in the block.
+    ahead: u64,
+    mask: u8,
+}
+
+impl Notes<'_> {
+    /// Notes that `len` bytes at `addr` were just written.
+    #[inline(always)]
+    pub fn mark(&self, addr: u64, len: u64) {
+        if let Some(map) = self.map {
+            map.mark(self.mask, addr.wrapping_add(self.ahead), len);
+        }
     }
 }
 
@@ -268,6 +287,11 @@ impl BlockDirty {
         if let Some(map) = self.map.get() {
             map.mark(mask, offset, len);
         }
+    }
+
+    /// Where writes are noted for the clients of `mask`; `ahead` is the way from an address to its offset in the block.
+    pub fn notes(&self, mask: u8, ahead: u64) -> Notes<'_> {
+        Notes { map: self.map.get(), ahead, mask }
     }
 
     /// The same for every client: for writers that know no view, or whose view may be old.

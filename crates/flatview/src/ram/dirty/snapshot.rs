@@ -14,8 +14,8 @@ pub struct DirtySnapshot {
     base: u64,
     /// The part of the region.
     part: Range<u64>,
-    /// Eight pages of the block each, from the one that holds the first page on.
-    eights: Box<[u8]>,
+    /// A bit for each page of the block, from the eight pages that hold the first one on.
+    bits: Box<[u64]>,
 }
 
 impl DirtySnapshot {
@@ -23,9 +23,9 @@ impl DirtySnapshot {
     pub(super) fn new(base: u64, offset: u64, len: u64) -> Self {
         let part = offset..offset.saturating_add(len);
         let pages = pages(base.saturating_add(offset), len);
-        let words = pages.end.div_ceil(TOGETHER) - pages.start / TOGETHER;
-        let words = if pages.is_empty() { 0 } else { words };
-        Self { base, part, eights: vec![0; words as usize].into() }
+        let first = pages.start - pages.start % TOGETHER;
+        let words = if pages.is_empty() { 0 } else { (pages.end - first).div_ceil(64) };
+        Self { base, part, bits: vec![0; words as usize].into() }
     }
 
     /// The pages, numbered in the block.
@@ -33,16 +33,17 @@ impl DirtySnapshot {
         pages(self.base.saturating_add(self.part.start), self.part.end - self.part.start)
     }
 
-    /// The number in the block of the first eight pages.
+    /// The page of the block that the first bit is of.
     fn first(&self) -> u64 {
-        self.pages().start / TOGETHER
+        let first = self.pages().start;
+        first - first % TOGETHER
     }
 
     /// Sets bits of eight pages, numbered in the block.
     pub(super) fn put(&mut self, number: u64, bits: u8) {
-        let at = number.wrapping_sub(self.first()) as usize;
-        if let Some(eight) = self.eights.get_mut(at) {
-            *eight |= bits;
+        let at = (number * TOGETHER).wrapping_sub(self.first());
+        if let Some(word) = self.bits.get_mut((at / 64) as usize) {
+            *word |= u64::from(bits) << (at % 64);
         }
     }
 
@@ -51,12 +52,6 @@ impl DirtySnapshot {
         for page in self.pages() {
             self.put(page / TOGETHER, 1 << (page % TOGETHER));
         }
-    }
-
-    /// Whether a page of the block was dirty.
-    fn has(&self, page: u64) -> bool {
-        let at = (page / TOGETHER).wrapping_sub(self.first()) as usize;
-        self.eights.get(at).is_some_and(|eight| eight & (1 << (page % TOGETHER)) != 0)
     }
 
     /// The part of the region it is of, in bytes.
@@ -74,13 +69,16 @@ impl DirtySnapshot {
             return false;
         }
         let inside = offset >= self.part.start && offset.saturating_add(len) <= self.part.end;
-        !inside || pages(self.base.saturating_add(offset), len).any(|page| self.has(page))
+        !inside || {
+            let asked = pages(self.base.saturating_add(offset), len);
+            self.next(asked.start, asked.end, true) < asked.end
+        }
     }
 
     /// How many pages were dirty.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.eights.iter().map(|eight| u64::from(eight.count_ones())).sum()
+        self.bits.iter().map(|word| u64::from(word.count_ones())).sum()
     }
 
     /// The dirty parts of the region in order, in bytes: runs of dirty pages, cut to the part that was asked for.
@@ -96,15 +94,17 @@ impl DirtySnapshot {
         })
     }
 
-    /// The first page from `at` on that is dirty, or that is not; `end` if there is none.
-    fn next(&self, mut at: u64, end: u64, dirty: bool) -> u64 {
-        let none = if dirty { 0 } else { 0xff };
-        while at < end && self.has(at) != dirty {
-            let eight = self.eights.get((at / TOGETHER - self.first()) as usize);
-            // Eight pages at once where none can be it.
-            let skip = at.is_multiple_of(TOGETHER) && eight == Some(&none);
-            at += if skip { TOGETHER } else { 1 };
+    /// The first page from `at` on that is dirty, or that is not; `end` if there is none before it.
+    fn next(&self, at: u64, end: u64, dirty: bool) -> u64 {
+        let first = self.first();
+        let from = at.wrapping_sub(first);
+        for (number, word) in (from / 64..).zip(self.bits.iter().skip((from / 64) as usize)) {
+            let wanted = if dirty { *word } else { !*word };
+            let wanted = if number == from / 64 { wanted & (u64::MAX << (from % 64)) } else { wanted };
+            if wanted != 0 {
+                return (first + number * 64 + u64::from(wanted.trailing_zeros())).min(end);
+            }
         }
-        at.min(end)
+        end
     }
 }

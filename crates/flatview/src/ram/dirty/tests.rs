@@ -202,7 +202,7 @@ fn a_host_pointer_and_a_loader_mark_for_every_client() {
 /// The window is a few nanoseconds wide: many short rounds, in each of which one write may be lost for good.
 #[test]
 fn no_write_is_lost_while_a_client_clears_and_reads() {
-    const ROUNDS: u64 = 15_000;
+    const ROUNDS: u64 = 2_000;
     prepare().unwrap();
     let (block, _memory) = started(PAGE, &[VGA]);
     let data = AtomicU64::new(0);

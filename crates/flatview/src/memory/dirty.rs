@@ -28,7 +28,7 @@ impl State {
     /// Lets a block keep a client's bits; `name` is the region's.
     fn keep_bits(&self, name: &Arc<str>, block: &RamBlock, client: DirtyClient) -> Result<(), MemoryError> {
         prepare().map_err(no_barrier)?;
-        let kept = block.dirty().start(&self.clients.claim, client, block.size());
+        let kept = block.dirty().start(&self.clients.claim, client, block.max_size());
         kept.map_err(|Claimed| MemoryError::LoggedElsewhere {
             name: Arc::clone(name),
             block: block.shared_name(),
@@ -485,7 +485,7 @@ impl Memory {
 
     /// Makes a block clean for a client whose bits it keeps.
     pub(crate) fn clear_block(&self, block: &RamBlock, client: DirtyClient) -> Result<(), MemoryError> {
-        block.dirty().clear(u32::from(client.index), 0, block.size()).map_err(no_barrier)?;
+        block.dirty().clear(u32::from(client.index), 0, block.max_size()).map_err(no_barrier)?;
         Ok(())
     }
 }

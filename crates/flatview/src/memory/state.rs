@@ -8,9 +8,10 @@ use super::{Limits, SpaceInner};
 use crate::commit::{Next, next_root, touched_windows, updated_view};
 use crate::listen::{Cause, Delta, Entry, SpaceChange};
 use crate::publish::{Domain, Reclaimed, Slot};
+use crate::ram::RamBlock;
 use crate::render::Budget;
 use crate::span::{Span, SpanSet};
-use crate::topology::{Body, Changes, Record, Topology};
+use crate::topology::{Body, Changes, Record, Savepoint as TreeSavepoint, Topology};
 use crate::view::FlatView;
 use crate::{MemoryError, RegionId, SpaceId};
 
@@ -45,11 +46,20 @@ pub(super) struct State {
     pub clients: Clients,
     /// Open `update` closures.
     pub depth: usize,
+    /// Blocks of which the open transaction made a region (`true`) or removed one, in order.
+    pub block_changes: Vec<(Arc<RamBlock>, bool)>,
     /// Whether all RAM was logged at the last commit, which is what listeners were told.
     global_log_told: bool,
     /// What the open transaction says it is for.
     pub reason: Option<Arc<str>>,
     next_space: u64,
+}
+
+/// How far the logs went when a transaction began.
+#[derive(Clone, Copy)]
+pub(super) struct Savepoint {
+    tree: TreeSavepoint,
+    blocks: usize,
 }
 
 /// Everything a commit will publish, rendered and found good.
@@ -109,6 +119,7 @@ impl State {
             limits,
             clients: Clients::new(tag),
             depth: 0,
+            block_changes: Vec::new(),
             global_log_told: false,
             reason: None,
             next_space: 0,
@@ -310,6 +321,17 @@ impl State {
         self.global_log_told = self.is_global_log();
         self.topology.take_log_lowered();
         Garbage { bodies: self.topology.accept(), views: Some(domain.reclaim()) }
+    }
+
+    pub fn savepoint(&self) -> Savepoint {
+        Savepoint { tree: self.topology.savepoint(), blocks: self.block_changes.len() }
+    }
+
+    /// Undoes everything since `to`; what was added meanwhile is handed back, to be dropped without locks.
+    pub fn rollback(&mut self, to: Savepoint) -> Vec<Arc<Body>> {
+        // What is dropped here is kept by the regions that are handed back, or by those that are there again.
+        self.block_changes.truncate(to.blocks);
+        self.topology.rollback(to.tree)
     }
 
     /// Whether all RAM is logged.

@@ -84,7 +84,7 @@ impl Access<'_> {
         if self.outer.is_some() {
             return None;
         }
-        let ops = self.range.direct(self.offset(), self.size())?;
+        let ops = self.range.direct(self.address, self.size())?;
         Some((ops, InCallback::enter_below(Self::MAX_DEPTH)?))
     }
 

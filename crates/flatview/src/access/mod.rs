@@ -20,6 +20,7 @@ mod before;
 mod call;
 mod dispatch;
 mod port;
+mod quick;
 mod reader;
 
 pub use attrs::MemTxAttrs;

@@ -80,7 +80,7 @@ impl<'a> Port<'a> {
     #[inline]
     pub fn load<O: ByteOrder, V: Value>(&self, addr: u64) -> Result<V, MemTxError> {
         let view = self.reader.pin(self.space)?;
-        if let Some(v) = view.memo().load.load::<V>(addr) {
+        if let Some(v) = view.reads().load::<V>(addr) {
             return Ok(from_memory::<O, V>(v));
         }
         self.load_in::<O, V>(&view, addr)
@@ -92,7 +92,7 @@ impl<'a> Port<'a> {
         view: &PinnedView<'_>,
         addr: u64,
     ) -> Result<V, MemTxError> {
-        let Some(range) = self.range_at(view, addr) else {
+        let Some(range) = self.range_to_read(view, addr) else {
             return Err(self.unassigned(addr, V::SIZE, false));
         };
         if let Some(v) = range.readable_ram().and_then(|ram| ram.load::<V>(addr - range.start())) {
@@ -109,7 +109,8 @@ impl<'a> Port<'a> {
     #[inline]
     pub fn store<O: ByteOrder, V: Value>(&self, addr: u64, value: V) -> Result<(), MemTxError> {
         let view = self.reader.pin(self.space)?;
-        if view.memo().store.store(addr, from_memory::<O, V>(value)).is_some() {
+        let (writes, native) = (view.writes(), from_memory::<O, V>(value));
+        if writes.store(addr, native).or_else(|| writes.store_logged(addr, native)).is_some() {
             late(&view, addr, V::SIZE.into());
             return Ok(());
         }
@@ -123,7 +124,7 @@ impl<'a> Port<'a> {
         addr: u64,
         value: V,
     ) -> Result<(), MemTxError> {
-        let Some(range) = self.range_at(view, addr) else {
+        let Some(range) = self.range_to_write(view, addr) else {
             return Err(self.unassigned(addr, V::SIZE, true));
         };
         if range.store(addr, from_memory::<O, V>(value)).is_some() {
@@ -187,7 +188,7 @@ impl<'a> Port<'a> {
     pub fn read(&self, addr: u64, out: &mut [u8]) -> Result<(), MemTxError> {
         // One view for all pieces, whatever the map or the devices do meanwhile.
         let view = self.reader.pin(self.space)?;
-        if !self.attrs.memory && view.memo().load.read(addr, out).is_some() {
+        if !self.attrs.memory && view.reads().read(addr, out).is_some() {
             return Ok(());
         }
         self.read_in(&view, addr, out)
@@ -198,7 +199,7 @@ impl<'a> Port<'a> {
         let mut addr = addr;
         let mut rest = out;
         while !rest.is_empty() {
-            let range = self.range_at(view, addr);
+            let range = self.range_to_read(view, addr);
             let readable = |r: &FlatRange| r.readable_ram().is_some() && self.is_allowed(Some(r));
             let (piece, memory) = self.bus_piece(range, addr, rest.len(), readable);
             let (now, later) = std::mem::take(&mut rest).split_at_mut(piece);
@@ -235,7 +236,7 @@ impl<'a> Port<'a> {
     /// As [`read`](Self::read); ROM is a decode error.
     pub fn write(&self, addr: u64, bytes: &[u8]) -> Result<(), MemTxError> {
         let view = self.reader.pin(self.space)?;
-        if !self.attrs.memory && view.memo().store.write(addr, bytes).is_some() {
+        if !self.attrs.memory && view.writes().write(addr, bytes).is_some() {
             late(&view, addr, bytes.len() as u64);
             return Ok(());
         }
@@ -247,7 +248,7 @@ impl<'a> Port<'a> {
         let mut addr = addr;
         let mut rest = bytes;
         while !rest.is_empty() {
-            let range = self.range_at(view, addr);
+            let range = self.range_to_write(view, addr);
             let (piece, memory) = self.bus_piece(range, addr, rest.len(), |r| r.writable_ram().is_some());
             let (now, later) = rest.split_at(piece);
             let done = match range {
@@ -273,14 +274,26 @@ impl<'a> Port<'a> {
         !self.attrs.memory || range.is_some_and(FlatRange::is_ram)
     }
 
-    /// The range at an address. If it is memory it is remembered.
+    /// The range at an address, for a read. If it is memory it is remembered.
     #[inline(always)]
-    fn range_at<'v>(&self, view: &'v PinnedView<'_>, addr: u64) -> Option<&'v FlatRange> {
-        view.remember(
+    fn range_to_read<'v>(&self, view: &'v PinnedView<'_>, addr: u64) -> Option<&'v FlatRange> {
+        view.remember_reads(
             #[inline(always)]
             |v| {
                 let range = v.lookup(addr);
-                (range, range.filter(|r| r.is_ram_backed()).map(FlatRange::windows))
+                (range, range.and_then(FlatRange::load_window))
+            },
+        )
+    }
+
+    /// The same for a write.
+    #[inline(always)]
+    fn range_to_write<'v>(&self, view: &'v PinnedView<'_>, addr: u64) -> Option<&'v FlatRange> {
+        view.remember_writes(
+            #[inline(always)]
+            |v| {
+                let range = v.lookup(addr);
+                (range, range.and_then(FlatRange::stores))
             },
         )
     }
@@ -335,7 +348,7 @@ impl<'a> Port<'a> {
         {
             let view = self.reader.pin(self.space)?;
             let in_ram = |r: &FlatRange| r.readable_ram()?.load::<V>(addr - r.start());
-            if let Some(v) = self.range_at(&view, addr).and_then(in_ram) {
+            if let Some(v) = self.range_to_read(&view, addr).and_then(in_ram) {
                 return Ok(from_memory::<O, V>(v));
             }
         }
@@ -358,7 +371,7 @@ impl<'a> Port<'a> {
         let past = addr & (u64::from(V::SIZE) - 1);
         {
             let view = self.reader.pin(self.space)?;
-            if let Some(range) = self.range_at(&view, addr) {
+            if let Some(range) = self.range_to_write(&view, addr) {
                 if range.store(addr, from_memory::<O, V>(value)).is_some() {
                     late(&view, addr, V::SIZE.into());
                     return Ok(());
@@ -390,7 +403,7 @@ impl<'a> Port<'a> {
     #[must_use]
     pub fn host_ptr(&self, addr: u64, len: u64) -> Option<HostPtr> {
         let view = self.reader.pin(self.space).ok()?;
-        let range = self.range_at(&view, addr)?;
+        let range = view.lookup(addr)?;
         range.host(addr, range.room(addr).min(len))
     }
 

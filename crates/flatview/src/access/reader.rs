@@ -5,17 +5,20 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::port::{from_memory, mark_late};
+use super::quick::Quick;
 use super::{MemTxAttrs, Port};
 use crate::memory::{Inner, SpaceInner};
 use crate::publish::{LANES, Lane, Memo, Pinned};
-use crate::view::{FlatView, Windows};
+use crate::ram::RamWindow;
+use crate::view::{FlatView, Stores};
 use crate::{AddressSpace, ByteOrder, MemTxError, Reason, SpaceId, Value};
 
 /// A reader remembers the memory it hit last.
 pub(super) enum LastHit {}
 
 impl Memo for LastHit {
-    type Of<'v> = Windows<'v>;
+    type Reads<'v> = RamWindow<'v>;
+    type Writes<'v> = Stores<'v>;
 }
 
 type ViewLane = Lane<FlatView, LastHit>;
@@ -34,6 +37,8 @@ pub struct Reader {
     hazards: Arc<crate::publish::Hazards<FlatView>>,
     pub(super) space: Arc<SpaceInner>,
     pub(super) memory: Arc<Inner>,
+    /// Of the callback that failed last, for a moment.
+    pub(super) failure: Cell<MemTxError>,
 }
 
 impl fmt::Debug for Reader {
@@ -49,7 +54,8 @@ impl Reader {
         let slot = space.inner.slot.load_full();
         let lane = |i| (Cell::new(None), Lane::new(i, Arc::clone(&hazards), Arc::clone(&slot)));
         let lanes = std::array::from_fn(lane);
-        Self { lanes, hazards, space: Arc::clone(&space.inner), memory }
+        let failure = Cell::new(MemTxError::error());
+        Self { lanes, hazards, space: Arc::clone(&space.inner), memory, failure }
     }
 
     /// The current view of the reader's own space or, inside a callback, of another; held while the guard lives.
@@ -154,17 +160,18 @@ impl Reader {
     /// See there.
     #[inline]
     pub fn load<O: ByteOrder, V: Value>(&self, addr: u64) -> Result<V, MemTxError> {
-        match self.own_lane().on_memo(move |memo| memo.load.load::<V>(addr)) {
+        match self.own_lane().on_reads(move |memory| memory.load::<V>(addr)) {
             Some(native) => Ok(from_memory::<O, V>(native)),
             None => self.load_elsewhere::<O, V>(addr),
         }
     }
 
-    #[inline(never)]
+    #[inline(always)]
     fn load_elsewhere<O: ByteOrder, V: Value>(&self, addr: u64) -> Result<V, MemTxError> {
-        let port = self.port(MemTxAttrs::UNSPECIFIED);
-        let view = self.pin(&self.space)?;
-        port.load_in::<O, V>(&view, addr)
+        match self.load_quick::<O, V>(addr) {
+            Quick::Done(value) => Ok(V::narrow(value)),
+            other => self.load_otherwise::<O, V>(addr, matches!(other, Quick::Failed)),
+        }
     }
 
     /// See [`Port::store`].
@@ -174,21 +181,35 @@ impl Reader {
     #[inline]
     pub fn store<O: ByteOrder, V: Value>(&self, addr: u64, value: V) -> Result<(), MemTxError> {
         let native = from_memory::<O, V>(value);
-        match self.own_lane().on_memo(move |memo| memo.store(addr, native)) {
-            Some(()) if self.own_lane().is_still_current() => Ok(()),
-            Some(()) => self.stored_late(addr, V::SIZE),
+        match self.store_quick(addr, native) {
+            Some(()) => Ok(()),
             None => self.store_elsewhere::<O, V>(addr, value),
         }
     }
 
-    /// What was stored under the view that the own lane has, which is old by now, may be logged meanwhile.
+    /// Stores a value in host order, and notes it where writes are logged, if it is in the memory hit last.
+    #[inline(always)]
+    fn store_quick<V: Value>(&self, addr: u64, native: V) -> Option<()> {
+        let logged = move |memo: Stores<'_>| memo.store_logged(addr, native);
+        self.own_lane().on_writes(move |memo| memo.store(addr, native), logged)?;
+        self.stored(addr, V::SIZE);
+        Some(())
+    }
+
+    /// Something was stored under the view that the own lane has: if that is old by now, it may be logged meanwhile.
+    #[inline(always)]
+    fn stored(&self, addr: u64, size: u32) {
+        if !self.own_lane().is_still_current() {
+            self.stored_late(addr, size);
+        }
+    }
+
     #[cold]
     #[inline(never)]
-    fn stored_late(&self, addr: u64, size: u32) -> Result<(), MemTxError> {
+    fn stored_late(&self, addr: u64, size: u32) {
         if let Some(view) = self.own_lane().pin() {
             mark_late(&view, addr, u64::from(size));
         }
-        Ok(())
     }
 
     #[inline(never)]
@@ -199,8 +220,8 @@ impl Reader {
     }
 
     /// The lane that looks at nothing but the reader's own space.
-    #[inline]
-    fn own_lane(&self) -> &ViewLane {
+    #[inline(always)]
+    pub(super) fn own_lane(&self) -> &ViewLane {
         &self.lanes[0].1
     }
 
@@ -210,7 +231,7 @@ impl Reader {
     /// See there.
     #[inline]
     pub fn cpu_load<O: ByteOrder, V: Value>(&self, addr: u64) -> Result<V, MemTxError> {
-        match self.own_lane().on_memo(move |memo| memo.load.load::<V>(addr)) {
+        match self.own_lane().on_reads(move |memory| memory.load::<V>(addr)) {
             Some(native) => Ok(from_memory::<O, V>(native)),
             None => self.cpu_load_elsewhere::<O, V>(addr),
         }
@@ -228,9 +249,8 @@ impl Reader {
     #[inline]
     pub fn cpu_store<O: ByteOrder, V: Value>(&self, addr: u64, value: V) -> Result<(), MemTxError> {
         let native = from_memory::<O, V>(value);
-        match self.own_lane().on_memo(move |memo| memo.store(addr, native)) {
-            Some(()) if self.own_lane().is_still_current() => Ok(()),
-            Some(()) => self.stored_late(addr, V::SIZE),
+        match self.store_quick(addr, native) {
+            Some(()) => Ok(()),
             None => self.cpu_store_elsewhere::<O, V>(addr, value),
         }
     }

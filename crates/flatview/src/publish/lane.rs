@@ -11,10 +11,12 @@ use super::domain::Hazards;
 use super::{Ordering, Slot, fence};
 use crate::ram::light;
 
-/// What a lane remembers of the value it looks at.
+/// What a lane remembers of the value it looks at, for reading and for writing. The defaults remember nothing.
 pub(crate) trait Memo {
-    /// The memo of a value that lives as long as `'v`. The default remembers nothing.
-    type Of<'v>: Copy + Default;
+    /// For reads, of a value that lives as long as `'v`.
+    type Reads<'v>: Copy + Default;
+    /// For writes.
+    type Writes<'v>: Copy + Default;
 }
 
 /// The same memo with another lifetime.
@@ -22,12 +24,22 @@ pub(crate) trait Memo {
 /// # Safety
 /// The value it is of lives as long as the memo is used.
 #[inline(always)]
-unsafe fn extended<'to, M: Memo>(memo: M::Of<'_>) -> M::Of<'to> {
+unsafe fn reads<'to, M: Memo>(memo: M::Reads<'_>) -> M::Reads<'to> {
     // SAFETY: the two types differ in a lifetime only, and the memo is `Copy`; the caller answers for the lifetime.
     unsafe { std::mem::transmute_copy(&memo) }
 }
 
-/// A reader's look at the value published in a slot, with a memo of that value.
+/// The same memo with another lifetime.
+///
+/// # Safety
+/// As for [`reads`].
+#[inline(always)]
+unsafe fn writes<'to, M: Memo>(memo: M::Writes<'_>) -> M::Writes<'to> {
+    // SAFETY: as for `reads`.
+    unsafe { std::mem::transmute_copy(&memo) }
+}
+
+/// A reader's look at the value published in a slot, with memos of that value.
 ///
 /// A lane belongs to one thread at a time (`!Sync` by its cells).
 pub(crate) struct Lane<T, M: Memo> {
@@ -38,15 +50,22 @@ pub(crate) struct Lane<T, M: Memo> {
     slot_ptr: Cell<NonNull<Slot<T>>>,
     /// The version of the slot that `view` was taken at; 0, which no slot has, if there is no view.
     version: Cell<u64>,
-    view: Cell<Option<NonNull<T>>>,
+    /// Dangling if there is none.
+    view: Cell<NonNull<T>>,
     /// Of the value in `view`.
-    memo: Cell<M::Of<'static>>,
+    reads: Cell<M::Reads<'static>>,
+    writes: Cell<M::Writes<'static>>,
     pins: Cell<u32>,
 }
 
 // SAFETY: the pointers are into values that the lane's own `Arc` and hazard keep (P1, P2), whichever thread owns
 // the lane; it is moved only when nothing borrows it, so it is not pinned.
-unsafe impl<T: Send + Sync, M: Memo> Send for Lane<T, M> where for<'v> M::Of<'v>: Send {}
+unsafe impl<T: Send + Sync, M: Memo> Send for Lane<T, M>
+where
+    for<'v> M::Reads<'v>: Send,
+    for<'v> M::Writes<'v>: Send,
+{
+}
 
 impl<T, M: Memo> Lane<T, M> {
     /// A lane that looks at nothing yet; `slot` is any slot.
@@ -57,8 +76,9 @@ impl<T, M: Memo> Lane<T, M> {
             slot_ptr: Cell::new(NonNull::from(&*slot)),
             slot: Cell::new(Some(slot)),
             version: Cell::new(0),
-            view: Cell::new(None),
-            memo: Cell::new(M::Of::default()),
+            view: Cell::new(NonNull::dangling()),
+            reads: Cell::new(M::Reads::default()),
+            writes: Cell::new(M::Writes::default()),
             pins: Cell::new(0),
         }
     }
@@ -78,15 +98,35 @@ impl<T, M: Memo> Lane<T, M> {
         self.is_current()
     }
 
-    /// Runs `f` on the memo, if the lane is current: the short way, without pinning. That `f` is `'static` keeps it
-    /// from borrowing, and so from refreshing or parking, the lane.
+    /// Runs `f` on the memo for reads, if the lane is current: the short way, without pinning. That `f` is `'static`
+    /// keeps it from borrowing, and so from refreshing or parking, the lane.
     #[inline]
-    pub fn on_memo<R>(&self, f: impl for<'m> FnOnce(M::Of<'m>) -> Option<R> + 'static) -> Option<R> {
+    pub fn on_reads<R>(&self, f: impl for<'m> FnOnce(M::Reads<'m>) -> Option<R> + 'static) -> Option<R> {
         if !self.is_current() {
             return None;
         }
-        // SAFETY: as for `Pinned::memo`; the lane is current, so it has a view, and `f` cannot change the lane.
-        f(unsafe { extended::<M>(self.memo.get()) })
+        // SAFETY: as for `Pinned::reads`; the lane is current, so it has a view, and `f` cannot change the lane.
+        f(unsafe { reads::<M>(self.reads.get()) })
+    }
+
+    /// The same with the memo for writes; if `f` gives nothing, `or` is run.
+    #[inline(always)]
+    pub fn on_writes<R>(
+        &self,
+        f: impl for<'m> FnOnce(M::Writes<'m>) -> Option<R> + 'static,
+        or: impl for<'m> FnOnce(M::Writes<'m>) -> Option<R> + 'static,
+    ) -> Option<R> {
+        if !self.is_current() {
+            return None;
+        }
+        // The memo is taken out for each anew: `f` need not wait for what only `or` looks at.
+        // SAFETY: as for `on_reads`.
+        let done = f(unsafe { writes::<M>(self.writes.get()) });
+        if done.is_some() {
+            return done;
+        }
+        // SAFETY: the same.
+        or(unsafe { writes::<M>(self.writes.get()) })
     }
 
     #[inline]
@@ -101,8 +141,9 @@ impl<T, M: Memo> Lane<T, M> {
         let Some(hazard) = self.hazards.get(self.index).filter(|_| !self.is_pinned()) else {
             return false;
         };
-        self.memo.set(M::Of::default());
-        self.view.set(None);
+        self.reads.set(M::Reads::default());
+        self.writes.set(M::Writes::default());
+        self.view.set(NonNull::dangling());
         self.version.set(0);
         loop {
             let slot = slot_now();
@@ -114,9 +155,12 @@ impl<T, M: Memo> Lane<T, M> {
             fence(Ordering::SeqCst);
             // The slot that a space looks through is changed first and the old slot's version after that: if the
             // version we have tells of the change, the second look sees the new slot.
-            if slot.current() == p && Arc::ptr_eq(&slot, &slot_now()) {
+            if let Some(view) = NonNull::new(p)
+                && slot.current() == p
+                && Arc::ptr_eq(&slot, &slot_now())
+            {
                 self.version.set(version);
-                self.view.set(NonNull::new(p));
+                self.view.set(view);
                 self.slot_ptr.set(NonNull::from(&*slot));
                 self.slot.set(Some(slot));
                 return true;
@@ -129,21 +173,33 @@ impl<T, M: Memo> Lane<T, M> {
         if self.is_pinned() {
             return;
         }
-        self.memo.set(M::Of::default());
-        self.view.set(None);
+        self.reads.set(M::Reads::default());
+        self.writes.set(M::Writes::default());
+        self.view.set(NonNull::dangling());
         self.version.set(0);
         if let Some(hazard) = self.hazards.get(self.index) {
             hazard.store(std::ptr::null_mut(), Ordering::Release);
         }
     }
 
+    /// Holds the lane at its value while the guard lives, if its slot has announced no newer one.
+    #[inline(always)]
+    pub fn pin_current(&self) -> Option<Pinned<'_, T, M>> {
+        // No slot has the version 0, so a lane that is current has a value.
+        self.is_current().then(|| self.pinned())
+    }
+
     /// Holds the lane at its value while the guard lives; `None` if it has none.
     #[inline]
     pub fn pin(&self) -> Option<Pinned<'_, T, M>> {
-        let view = self.view.get()?;
+        if self.version.get() == 0 { None } else { Some(self.pinned()) }
+    }
+
+    #[inline(always)]
+    fn pinned(&self) -> Pinned<'_, T, M> {
         // As many as accesses nest: it cannot overflow.
         self.pins.set(self.pins.get().wrapping_add(1));
-        Some(Pinned { lane: self, view })
+        Pinned { lane: self, view: self.view.get() }
     }
 }
 
@@ -167,25 +223,46 @@ impl<T, M: Memo> Pinned<'_, T, M> {
         self.lane.is_still_current()
     }
 
-    /// The memo of this value.
+    /// The memo of this value for reads.
     #[inline]
-    pub fn memo(&self) -> M::Of<'_> {
-        // SAFETY: the memo was set by `remember` from the value that is pinned (refresh and park clear it, and they do
-        // nothing while pinned), so it may be used as long as that value, which the hazard keeps (P2).
-        unsafe { extended::<M>(self.lane.memo.get()) }
+    pub fn reads(&self) -> M::Reads<'_> {
+        // SAFETY: the memo was set by `remember_reads` from the value that is pinned (refresh and park clear it, and they
+        // do nothing while pinned), so it may be used as long as that value, which the hazard keeps (P2).
+        unsafe { reads::<M>(self.lane.reads.get()) }
     }
 
-    /// Looks something up in the value, and remembers what `find` says is worth it.
+    /// The memo of this value for writes.
+    #[inline]
+    pub fn writes(&self) -> M::Writes<'_> {
+        // SAFETY: as for `reads`, with `remember_writes`.
+        unsafe { writes::<M>(self.lane.writes.get()) }
+    }
+
+    /// Looks something up in the value, and remembers what `find` says is worth it for reads.
     #[inline(always)]
-    pub fn remember<F>(
+    pub fn remember_reads<F>(
         &self,
-        find: impl for<'v> FnOnce(&'v T) -> (Option<&'v F>, Option<M::Of<'v>>),
+        find: impl for<'v> FnOnce(&'v T) -> (Option<&'v F>, Option<M::Reads<'v>>),
     ) -> Option<&F> {
         let (found, memo) = find(self);
         if let Some(memo) = memo {
-            // SAFETY: the cell's memo is handed out by `on_memo` and `memo` only, with a lifetime that ends with the
+            // SAFETY: the cell's memo is handed out by `on_reads` and `reads` only, with a lifetime that ends with the
             // value's.
-            self.lane.memo.set(unsafe { extended::<M>(memo) });
+            self.lane.reads.set(unsafe { reads::<M>(memo) });
+        }
+        found
+    }
+
+    /// Looks something up in the value, and remembers what `find` says is worth it for writes.
+    #[inline(always)]
+    pub fn remember_writes<F>(
+        &self,
+        find: impl for<'v> FnOnce(&'v T) -> (Option<&'v F>, Option<M::Writes<'v>>),
+    ) -> Option<&F> {
+        let (found, memo) = find(self);
+        if let Some(memo) = memo {
+            // SAFETY: as in `remember_reads`.
+            self.lane.writes.set(unsafe { writes::<M>(memo) });
         }
         found
     }
@@ -195,7 +272,7 @@ impl<T, M: Memo> std::ops::Deref for Pinned<'_, T, M> {
     type Target = T;
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: P2: `view` is in the hazard, was still published after the hazard was set, and the hazard does
+        // SAFETY: P2: a lane is pinned only if it has a value: `view` is in the hazard, was still published after the hazard was set, and the hazard does
         // not change while the lane is pinned, so P1 keeps the value.
         unsafe { self.view.as_ref() }
     }

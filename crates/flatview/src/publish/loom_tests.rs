@@ -14,7 +14,8 @@ use super::{Domain, Lane, Memo, Slot};
 struct Nothing;
 
 impl Memo for Nothing {
-    type Of<'v> = ();
+    type Reads<'v> = ();
+    type Writes<'v> = ();
 }
 
 /// parking_lot's mutex, as far as this crate uses it, that loom sees.

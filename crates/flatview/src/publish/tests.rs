@@ -7,7 +7,8 @@ use super::{Domain, Lane, Memo, Slot};
 struct Number;
 
 impl Memo for Number {
-    type Of<'v> = Option<&'v u32>;
+    type Reads<'v> = Option<&'v u32>;
+    type Writes<'v> = ();
 }
 
 struct Counted(u32, Arc<AtomicUsize>);
@@ -34,21 +35,25 @@ fn a_replaced_value_lives_until_the_last_lane_moves_on() {
     assert!(lane.pin().is_none());
     assert!(lane.refresh(|| Arc::clone(&slot)));
     let pinned = lane.pin().unwrap();
-    assert_eq!(pinned.remember(|v| (Some(&v.0), Some(Some(&v.0)))), Some(&1));
-    assert_eq!(pinned.remember(|v| (Some(&v.0), None)), Some(&1), "what is not worth it is not remembered");
-    assert_eq!(lane.on_memo(|m| m.copied()), Some(1));
+    assert_eq!(pinned.remember_reads(|v| (Some(&v.0), Some(Some(&v.0)))), Some(&1));
+    assert_eq!(
+        pinned.remember_reads(|v| (Some(&v.0), None)),
+        Some(&1),
+        "what is not worth it is not remembered"
+    );
+    assert_eq!(lane.on_reads(|m| m.copied()), Some(1));
 
     domain.publish(&slot, counted(2, &alive));
     drop(domain.reclaim());
     assert_eq!(alive.load(Ordering::Relaxed), 2);
     assert!(!lane.is_current());
     assert!(!lane.refresh(|| Arc::clone(&slot)), "a pinned lane stays");
-    assert_eq!((pinned.0, pinned.memo().copied()), (1, Some(1)));
+    assert_eq!((pinned.0, pinned.reads().copied()), (1, Some(1)));
 
     drop(pinned);
     assert!(lane.refresh(|| Arc::clone(&slot)));
     assert_eq!(lane.pin().unwrap().0, 2);
-    assert_eq!(lane.pin().unwrap().memo(), None, "the memo went with the old value");
+    assert_eq!(lane.pin().unwrap().reads(), None, "the memo went with the old value");
     drop(domain.reclaim());
     assert_eq!(alive.load(Ordering::Relaxed), 1);
 

@@ -56,18 +56,22 @@ impl<'a> RamWindow<'a> {
         Some(unsafe { self.ptr.as_ptr().add(offset as usize) })
     }
 
-    /// The value at `addr` in host order, if it is in the window and at least seven bytes before its end.
+    /// The value at `addr` in host order, if it is naturally aligned in host memory, in the window and at least seven
+    /// bytes before its end.
     #[inline]
     pub fn load<V: Value>(&self, addr: u64) -> Option<V> {
+        let p = self.at(addr).filter(|p| (*p as usize) & (V::SIZE as usize - 1) == 0)?;
         // SAFETY: `at` gives a pointer with eight bytes behind it that are mapped (B1) as long as the block (B2).
-        self.at(addr).map(|p| V::narrow(unsafe { load_raw(p, V::SIZE) }))
+        Some(V::narrow(unsafe { load_raw(p, V::SIZE) }))
     }
 
-    /// Stores a value in host order, if it is in the window and at least seven bytes before its end.
+    /// Stores a value in host order, under the same conditions.
     #[inline]
     pub fn store<V: Value>(&self, addr: u64, value: V) -> Option<()> {
+        let p = self.at(addr).filter(|p| (*p as usize) & (V::SIZE as usize - 1) == 0)?;
         // SAFETY: as for `load`; windows for stores are made of writable memory.
-        self.at(addr).map(|p| unsafe { store_raw(p, V::SIZE, value.widen()) })
+        unsafe { store_raw(p, V::SIZE, value.widen()) };
+        Some(())
     }
 
     /// The pointer to `len` bytes at `addr`, if they are all in the window.

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use super::FlatRange;
-use super::node::{Iter, Kind, MAP_BITS, MOST, Node, SLOT_BITS, Window};
+use super::node::{CROWD, Iter, Kind, Leaf, MAP_BITS, MOST, Node, SLOT_BITS, Window};
 use crate::span::Span;
 
 /// Ranges wanted in a leaf of a node that is built: room to grow, and not too much of it.
@@ -65,7 +65,10 @@ fn leaf(ranges: Vec<FlatRange>, borrowed: usize) -> Node {
         *place = at as u8;
     }
     let count = (ranges.len() - borrowed) as u32;
-    Node { first, shift, count, kind: Kind::Leaf { ranges: ranges.into(), borrowed: borrowed as u32, map } }
+    let crowded = map.windows(2).any(|m| m[1] > m[0] + CROWD)
+        || ranges.len() > usize::from(map[map.len() - 1]) + 1 + usize::from(CROWD);
+    let leaf = Leaf { ranges: ranges.into(), borrowed: borrowed as u32, map };
+    Node { first, shift, count, kind: if crowded { Kind::Crowded(leaf) } else { Kind::Leaf(leaf) } }
 }
 
 fn inner(window: Window, shift: u32, slots: Box<[Arc<Node>]>, outside: Arc<Node>) -> Node {
@@ -115,7 +118,7 @@ pub(super) fn replaced(node: &Arc<Node>, s: Window, t: Span, new: &[FlatRange]) 
         return build(s, here);
     }
     match &node.kind {
-        Kind::Leaf { ranges, .. } => {
+        Kind::Leaf(Leaf { ranges, .. }) | Kind::Crowded(Leaf { ranges, .. }) => {
             let all = spliced(ranges, t, here);
             let borrowed = all.partition_point(|r| r.start() < s.first);
             if all.len() - borrowed <= MOST { Arc::new(leaf(all, borrowed)) } else { build(s, &all) }
@@ -154,9 +157,9 @@ fn replaced_in_slots(
     }
     let mut outside_new = Arc::clone(outside_now);
     if (t.start < window.first || t.last > window.last())
-        && let Kind::Leaf { ranges, .. } = &outside_now.kind
+        && let Some(leaf) = outside_now.leaf()
     {
-        outside_new = outside(s, window, &spliced(ranges, t, here));
+        outside_new = outside(s, window, &spliced(&leaf.ranges, t, here));
     }
     inner(window, node.shift, slots, outside_new)
 }

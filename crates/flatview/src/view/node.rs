@@ -8,7 +8,6 @@
 //! for those outside its own window, which is only as large as the places where ranges begin. A range stands in the
 //! leaf of the slot it begins in, and once more, *borrowed*, at the front of the leaves of slots that it reaches
 //! into.
-#![expect(clippy::indexing_slicing, reason = "indexes come from the same slices")]
 
 use std::sync::Arc;
 
@@ -16,6 +15,8 @@ use super::FlatRange;
 
 /// Ranges that begin in one leaf.
 pub(super) const MOST: usize = 32;
+/// A leaf is crowded if more ranges than this, less one, begin in a slot of its map.
+pub(super) const CROWD: u8 = 4;
 /// Powers of two: slots of an inner node at most, and places in the map of a leaf.
 pub(super) const SLOT_BITS: u32 = 6;
 pub(super) const MAP_BITS: u32 = 5;
@@ -74,14 +75,20 @@ pub(super) enum Kind {
         /// A leaf for the addresses before and behind the window, where nothing begins.
         outside: Arc<Node>,
     },
-    Leaf {
-        /// In order.
-        ranges: Box<[FlatRange]>,
-        /// How many of them begin elsewhere: the first one, or all.
-        borrowed: u32,
-        /// For each slot the last range that begins at or before it (or the first one).
-        map: [u8; 1 << MAP_BITS],
-    },
+    /// Every address of which is in one of few ranges that begin in its slot of the map, or the one before.
+    Leaf(Leaf),
+    /// The same with slots in which many ranges begin.
+    Crowded(Leaf),
+}
+
+#[derive(Debug)]
+pub(super) struct Leaf {
+    /// In order.
+    pub ranges: Box<[FlatRange]>,
+    /// How many of them begin elsewhere: the first one, or all.
+    pub borrowed: u32,
+    /// For each slot the last range that begins at or before it (or the first one).
+    pub map: [u8; 1 << MAP_BITS],
 }
 
 impl Node {
@@ -95,48 +102,50 @@ impl Node {
         Window { first: self.first, bits: self.shift + slots.ilog2() }
     }
 
-    #[inline(always)]
-    pub fn lookup(&self, addr: u64) -> Option<&FlatRange> {
-        let mut node = self;
-        loop {
-            match &node.kind {
-                Kind::Inner { slots, outside } => node = slots.get(node.slot(addr)).unwrap_or(outside),
-                Kind::Leaf { ranges, map, .. } => return node.lookup_here(addr, ranges, map),
-            }
+    /// What is known of the ranges here, if it is no inner node.
+    pub fn leaf(&self) -> Option<&Leaf> {
+        match &self.kind {
+            Kind::Inner { .. } => None,
+            Kind::Leaf(leaf) | Kind::Crowded(leaf) => Some(leaf),
         }
     }
 
     #[inline(always)]
-    fn lookup_here<'a>(
-        &self,
-        addr: u64,
-        ranges: &'a [FlatRange],
-        map: &[u8; 1 << MAP_BITS],
-    ) -> Option<&'a FlatRange> {
-        let slot = self.slot(addr);
-        let mut at = match map.get(slot) {
-            Some(&at) => {
-                let at = usize::from(at);
-                // Most slots have one range. Where many begin in one, they are halved first.
-                match map.get(slot + 1) {
-                    Some(&next) if usize::from(next) > at + 4 => {
-                        let after = ranges[at + 1..=usize::from(next)].partition_point(|r| r.start() <= addr);
-                        at + after
-                    }
-                    _ => at,
-                }
+    pub fn lookup(&self, addr: u64) -> Option<&FlatRange> {
+        let mut node = self;
+        let at = loop {
+            match &node.kind {
+                Kind::Inner { slots, outside } => node = slots.get(node.slot(addr)).unwrap_or(outside),
+                Kind::Leaf(leaf) => match leaf.map.get(node.slot(addr)) {
+                    Some(at) => break leaf.ranges.get(usize::from(*at)..)?,
+                    None => return node.lookup_outside(leaf, addr),
+                },
+                Kind::Crowded(leaf) => return node.lookup_crowded(leaf, addr),
             }
-            None if addr < self.first => 0,
-            None => ranges.len().saturating_sub(1),
         };
-        loop {
-            let range = ranges.get(at)?;
-            if addr <= range.last() {
-                return (range.start() <= addr).then_some(range);
-            }
-            at += 1;
-        }
+        first_not_before(at, addr)
     }
+
+    #[inline(never)]
+    fn lookup_outside<'a>(&self, leaf: &'a Leaf, addr: u64) -> Option<&'a FlatRange> {
+        if addr < self.first {
+            return first_not_before(&leaf.ranges, addr);
+        }
+        leaf.ranges.last().filter(|r| r.start() <= addr && addr <= r.last())
+    }
+
+    #[inline(never)]
+    fn lookup_crowded<'a>(&self, leaf: &'a Leaf, addr: u64) -> Option<&'a FlatRange> {
+        let after = leaf.ranges.partition_point(|r| r.start() <= addr);
+        leaf.ranges.get(after.checked_sub(1)?).filter(|r| addr <= r.last())
+    }
+}
+
+/// The range at an address, which is the first one that does not end before it.
+#[inline(always)]
+fn first_not_before(ranges: &[FlatRange], addr: u64) -> Option<&FlatRange> {
+    let range = ranges.iter().find(|r| addr <= r.last())?;
+    (range.start() <= addr).then_some(range)
 }
 
 /// Ranges in order.
@@ -158,9 +167,9 @@ impl<'a> Iter<'a> {
                     iter.path.push((n, at + 1));
                     slots.get(at).map(|n| &**n)
                 }
-                Kind::Leaf { ranges, borrowed, .. } => {
-                    let at = ranges.partition_point(|r| r.start() < from);
-                    iter.path.push((n, at.max(*borrowed as usize)));
+                Kind::Leaf(leaf) | Kind::Crowded(leaf) => {
+                    let at = leaf.ranges.partition_point(|r| r.start() < from);
+                    iter.path.push((n, at.max(leaf.borrowed as usize)));
                     None
                 }
             };
@@ -178,16 +187,13 @@ impl<'a> Iterator for Iter<'a> {
             let here = *at;
             *at += 1;
             match &node.kind {
-                Kind::Leaf { ranges, .. } => match ranges.get(here) {
+                Kind::Leaf(leaf) | Kind::Crowded(leaf) => match leaf.ranges.get(here) {
                     Some(range) => return Some(range),
                     None => self.path.pop(),
                 },
                 Kind::Inner { slots, .. } => match slots.get(here) {
                     Some(child) => {
-                        let first = match &child.kind {
-                            Kind::Leaf { borrowed, .. } => *borrowed as usize,
-                            Kind::Inner { .. } => 0,
-                        };
+                        let first = child.leaf().map_or(0, |l| l.borrowed as usize);
                         self.path.push((child, first));
                         None
                     }

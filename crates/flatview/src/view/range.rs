@@ -88,7 +88,9 @@ impl FlatRange {
         let writable = body.block().is_some_and(|(block, _)| block.is_writable());
         let backed = at.memory().is_some();
         let attended = body.io().is_some();
-        let direct = if at.callbacks().is_some() && !attended { body.rules.direct() } else { 0 };
+        // Where addresses and offsets are aligned alike, the address alone tells whether an access is aligned.
+        let alike = (piece.span.start ^ piece.offset) & 7 == 0;
+        let direct = if at.callbacks().is_some() && !attended && alike { body.rules.direct() } else { 0 };
         let bits = [
             (backed && (is_ram || romd), Flags::READS_RAM),
             (backed && is_ram && writable && !piece.readonly, Flags::WRITES_RAM),
@@ -282,10 +284,10 @@ impl FlatRange {
         }
     }
 
-    /// The callbacks, if an access of `size` bytes at an offset in the region is one call as it is.
+    /// The callbacks, if an access of `size` bytes at an address in the range is one call as it is.
     #[inline(always)]
-    pub(crate) fn direct(&self, offset: u64, size: u32) -> Option<&dyn MmioOps> {
-        let simple = u32::from(self.flags.direct) & size != 0 && offset & u64::from(size - 1) == 0;
+    pub(crate) fn direct(&self, addr: u64, size: u32) -> Option<&dyn MmioOps> {
+        let simple = u32::from(self.flags.direct) & size != 0 && addr & u64::from(size - 1) == 0;
         if simple { self.at.callbacks() } else { None }
     }
 
@@ -326,53 +328,64 @@ impl FlatRange {
         HostPtr::of(block, base + self.offset_of(addr), len)
     }
 
-    /// The memory at its addresses, for loads and for stores.
+    /// The memory at its addresses, if loads go to it.
     #[inline(always)]
-    pub(crate) fn windows(&self) -> Windows<'_> {
-        let window = |span| RamWindow::new(self.start(), span);
-        Windows {
-            load: self.readable_ram().map(window).unwrap_or_default(),
-            store: self.writable_ram().filter(|_| self.flags.log == 0).map(window).unwrap_or_default(),
-            notes: self.notes(),
-        }
+    pub(crate) fn load_window(&self) -> Option<RamWindow<'_>> {
+        self.readable_ram().map(|span| RamWindow::new(self.start(), span))
     }
 
-    /// Where writes to its memory are noted, if they are allowed and logged.
+    /// The memory at its addresses, if stores go to it.
     #[inline(always)]
-    fn notes(&self) -> Notes<'_> {
-        if self.flags.log == 0 || !self.flags.has(Flags::WRITES_RAM) {
-            return Notes::default();
-        }
-        self.notes_kept()
+    pub(crate) fn stores(&self) -> Option<Stores<'_>> {
+        let memory = RamWindow::new(self.start(), self.writable_ram()?);
+        Some(match self.flags.log {
+            0 => Stores { plain: memory, ..Stores::default() },
+            _ => Stores { logged: memory, notes: self.notes()?, ..Stores::default() },
+        })
     }
 
-    #[inline(never)]
-    fn notes_kept(&self) -> Notes<'_> {
-        let ahead = |base: u64| base.wrapping_add(self.offset).wrapping_sub(self.start());
-        let notes = self.body().block().map(|(block, base)| block.dirty().notes(self.flags.log, ahead(base)));
-        notes.unwrap_or_default()
+    /// Where writes to its memory are noted, if what is aligned in it is aligned in the block.
+    #[cold]
+    fn notes(&self) -> Option<Notes<'_>> {
+        let (block, base) = self.body().block().filter(|(block, _)| block.is_aligned())?;
+        let ahead = base.wrapping_add(self.offset).wrapping_sub(self.start());
+        block.dirty().notes(self.flags.log, ahead)
     }
 }
 
-/// What a reader remembers of the range it hit last.
+/// What a reader remembers of the range that its last store hit.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Windows<'a> {
-    pub load: RamWindow<'a>,
+pub(crate) struct Stores<'a> {
     /// Holds no address if writes there are logged.
-    pub store: RamWindow<'a>,
-    /// Where writes to the memory of `load` are noted, if they are allowed and logged.
+    plain: RamWindow<'a>,
+    /// Holds no address if they are not.
+    logged: RamWindow<'a>,
     notes: Notes<'a>,
 }
 
-impl Windows<'_> {
-    /// Stores a value in host order, and notes it where writes are logged, if it is in the memory that stores go to.
+impl Stores<'_> {
+    /// Stores a value in host order, if it is in the memory and writes there are not logged.
     #[inline(always)]
     pub fn store<V: Value>(&self, addr: u64, native: V) -> Option<()> {
-        match self.store.store(addr, native) {
-            None if self.notes.are_kept() => {
-                // Writable: else there would be no notes.
-                self.load.store(addr, native)?;
-                self.notes.mark(addr, V::SIZE.into());
+        self.plain.store(addr, native)
+    }
+
+    /// Stores a value in host order, and notes it, if it is in the memory and writes there are logged.
+    #[inline(always)]
+    pub fn store_logged<V: Value>(&self, addr: u64, native: V) -> Option<()> {
+        // What the window takes is aligned, and so in one page.
+        self.logged.store(addr, native)?;
+        self.notes.mark_aligned(addr);
+        Some(())
+    }
+
+    /// Copies bytes in, and notes it where writes are logged, if all of them are in the memory.
+    #[inline]
+    pub fn write(&self, addr: u64, bytes: &[u8]) -> Option<()> {
+        match self.plain.write(addr, bytes) {
+            None => {
+                self.logged.write(addr, bytes)?;
+                self.notes.mark(addr, bytes.len() as u64);
                 Some(())
             }
             done => done,

@@ -13,50 +13,50 @@ use super::{FlatRange, ViewShape};
 use crate::span::Span;
 
 /// The tree. Cloning it shares all of it.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Clone)]
 pub(crate) struct RangeTree {
-    root: Option<Arc<Node>>,
+    root: Arc<Node>,
+}
+
+impl Default for RangeTree {
+    fn default() -> Self {
+        Self { root: build(Window::ALL, &[]) }
+    }
 }
 
 impl RangeTree {
     pub fn len(&self) -> usize {
-        self.root.as_ref().map_or(0, |r| r.count as usize)
+        self.root.count as usize
     }
 
     /// The tree with the ranges that begin in `span` replaced by `new`, which begin there too. No range reaches into
     /// `span` from before it.
     pub fn replaced(&self, span: Span, new: &[FlatRange]) -> Self {
-        let root = match &self.root {
-            None => build(Window::ALL, new),
-            Some(root) => {
-                // What the old and the new ranges reach.
-                let ends = [root.lookup(span.last), new.last()];
-                let last = ends.into_iter().flatten().map(FlatRange::last).fold(span.last, u64::max);
-                replaced(root, Window::ALL, Span { start: span.start, last }, new)
-            }
-        };
-        Self { root: (root.count > 0).then_some(root) }
+        // What the old and the new ranges reach.
+        let ends = [self.root.lookup(span.last), new.last()];
+        let last = ends.into_iter().flatten().map(FlatRange::last).fold(span.last, u64::max);
+        Self { root: replaced(&self.root, Window::ALL, Span { start: span.start, last }, new) }
     }
 
     #[inline(always)]
     pub fn lookup(&self, addr: u64) -> Option<&FlatRange> {
-        self.root.as_deref()?.lookup(addr)
+        self.root.lookup(addr)
     }
 
     /// The ranges from the one at (or else after) `addr` on.
     pub fn iter_from(&self, addr: u64) -> Iter<'_> {
-        Iter::from(self.root.as_deref(), addr)
+        Iter::from(Some(&*self.root), addr)
     }
 
     pub fn shape(&self) -> ViewShape {
         let mut shape = ViewShape { levels: 0, leaves: 0, inner: 0, capacity: MOST };
-        let mut level: Vec<&Arc<Node>> = self.root.iter().collect();
+        let mut level = Vec::from_iter((self.root.count > 0).then_some(&self.root));
         while !level.is_empty() {
             shape.levels += 1;
             let mut next: Vec<&Arc<Node>> = Vec::new();
             for node in level {
                 match &node.kind {
-                    Kind::Leaf { .. } => shape.leaves += 1,
+                    Kind::Leaf(_) | Kind::Crowded(_) => shape.leaves += 1,
                     Kind::Inner { slots, outside } => {
                         shape.inner += 1;
                         next.extend(slots.iter().chain([outside]));

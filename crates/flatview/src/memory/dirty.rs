@@ -167,6 +167,7 @@ impl Memory {
     ///
     /// # Errors
     /// As [`Transaction::set_log`].
+    #[track_caller]
     pub fn set_log(&self, region: RegionId, client: DirtyClient, on: bool) -> Result<(), MemoryError> {
         self.update(|t| t.set_log(region, client, on))
     }
@@ -175,6 +176,7 @@ impl Memory {
     ///
     /// # Errors
     /// As [`Transaction::set_log_all`].
+    #[track_caller]
     pub fn set_log_all(&self, client: DirtyClient, on: bool) -> Result<(), MemoryError> {
         self.update(|t| t.set_log_all(client, on))
     }
@@ -183,6 +185,7 @@ impl Memory {
     ///
     /// # Errors
     /// As [`Transaction::start_global_log`].
+    #[track_caller]
     pub fn start_global_log(&self, flags: GlobalLog) -> Result<(), MemoryError> {
         self.update(|t| t.start_global_log(flags))
     }
@@ -191,6 +194,7 @@ impl Memory {
     ///
     /// # Errors
     /// As [`Transaction::stop_global_log`].
+    #[track_caller]
     pub fn stop_global_log(&self, flags: GlobalLog) -> Result<(), MemoryError> {
         self.update(|t| t.stop_global_log(flags))
     }
@@ -231,6 +235,7 @@ impl Memory {
     /// # Errors
     /// [`MemoryError::StaleClient`] if it was not allocated here, is freed, or is one of QEMU's;
     /// [`MemoryError::ClientInsideUpdate`] inside an [`update`](Self::update).
+    #[track_caller]
     pub fn free_dirty_client(&self, client: DirtyClient) -> Result<(), MemoryError> {
         self.update(|t| {
             let mut state = t.state.borrow_mut();

@@ -16,6 +16,7 @@ use flatview_device::{
 
 use crate::firmware::{FirmwareDirs, Image, Rom};
 use crate::machine::Requests;
+use crate::memdev::{MachineRam, MemdevKind, MemdevSpec, MemoryObjects, ObjectError};
 use crate::state::Request;
 use crate::{BoardError, MachineConfig, SerialConfig};
 
@@ -67,7 +68,7 @@ pub(crate) struct Parts {
     pub pins: Vec<Pins>,
     pub resets: Vec<Arc<dyn Reset>>,
     pub roms: Vec<Rom>,
-    pub blocks: Vec<Arc<RamBlock>>,
+    pub objects: Arc<MemoryObjects>,
     pub backends: Vec<Arc<dyn CharBackend>>,
     pub warnings: Vec<String>,
     pub cpu_space: Option<AddressSpace>,
@@ -76,7 +77,7 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    fn new(board: &str) -> Parts {
+    fn new(board: &str, objects: Arc<MemoryObjects>) -> Parts {
         let mut qom = QomNode::new("machine", format!("{board}-machine"));
         for container in ["peripheral", "peripheral-anon", "unattached"] {
             qom.entry(&format!("/machine/{container}"));
@@ -90,7 +91,7 @@ impl Parts {
             pins: Vec::new(),
             resets: Vec::new(),
             roms: Vec::new(),
-            blocks: Vec::new(),
+            objects,
             backends: Vec::new(),
             warnings: Vec::new(),
             cpu_space: None,
@@ -147,7 +148,9 @@ impl<'a> BoardBuilder<'a> {
         let clock = if config.qtest { Clock::stepped() } else { Clock::realtime() };
         let map = MapHandle::new(&memory, &config.log);
         let dirs = FirmwareDirs::new(&config.firmware_dirs);
-        BoardBuilder { config, memory, clock, map, requests, dirs, unattached: 0, parts: Parts::new(board) }
+        let objects = Arc::new(MemoryObjects::new(&memory, board, config.prealloc_hook.watch()));
+        let parts = Parts::new(board, objects);
+        BoardBuilder { config, memory, clock, map, requests, dirs, unattached: 0, parts }
     }
 
     pub(crate) fn finish(self) -> (Memory, Clock, Parts) {
@@ -268,7 +271,57 @@ impl<'a> BoardBuilder<'a> {
 
     /// Notes a block for `info ramblock`, which places blocks in the order in which they are noted.
     pub fn note_block(&mut self, block: &Arc<RamBlock>) {
-        self.parts.blocks.push(block.clone());
+        self.parts.objects.note_block(block);
+    }
+
+    /// The memory objects.
+    pub(crate) fn objects(&self) -> &Arc<MemoryObjects> {
+        &self.parts.objects
+    }
+
+    /// The block for the machine's RAM: the back end that the user chose, or one called `name`, made as `-mem-path` and
+    /// `-mem-prealloc` say.
+    ///
+    /// # Errors
+    /// [`BoardError::Object`]: there is no such back end, or the name is taken; what the host says.
+    pub fn machine_ram(&mut self, name: &str, size: u64) -> Result<MachineRam, BoardError> {
+        if let Some(id) = &self.config.memory_backend {
+            return Ok(self.parts.objects.claim_for_machine(id)?);
+        }
+        let kind = if self.config.mem_path.is_some() { MemdevKind::File } else { MemdevKind::Ram };
+        let mut spec = MemdevSpec::new(kind, name, size);
+        spec.mem_path.clone_from(&self.config.mem_path);
+        spec.prealloc = self.config.mem_prealloc;
+        Ok(self.parts.objects.make_for_machine(spec)?)
+    }
+
+    /// The same for a board whose RAM is in several pieces: `None` unless the user says what it is made of; then the
+    /// pieces are windows of one block.
+    ///
+    /// # Errors
+    /// As [`machine_ram`](Self::machine_ram).
+    pub fn chosen_machine_ram(&mut self, name: &str, size: u64) -> Result<Option<MachineRam>, BoardError> {
+        let config = self.config;
+        let chosen = config.memory_backend.is_some() || config.mem_path.is_some() || config.mem_prealloc;
+        if chosen { self.machine_ram(name, size).map(Some) } else { Ok(None) }
+    }
+
+    /// Gives memory devices (`pc-dimm`) the addresses from `base` on, at most `room` bytes: as much as `-m maxmem=` says.
+    ///
+    /// # Errors
+    /// [`BoardError::Object`] if there are too few addresses.
+    pub fn device_memory(&mut self, base: u64, room: u64) -> Result<(), BoardError> {
+        let asked = self.config.ram_max.map_or(0, |max| max.saturating_sub(self.parts.ram_size));
+        if asked > room {
+            return Err(ObjectError::MaxTooLarge { asked, room }.into());
+        }
+        let system = self.memory.system();
+        if asked == 0 {
+            // No addresses are taken, and a DIMM is told what is missing.
+            self.parts.objects.allow_device_memory(system);
+            return Ok(());
+        }
+        Ok(self.parts.objects.set_device_memory(system, base, asked, self.config.ram_slots)?)
     }
 
     /// Notes the block behind a region.

@@ -1,9 +1,14 @@
 //! What a machine is made from: the command line, read.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use flatview::PreallocProgress;
 use flatview_device::{CharBackend, CharSpec, Log};
+
+use crate::memdev::MemdevSpec;
+use crate::memdev::spec::PreallocWatch;
 
 /// What a user asks for.
 #[derive(Debug, Clone, Default)]
@@ -12,6 +17,20 @@ pub struct MachineConfig {
     pub board: String,
     /// Bytes of RAM (`-m`); `None` or 0 is the board's default.
     pub ram_size: Option<u64>,
+    /// Slots for memory devices (`-m slots=`).
+    pub ram_slots: u64,
+    /// Bytes of RAM and memory devices together (`-m maxmem=`).
+    pub ram_max: Option<u64>,
+    /// The memory back end that is the machine's RAM (`-machine memory-backend=`).
+    pub memory_backend: Option<String>,
+    /// The file or folder that the machine's RAM is made of (`-mem-path`).
+    pub mem_path: Option<PathBuf>,
+    /// All pages of the machine's RAM at once (`-mem-prealloc`).
+    pub mem_prealloc: bool,
+    /// Memory back ends (`-object memory-backend-…`).
+    pub memory_backends: Vec<MemdevSpec>,
+    /// Hears how far preallocation is.
+    pub prealloc_hook: PreallocHook,
     /// Firmware file (`-bios`): a path, or a name to look for in the firmware folders.
     pub bios: Option<PathBuf>,
     /// Flash contents (`-pflash`), for boards that have flash.
@@ -48,6 +67,27 @@ impl MachineConfig {
     /// A machine of this board, everything else as by default.
     pub fn new(board: impl Into<String>) -> MachineConfig {
         MachineConfig { board: board.into(), ..MachineConfig::default() }
+    }
+}
+
+/// What hears how far preallocation is: nothing by default.
+#[derive(Clone, Default)]
+pub struct PreallocHook(Option<PreallocWatch>);
+
+impl fmt::Debug for PreallocHook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "PreallocHook(..)" } else { "PreallocHook" })
+    }
+}
+
+impl PreallocHook {
+    /// Calls `watch` with the back end's name and the figures, on the thread that makes it.
+    pub fn new(watch: impl Fn(&str, PreallocProgress) + Send + Sync + 'static) -> PreallocHook {
+        PreallocHook(Some(Arc::new(watch)))
+    }
+
+    pub(crate) fn watch(&self) -> Option<PreallocWatch> {
+        self.0.clone()
     }
 }
 

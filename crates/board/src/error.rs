@@ -4,7 +4,10 @@ use std::io;
 use std::path::PathBuf;
 
 use flatview::{MemoryError, RamError};
+
+use crate::memdev::ObjectError;
 use flatview_device::CharError;
+use flatview_hw::cpiom::sdram::SdramError;
 use flatview_hw::isa::rs6000_mc::SimmError;
 
 /// Why a machine could not be made. The text names the thing, the place and the cure.
@@ -50,6 +53,9 @@ pub enum BoardError {
     /// RAM that does not fit the 40p's sockets, or that the host refused.
     #[error(transparent)]
     Simm(#[from] SimmError),
+    /// RAM that the cpiom's controller cannot have.
+    #[error(transparent)]
+    Sdram(#[from] SdramError),
     /// A firmware file that was named is not there.
     #[error("Cannot find firmware '{}'; looked for it as a path and in {searched}; -L adds a folder", .name.display())]
     FirmwareMissing {
@@ -98,9 +104,38 @@ pub enum BoardError {
     /// The host refused memory.
     #[error(transparent)]
     Ram(#[from] RamError),
+    /// A memory back end or memory device that cannot be. `origin` is the option, as it was given.
+    #[error("{}{}", prefix(.origin), .error.with_hint())]
+    Object {
+        /// The option and its argument; empty if it is none's fault alone.
+        origin: String,
+        /// What is wrong.
+        error: ObjectError,
+    },
+    /// Two objects of one name.
+    #[error("-object: Duplicate ID '{0}' for object; give each its own")]
+    DuplicateObject(String),
+    /// Two options that exclude each other.
+    #[error("'{first}' can't be used together with '{second}'")]
+    Together {
+        /// One.
+        first: &'static str,
+        /// The other.
+        second: &'static str,
+    },
     /// The host refused a thread.
     #[error("Cannot start the machine's thread: {0}")]
     Thread(#[source] io::Error),
+}
+
+fn prefix(origin: &str) -> String {
+    if origin.is_empty() { String::new() } else { format!("{origin}: ") }
+}
+
+impl From<ObjectError> for BoardError {
+    fn from(error: ObjectError) -> Self {
+        Self::Object { origin: String::new(), error }
+    }
 }
 
 fn suggestion(nearest: &Option<&'static str>) -> String {

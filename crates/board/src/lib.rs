@@ -8,6 +8,8 @@
 //! | How does a board put itself together? | [`builder`] |
 //! | Which boards are there? | [`boards`] |
 //! | Where does firmware come from, and what is in the file? | [`firmware`] |
+//! | Which memory back ends and memory devices are there? | [`memdev`] |
+//! | How are sizes written? | [`size`] |
 //! | Where would QEMU have put a RAM block (`info ramblock`)? | [`ram_blocks`] |
 //! | What can go wrong? | [`error`] |
 
@@ -17,14 +19,18 @@ pub mod config;
 pub mod error;
 pub mod firmware;
 pub mod machine;
+pub mod memdev;
 pub mod ram_blocks;
+pub mod size;
 pub mod state;
 
 pub use builder::{BoardBuilder, PinDirection};
-pub use config::{BoardInfo, MachineConfig, SerialConfig};
+pub use config::{BoardInfo, MachineConfig, PreallocHook, SerialConfig};
 pub use error::{BoardError, PinError, RequestError};
 pub use firmware::RomInfo;
 pub use flatview_device as device;
 pub use machine::Machine;
+pub use memdev::{DimmInfo, DimmSpec, Given, MemdevInfo, MemdevKind, MemdevSpec, ObjectError, Properties};
 pub use ram_blocks::RamBlockRow;
+pub use size::parse_size;
 pub use state::{Cause, Event, EventKind, Request, RunState};

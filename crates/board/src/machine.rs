@@ -19,7 +19,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::boards::{self, Board};
 use crate::builder::{BoardBuilder, Parts};
-use crate::ram_blocks;
+use crate::memdev::{self, MemoryObjects, ObjectError, Properties};
 use crate::state::{Cause, Event, EventKind, Request, RunState};
 use crate::{
     BoardError, BoardInfo, MachineConfig, PinDirection, PinError, RamBlockRow, RequestError, RomInfo,
@@ -123,6 +123,49 @@ impl AccessLog for GuestErrors {
     }
 }
 
+/// What the options about memory come to: the size of RAM that a back end decides, and the DIMMs among the devices.
+fn memory_options(
+    config: &mut MachineConfig,
+    board: &Board,
+) -> Result<Vec<(String, memdev::DimmSpec)>, BoardError> {
+    if let Some(id) = &config.memory_backend {
+        if config.mem_path.is_some() {
+            return Err(BoardError::Together { first: "-mem-path", second: "-machine memory-backend" });
+        }
+        let spec = config.memory_backends.iter().find(|spec| spec.id == *id);
+        let backend = spec.ok_or_else(|| ObjectError::NoMemdev(id.clone()))?.size;
+        match config.ram_size.filter(|size| *size != 0) {
+            Some(machine) if machine != backend => {
+                return Err(ObjectError::SizeMismatch { machine, backend }.into());
+            }
+            _ => config.ram_size = Some(backend),
+        }
+    }
+    let size = config.ram_size.filter(|size| *size != 0).unwrap_or(board.info.default_ram);
+    if let Some(max) = config.ram_max {
+        if max < size {
+            return Err(ObjectError::MaxTooSmall { max, size }.into());
+        }
+        if max == size && config.ram_slots > 0 {
+            return Err(ObjectError::MaxEqual(size).into());
+        }
+    }
+    let mut dimms = Vec::new();
+    let mut others = Vec::new();
+    for device in std::mem::take(&mut config.devices) {
+        let given = Properties::of_text("driver", &device);
+        if given.text_of("driver") == Some(memdev::dimm::DRIVER) {
+            let spec = memdev::DimmSpec::of(given)
+                .map_err(|error| BoardError::Object { origin: format!("-device {device}"), error })?;
+            dimms.push((device, spec));
+        } else {
+            others.push(device);
+        }
+    }
+    config.devices = others;
+    Ok(dimms)
+}
+
 impl Machine {
     /// Makes a machine of a built-in board and, unless told otherwise, lets it run.
     ///
@@ -138,9 +181,24 @@ impl Machine {
     /// # Errors
     /// What the board says.
     pub fn with_board(board: &'static Board, config: MachineConfig) -> Result<Arc<Machine>, BoardError> {
+        let mut config = config;
+        let dimms = memory_options(&mut config, board)?;
+        let config = config;
         let requests = Arc::new(Requests::default());
         let mut builder = BoardBuilder::new(&config, board.info.name, board.target, requests.clone());
+        for spec in &config.memory_backends {
+            let origin = || format!("-object {},id={}", spec.kind.name(), spec.id);
+            let failed = |error| match error {
+                ObjectError::DuplicateObject(id) => BoardError::DuplicateObject(id),
+                error => BoardError::Object { origin: origin(), error },
+            };
+            builder.objects().add(spec.clone()).map_err(failed)?;
+        }
         (board.build)(&mut builder)?;
+        for (origin, spec) in dimms {
+            let plugged = builder.objects().plug(&spec, false);
+            plugged.map_err(|error| BoardError::Object { origin: format!("-device {origin}"), error })?;
+        }
         let (memory, clock, parts) = builder.finish();
         if config.log.enabled(LogMask::GUEST_ERRORS) {
             memory.set_access_log(GuestErrors(config.log.clone()));
@@ -186,6 +244,16 @@ impl Machine {
     /// What `-device` takes: names with one line each.
     pub fn device_kinds() -> &'static [(&'static str, &'static str)] {
         boards::DEVICE_KINDS
+    }
+
+    /// The text of `-device pc-dimm,help`.
+    pub fn dimm_help() -> String {
+        let mut text = format!("{} options:\n", memdev::dimm::DRIVER);
+        for (name, takes, help) in memdev::dimm::PROPERTIES {
+            let left = format!("{name}=<{takes}>");
+            text.push_str(&format!("  {left:<22} - {help}\n"));
+        }
+        text
     }
 
     /// What the user should know and is no error.
@@ -285,9 +353,23 @@ impl Machine {
         for id in self.core.memory.regions() {
             let Ok(region) = self.core.memory.region(id) else { continue };
             let place = region.owner.as_ref().or(region.parent.as_ref());
+            if place.is_some_and(|owner| owner.path().starts_with("/objects/")) {
+                continue;
+            }
             let path = place.map_or("/machine/unattached", |owner| owner.path());
             // Slashes would look like levels of the tree.
             root.entry(path).add_numbered(&region.name.replace('/', "\\x2f"), "memory-region");
+        }
+        for dimm in self.core.parts.objects.devices() {
+            match &dimm.id {
+                Some(id) => {
+                    let node = root.entry(&format!("/machine/peripheral/{id}"));
+                    node.kind = memdev::dimm::DRIVER.to_owned();
+                }
+                None => {
+                    root.entry("/machine/peripheral-anon").add_numbered("device", memdev::dimm::DRIVER);
+                }
+            }
         }
         root
     }
@@ -314,10 +396,57 @@ impl Machine {
 
     /// The lines of `info ramblock`, in its order.
     pub fn ram_blocks(&self) -> Vec<RamBlockRow> {
-        ram_blocks::rows(self.core.parts.blocks.iter().map(|block| {
-            let info = block.info();
-            (info.name.to_string(), info.page_size, info.size)
-        }))
+        self.core.parts.objects.ram_blocks()
+    }
+
+    /// Memory back ends and memory devices.
+    pub fn objects(&self) -> &MemoryObjects {
+        &self.core.parts.objects
+    }
+
+    /// Adds a device while the machine runs (QEMU: `device_add`): `driver=pc-dimm` and its properties.
+    ///
+    /// # Errors
+    /// [`ObjectError`] in QEMU's words.
+    pub fn device_add(&self, given: Properties) -> Result<(), ObjectError> {
+        match given.text_of("driver") {
+            None => Err(ObjectError::Missing("driver")),
+            Some(memdev::dimm::DRIVER) => {
+                let spec = memdev::DimmSpec::of(given)?;
+                self.core.parts.objects.plug(&spec, true)
+            }
+            // The boards' other devices stand on the ISA bus.
+            Some(known) if boards::DEVICE_KINDS.iter().any(|(name, _)| *name == known) => {
+                Err(ObjectError::NoHotplug("isa.0"))
+            }
+            Some(other) => Err(ObjectError::NoDriver(other.to_owned())),
+        }
+    }
+
+    /// Removes a device by its name or its path in the object tree (QEMU: `device_del`); subscribers are told.
+    ///
+    /// # Errors
+    /// [`ObjectError::NoDevice`].
+    pub fn device_del(&self, id: &str) -> Result<(), ObjectError> {
+        let name = id.strip_prefix("/machine/peripheral/").unwrap_or(id);
+        self.core.parts.objects.unplug(name).map_err(|e| match e {
+            ObjectError::NoDevice(_) => ObjectError::NoDevice(id.to_owned()),
+            e => e,
+        })?;
+        let path = format!("/machine/peripheral/{name}").into();
+        self.core.tell(EventKind::DeviceDeleted { device: Some(name.into()), path });
+        Ok(())
+    }
+
+    /// The picture for `info qom-tree /objects`: memory back ends and their regions.
+    pub fn object_tree(&self) -> QomNode {
+        let mut root = QomNode::new("objects", "container");
+        for memdev in self.core.parts.objects.memdevs() {
+            let node = root.entry(&format!("/objects/{}", memdev.spec.id));
+            node.kind = memdev.spec.kind.name().to_owned();
+            node.add_numbered(&memdev.spec.id, "memory-region");
+        }
+        root
     }
 
     /// Virtual time.
@@ -471,7 +600,7 @@ impl Core {
 
     fn tell(&self, kind: EventKind) {
         let event = Event::now(kind);
-        self.status.lock().subscribers.retain(|subscriber| subscriber.send(event).is_ok());
+        self.status.lock().subscribers.retain(|subscriber| subscriber.send(event.clone()).is_ok());
     }
 
     fn change(&self, run_state: RunState, kind: EventKind) {

@@ -2,6 +2,7 @@
 //!
 //! Only the words; who acts on them is [`machine`](crate::machine).
 
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What a machine is doing (QMP's `RunState`, the part there is).
@@ -91,7 +92,7 @@ pub enum Request {
 }
 
 /// What happened to a machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EventKind {
     /// It was reset.
     Reset {
@@ -109,31 +110,41 @@ pub enum EventKind {
     },
     /// The power button was pressed.
     Powerdown,
+    /// A device was pulled.
+    DeviceDeleted {
+        /// Its name, if the user gave one.
+        device: Option<Arc<str>>,
+        /// Its path in the object tree.
+        path: Arc<str>,
+    },
 }
 
 impl EventKind {
     /// QMP's name for it.
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
             EventKind::Reset { .. } => "RESET",
             EventKind::Stop => "STOP",
             EventKind::Resume => "RESUME",
             EventKind::Shutdown { .. } => "SHUTDOWN",
             EventKind::Powerdown => "POWERDOWN",
+            EventKind::DeviceDeleted { .. } => "DEVICE_DELETED",
         }
     }
 
     /// Why, for those that have a reason.
-    pub fn cause(self) -> Option<Cause> {
+    pub fn cause(&self) -> Option<Cause> {
         match self {
-            EventKind::Reset { cause } | EventKind::Shutdown { cause } => Some(cause),
-            EventKind::Stop | EventKind::Resume | EventKind::Powerdown => None,
+            EventKind::Reset { cause } | EventKind::Shutdown { cause } => Some(*cause),
+            EventKind::Stop | EventKind::Resume | EventKind::Powerdown | EventKind::DeviceDeleted { .. } => {
+                None
+            }
         }
     }
 }
 
 /// Something that happened, and when by the host's wall clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// What.
     pub kind: EventKind,

@@ -3,6 +3,7 @@
 use crate::frontends::{FrontEnds, Wire};
 use crate::mux::Mux;
 use crate::options::{Accel, Options};
+use crate::progress;
 use crate::terminal::{self, Modes};
 use flatview_board::device::{CharBackend, CharSpec, Log, LogMask};
 use flatview_board::{Cause, Machine, MachineConfig, Request, RunState, SerialConfig};
@@ -198,6 +199,13 @@ fn config(options: &Options, serials: Vec<SerialConfig>, log: Log) -> Result<Mac
     Ok(MachineConfig {
         board,
         ram_size: options.ram_size,
+        ram_slots: options.ram_slots,
+        ram_max: options.ram_max,
+        memory_backend: options.memory_backend.clone(),
+        mem_path: options.mem_path.clone(),
+        mem_prealloc: options.mem_prealloc,
+        memory_backends: options.memory_backends.clone(),
+        prealloc_hook: progress::hook(),
         bios: options.bios.clone(),
         pflash: options.pflash.clone(),
         kernel: options.kernel.clone(),

@@ -6,6 +6,7 @@
 //! | Which front end is where? | [`frontends`] |
 //! | How is a machine run and ended? | [`emulator`] |
 //! | How do serial port and monitor share a terminal? | [`mux`], [`terminal`] |
+//! | How far is preallocation? | [`progress`] |
 //! | What does `flatview mtree` do? | [`mtree`] |
 
 mod emulator;
@@ -13,12 +14,13 @@ mod frontends;
 mod mtree;
 mod mux;
 mod options;
+mod progress;
 mod size;
 mod suggest;
 mod terminal;
 
-use flatview_board::Machine;
 use flatview_board::device::LogMask;
+use flatview_board::{Machine, MemdevKind};
 use options::{Asked, Print};
 use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
@@ -85,6 +87,14 @@ fn text_of(what: Print) -> String {
                 let _ = writeln!(text, "{name:20} {help}");
             }
         }
+        Print::Objects => {
+            text.push_str("List of user creatable objects:\n");
+            for kind in MemdevKind::ALL {
+                let _ = writeln!(text, "  {}", kind.name());
+            }
+        }
+        Print::ObjectProperties(kind) => text = kind.help(),
+        Print::DimmProperties => text = Machine::dimm_help(),
         Print::Displays => text.push_str("Available display backend types:\nnone\n"),
     }
     text

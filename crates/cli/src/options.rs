@@ -5,6 +5,7 @@
 
 use crate::size;
 use crate::suggest::hint;
+use flatview_board::{MemdevKind, MemdevSpec, Properties};
 use getopts::{Fail, Matches, Options as Getopts};
 use std::path::PathBuf;
 use thiserror::Error;
@@ -60,6 +61,12 @@ pub enum Print {
     Devices,
     /// `-display help`
     Displays,
+    /// `-object help`
+    Objects,
+    /// `-object TYPE,help`
+    ObjectProperties(MemdevKind),
+    /// `-device pc-dimm,help`
+    DimmProperties,
 }
 
 /// What carries the guest's clock: `-accel`.
@@ -83,6 +90,18 @@ pub struct Options {
     pub accel: Accel,
     /// `-m`, in bytes; `None` (also for `-m 0`): the board's default.
     pub ram_size: Option<u64>,
+    /// `-m slots=`
+    pub ram_slots: u64,
+    /// `-m maxmem=`, in bytes.
+    pub ram_max: Option<u64>,
+    /// `-machine memory-backend=`
+    pub memory_backend: Option<String>,
+    /// `-mem-path`
+    pub mem_path: Option<PathBuf>,
+    /// `-mem-prealloc`
+    pub mem_prealloc: bool,
+    /// `-object`, in order.
+    pub memory_backends: Vec<MemdevSpec>,
     /// `-bios`
     pub bios: Option<PathBuf>,
     /// `-kernel`
@@ -153,10 +172,23 @@ const OPTIONS: &[Known] = &[
         "M",
         "machine",
         "[type=]name[,prop=value]",
-        "the board ('-M help' for a list); properties: accel=tcg|qtest, and\nnvm-file=path for the board cpiom",
+        "the board ('-M help' for a list); properties: accel=tcg|qtest,\nmemory-backend=id (the RAM is that object), and nvm-file=path for the board cpiom",
     ),
     known("", "accel", "name", "tcg (default), or qtest: the clock goes as the qtest client says"),
-    known("m", "", "[size=]megs", "RAM size, MiB or with suffix k, M, G; default and limits are the board's"),
+    known(
+        "m",
+        "",
+        "[size=]megs[,slots=n,maxmem=size]",
+        "RAM size, MiB or with suffix k, M, G; default and limits are the board's;\nslots and addresses for memory devices (-device pc-dimm)",
+    ),
+    known(
+        "",
+        "object",
+        "memory-backend-ram|file|memfd,id=id,size=size[,prop=value]",
+        "memory for -machine memory-backend= or a pc-dimm ('-object help',\n'-object memory-backend-file,help'); may be given again",
+    ),
+    known("", "mem-path", "path", "the machine's RAM is this file, or a temporary one in this folder"),
+    known("", "mem-prealloc", "", "all pages of the machine's RAM at once"),
     known("", "name", "string", "name of the machine, as 'info name' gives it"),
     known("", "bios", "file", "firmware, raw or ELF"),
     known("", "kernel", "file", "program to load, ELF"),
@@ -262,10 +294,21 @@ pub fn parse(args: &[String]) -> Result<Asked, OptionError> {
         ("d", Print::LogItems),
         ("device", Print::Devices),
         ("display", Print::Displays),
+        ("object", Print::Objects),
     ] {
         if matches.opt_strs(option).iter().any(|value| matches!(value.as_str(), "help" | "?")) {
             return Ok(Asked::Print(print));
         }
+    }
+    for text in matches.opt_strs("object") {
+        let (name, rest) = text.split_once(',').unwrap_or((&text, ""));
+        let kind = MemdevKind::ALL.into_iter().find(|kind| kind.name() == name);
+        if let Some(kind) = kind.filter(|_| rest.split(',').any(is_help)) {
+            return Ok(Asked::Print(Print::ObjectProperties(kind)));
+        }
+    }
+    if matches.opt_strs("device").iter().any(|text| text.strip_prefix("pc-dimm,").is_some_and(is_help)) {
+        return Ok(Asked::Print(Print::DimmProperties));
     }
     if let Some(word) = matches.free.first() {
         return Err(OptionError::Positional(word.clone()));
@@ -295,6 +338,8 @@ fn run_options(matches: &Matches) -> Result<Options, OptionError> {
         log_file: path("D"),
         nodefaults: matches.opt_present("nodefaults"),
         devices: matches.opt_strs("device"),
+        mem_path: path("mem-path"),
+        mem_prealloc: matches.opt_present("mem-prealloc"),
         ..Options::default()
     };
     for text in matches.opt_strs("machine") {
@@ -304,7 +349,14 @@ fn run_options(matches: &Matches) -> Result<Options, OptionError> {
         options.accel = accel("accel", &text, text.strip_prefix("accel=").unwrap_or(&text))?;
     }
     if let Some(text) = last("m") {
-        options.ram_size = Some(memory(&text)?).filter(|&size| size > 0);
+        memory(&text, &mut options)?;
+    }
+    for text in matches.opt_strs("object") {
+        let spec = object(&text)?;
+        if options.memory_backends.iter().any(|known| known.id == spec.id) {
+            return Err(bad("object", &text, format!("Duplicate ID '{}' for object", spec.id)));
+        }
+        options.memory_backends.push(spec);
     }
     if let Some(text) = last("display") {
         match text.split(',').next() {
@@ -331,11 +383,12 @@ fn machine(text: &str, options: &mut Options) -> Result<(), OptionError> {
             Some(("type", board)) => options.board = Some(board.to_owned()),
             Some(("accel", value)) => options.accel = accel("machine", text, value)?,
             Some(("nvm-file", path)) => options.nvm_file = Some(path.into()),
+            Some(("memory-backend", id)) => options.memory_backend = Some(id.to_owned()),
             None if position == 0 => options.board = Some(part.to_owned()),
             _ => {
                 let property = part.split('=').next().unwrap_or_default();
                 let board = options.board.as_deref().unwrap_or_default();
-                let hint = hint(property, ["type", "accel", "nvm-file"], "");
+                let hint = hint(property, ["type", "accel", "nvm-file", "memory-backend"], "");
                 return Err(bad(
                     "machine",
                     text,
@@ -360,21 +413,46 @@ fn accel(option: &'static str, text: &str, name: &str) -> Result<Accel, OptionEr
     }
 }
 
-/// `-m [size=]megs`; rounded up to 8 KiB, as in QEMU.
-fn memory(text: &str) -> Result<u64, OptionError> {
+fn is_help(word: &str) -> bool {
+    matches!(word, "help" | "?")
+}
+
+/// `-m [size=]megs[,slots=n,maxmem=size]`; the size is rounded up to 8 KiB, as in QEMU.
+fn memory(text: &str, options: &mut Options) -> Result<(), OptionError> {
+    let parse = |name: &str, value: &str| size::parse(name, value).map_err(|reason| bad("m", text, reason));
     let mut size = 0;
+    let (mut slots, mut max) = (None, None);
     for (position, part) in text.split(',').enumerate() {
-        let value = match part.split_once('=') {
-            Some(("size", value)) => value,
-            None if position == 0 => part,
+        match part.split_once('=') {
+            Some(("size", value)) => size = parse("size", value)?,
+            Some(("maxmem", value)) => max = Some(parse("maxmem", value)?),
+            Some(("slots", value)) => {
+                let number = value.parse::<u64>().ok();
+                let reason = || bad("m", text, "Parameter 'slots' expects a number");
+                slots = Some(number.ok_or_else(reason)?);
+            }
+            None if position == 0 => size = parse("size", part)?,
             _ => {
                 let name = part.split('=').next().unwrap_or_default();
-                return Err(bad("m", text, format!("Invalid parameter '{name}'; only size is supported")));
+                let reason = format!("Invalid parameter '{name}'; there are size, slots and maxmem");
+                return Err(bad("m", text, reason));
             }
-        };
-        size = size::parse(value).map_err(|reason| bad("m", text, reason))?;
+        }
     }
-    size.checked_next_multiple_of(8192).ok_or_else(|| bad("m", text, "ram size too large"))
+    if slots.is_some() && max.is_none() {
+        return Err(bad("m", text, "slots specified but no max-size; add maxmem=size"));
+    }
+    let rounded = size.checked_next_multiple_of(8192).ok_or_else(|| bad("m", text, "ram size too large"))?;
+    options.ram_size = Some(rounded).filter(|&size| size > 0);
+    options.ram_slots = slots.unwrap_or(0);
+    options.ram_max = max;
+    Ok(())
+}
+
+/// `-object memory-backend-…,id=id,size=size[,prop=value]`
+fn object(text: &str) -> Result<MemdevSpec, OptionError> {
+    MemdevSpec::of(Properties::of_text("qom-type", text))
+        .map_err(|error| bad("object", text, error.with_hint()))
 }
 
 /// `-name [guest=]string[,debug-threads=on|off][,process=string]`
@@ -456,7 +534,18 @@ mod tests {
             ("-M", "-M: requires an argument"),
             ("-S=1", "-S: takes no argument"),
             ("-M 40p,foo=bar", "-machine 40p,foo=bar: Property '40p-machine.foo' not found"),
-            ("-m 64M,slots=3", "-m 64M,slots=3: Invalid parameter 'slots'; only size is supported"),
+            ("-m 64M,foo=3", "-m 64M,foo=3: Invalid parameter 'foo'; there are size, slots and maxmem"),
+            ("-m 64M,slots=3", "-m 64M,slots=3: slots specified but no max-size; add maxmem=size"),
+            ("-m 64M,slots=x,maxmem=1G", "-m 64M,slots=x,maxmem=1G: Parameter 'slots' expects a number"),
+            ("-object id=m0", "-object id=m0: Parameter 'qom-type' is missing"),
+            (
+                "-object memory-backend-ram,id=m0",
+                "-object memory-backend-ram,id=m0: Parameter 'size' is missing",
+            ),
+            (
+                "-object memory-backend-ram,id=m0,size=1M -object memory-backend-ram,id=m0,size=2M",
+                "-object memory-backend-ram,id=m0,size=2M: Duplicate ID 'm0' for object",
+            ),
             ("-accel kvm", "-accel kvm: invalid accelerator kvm; there are tcg and qtest"),
             (
                 "-display gtk",
@@ -483,6 +572,9 @@ mod tests {
             ("-d help -M nonsense", Print::LogItems),
             ("-device help", Print::Devices),
             ("-display help", Print::Displays),
+            ("-object help", Print::Objects),
+            ("-object memory-backend-file,help", Print::ObjectProperties(MemdevKind::File)),
+            ("-device pc-dimm,help", Print::DimmProperties),
         ] {
             assert_eq!(asked(line), Ok(Asked::Print(print)), "{line}");
         }
@@ -492,6 +584,22 @@ mod tests {
     fn memory_of_zero_is_the_default_and_sizes_are_rounded() {
         assert_eq!(options("-m 0").ram_size, None);
         assert_eq!(options("-m 8193b").ram_size, Some(16384));
+    }
+
+    #[test]
+    fn back_ends_slots_and_the_largest_memory_are_understood() {
+        let options = options(
+            "-m 64,slots=2,maxmem=1G -machine cpiom,memory-backend=m0 -mem-prealloc -mem-path /tmp \
+             -object memory-backend-ram,id=m0,size=64M -object memory-backend-memfd,id=m1,size=1M,share=off",
+        );
+        assert_eq!(options.ram_size, Some(64 << 20));
+        assert_eq!((options.ram_slots, options.ram_max), (2, Some(1 << 30)));
+        assert_eq!(options.memory_backend.as_deref(), Some("m0"));
+        assert!(options.mem_prealloc);
+        assert_eq!(options.mem_path, Some("/tmp".into()));
+        let ids: Vec<_> = options.memory_backends.iter().map(|spec| spec.id.as_str()).collect();
+        assert_eq!(ids, ["m0", "m1"]);
+        assert!(!options.memory_backends[1].share);
     }
 
     #[test]

@@ -6,12 +6,14 @@
 //! What must hold: the new view is the one that rendering the whole tree would give (tests compare them after every
 //! change); what a window does not cover is shared with the old view.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use smallvec::SmallVec;
 
 use crate::render::{Budget, render};
 use crate::span::{Span, SpanSet};
-use crate::topology::{Children, NONE, Topology};
+use crate::topology::{Changes, Children, NONE, Topology};
 use crate::view::{FlatRange, FlatView};
 use crate::{MemoryError, RegionId};
 
@@ -54,8 +56,7 @@ pub(crate) fn next_root(topology: &Topology, index: u32) -> Next {
     match record.children().map_or(0, Children::enabled) {
         0 => Next::Nothing,
         1 => {
-            let enabled = |i: &u32| topology.get(*i).is_some_and(|r| r.attrs.enabled());
-            let only = record.children().and_then(|c| c.all().find(enabled));
+            let only = record.children().and_then(Children::only_enabled);
             let at_start = |i: &u32| topology.get(*i).is_some_and(|r| r.attrs.addr == 0);
             let next = only.filter(|i| at_start(i) && fits(*i)).and_then(|i| topology.id_of(i));
             next.map_or(Next::Here, Next::To)
@@ -64,50 +65,109 @@ pub(crate) fn next_root(topology: &Topology, index: u32) -> Next {
     }
 }
 
+/// What is known to have changed of a region.
+#[derive(Default)]
+struct Touched {
+    region: u32,
+    /// In its own offsets.
+    spans: SpanSet,
+    visits: u32,
+    /// Its view moves as a whole.
+    moved: bool,
+}
+
+/// What is known to have changed, by region. Most changes touch two or three.
+#[derive(Default)]
+struct Seen {
+    list: SmallVec<[Touched; 4]>,
+    /// Where in the list a region is, once there are many.
+    places: BTreeMap<u32, usize>,
+}
+
+impl Seen {
+    /// Up to so many the list is gone through.
+    const FEW: usize = 8;
+
+    fn of(&mut self, region: u32) -> Option<&mut Touched> {
+        let len = self.list.len();
+        let place = if len <= Self::FEW {
+            self.list.iter().position(|t| t.region == region)
+        } else {
+            self.places.get(&region).copied()
+        };
+        if place.is_none() {
+            self.list.push(Touched { region, ..Touched::default() });
+            match len {
+                ..Self::FEW => {}
+                Self::FEW => self.places = self.list.iter().map(|t| t.region).zip(0..).collect(),
+                _ => drop(self.places.insert(region, len)),
+            }
+        }
+        self.list.get_mut(place.unwrap_or(len))
+    }
+}
+
 /// The windows of addresses in which each effective root's view may have changed.
-pub(crate) fn touched_windows(topology: &Topology, touched: &[(u32, Span)]) -> BTreeMap<u32, SpanSet> {
+pub(crate) fn touched_windows(topology: &Topology, changes: Changes<'_>) -> SmallVec<[(u32, SpanSet); 2]> {
     /// After so many visits a region counts as touched all over, so that the walk ends on hostile trees too.
     const PATIENCE: u32 = 64;
-    let mut seen: HashMap<u32, (SpanSet, u32)> = HashMap::new();
-    let mut windows: BTreeMap<u32, SpanSet> = BTreeMap::new();
-    let mut work: Vec<(u32, Span)> = touched.to_vec();
-    while let Some((index, mut span)) = work.pop() {
-        let Some(record) = topology.get(index).filter(|r| r.is_live()) else {
-            continue;
-        };
-        let (known, visits) = seen.entry(index).or_default();
-        *visits += 1;
-        if *visits > PATIENCE {
-            span = Span::ALL;
-        }
-        if known.covers(span) {
-            continue;
-        }
-        known.insert(span);
-        let attrs = &record.attrs;
-        if record.is_root()
-            && let Some(window) = span.moved_into(i128::from(attrs.addr), crate::WHOLE)
-        {
-            // A root is rendered at its own address.
-            windows.entry(index).or_default().insert(window);
-        }
-        let mut up = |to: u32, by: i128| {
-            if let Some(outer) = topology.get(to).filter(|o| o.attrs.enabled() && o.is_live())
-                && let Some(span) = span.moved_into(by, outer.attrs.size())
-            {
-                work.push((to, span));
+    let mut seen = Seen::default();
+    let mut work: SmallVec<[(u32, Span); 8]> = SmallVec::new();
+    for place in changes.touched {
+        work.push(*place);
+        while let Some((index, mut span)) = work.pop() {
+            let Some(record) = topology.get(index).filter(|r| r.is_live()) else {
+                continue;
+            };
+            let Some(known) = seen.of(index) else {
+                continue;
+            };
+            known.visits += 1;
+            if known.visits > PATIENCE {
+                span = Span::ALL;
             }
-        };
-        if attrs.container != NONE {
-            up(attrs.container, i128::from(attrs.addr));
-        }
-        for alias in record.live_aliases() {
-            if let Some(alias_attrs) = topology.get(*alias).map(|a| &a.attrs) {
-                up(*alias, -i128::from(alias_attrs.alias_offset));
+            if known.spans.covers(span) {
+                continue;
+            }
+            known.spans.insert(span);
+            let attrs = &record.attrs;
+            let mut up = |to: u32, by: i128| {
+                if let Some(outer) = topology.get(to).filter(|o| o.attrs.enabled() && o.is_live())
+                    && let Some(span) = span.moved_into(by, outer.attrs.size())
+                {
+                    work.push((to, span));
+                }
+            };
+            if attrs.container != NONE {
+                up(attrs.container, i128::from(attrs.addr));
+            }
+            for alias in record.live_aliases() {
+                if let Some(alias_attrs) = topology.get(*alias).map(|a| &a.attrs) {
+                    up(*alias, -i128::from(alias_attrs.alias_offset));
+                }
             }
         }
     }
-    windows
+    for index in changes.moved {
+        if let Some(root) = seen.of(*index) {
+            root.moved = true;
+        }
+    }
+    let window = |touched: &Touched| {
+        let root = topology.get(touched.region).filter(|r| r.is_root())?;
+        let mut windows = SpanSet::default();
+        if touched.moved {
+            windows.insert(Span::ALL);
+        }
+        for span in touched.spans.iter() {
+            // A root is rendered at its own address.
+            if let Some(window) = span.moved_into(i128::from(root.attrs.addr), crate::WHOLE) {
+                windows.insert(window);
+            }
+        }
+        Some((touched.region, windows))
+    };
+    seen.list.iter().filter_map(window).collect()
 }
 
 /// The view of `root` with `windows` rendered anew; `None` if it is the same as before.
@@ -146,11 +206,11 @@ fn spliced(view: &FlatView, window: Span, fresh: impl Iterator<Item = FlatRange>
     // The neighbours on both sides may continue, or be continued by, what is new.
     let from = window.start.saturating_sub(1);
     let to = window.last.saturating_add(1);
-    let old: Vec<&FlatRange> = view.ranges_from(from).take_while(|r| r.start() <= to).collect();
+    let old: SmallVec<[&FlatRange; 8]> = view.ranges_from(from).take_while(|r| r.start() <= to).collect();
     let before = window.start.checked_sub(1).map(|last| Span { start: 0, last });
     let after = window.last.checked_add(1).map(|start| Span { start, last: u64::MAX });
     let outside = |span: Option<Span>| old.iter().filter_map(move |r| r.cut(span?));
-    let mut new: Vec<FlatRange> = Vec::with_capacity(old.len() + 2);
+    let mut new: SmallVec<[FlatRange; 4]> = SmallVec::new();
     for range in outside(before).chain(fresh).chain(outside(after)) {
         match new.last_mut() {
             Some(last) if last.continued_by(&range) => *last = last.joined(&range),

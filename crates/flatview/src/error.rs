@@ -69,6 +69,14 @@ pub enum MemoryError {
         /// The region.
         name: Arc<str>,
     },
+    /// The ROM device answers through its callbacks just now.
+    #[error(
+        "ROM device '{name}' is not in ROM mode: nobody sees its memory; switch it on with set_romd first"
+    )]
+    RomModeOff {
+        /// The region.
+        name: Arc<str>,
+    },
     /// Regions go up to 2^64 bytes.
     #[error("Region '{name}' of {size:#x} bytes is larger than the 2^64 bytes an address can reach")]
     TooLarge {
@@ -96,6 +104,44 @@ pub enum MemoryError {
     NoBlock {
         /// The region.
         name: Arc<str>,
+    },
+    /// Only a block made with a maximum can be resized.
+    #[error(
+        "Region '{name}' cannot be resized with its RAM: it does not show RAM block '{block}' from its start, or the block was made without a maximum (RamBuilder::max_size)"
+    )]
+    NotResizeable {
+        /// The region.
+        name: Arc<str>,
+        /// The block.
+        block: Arc<str>,
+    },
+    /// More than the block can have (QEMU: "Size too large").
+    #[error(
+        "RAM block '{block}' of region '{name}' cannot have {size:#x} bytes: it was made for {min:#x} to {max:#x}"
+    )]
+    ResizeOutOfRange {
+        /// The region.
+        name: Arc<str>,
+        /// The block.
+        block: Arc<str>,
+        /// The size asked for, in bytes.
+        size: u64,
+        /// The least it can have, in bytes.
+        min: u64,
+        /// The most it can have, in bytes.
+        max: u64,
+    },
+    /// Two threads at once, or the callback of a resize.
+    #[error("RAM block '{block}' is being resized; try again when that is done")]
+    ResizeRunning {
+        /// The block.
+        block: Arc<str>,
+    },
+    /// A resize cannot be rolled back with the rest.
+    #[error("RAM block '{block}' cannot be resized inside update(); do it before or after")]
+    ResizeInsideUpdate {
+        /// The block.
+        block: Arc<str>,
     },
     /// Names are printed in maps, logs and pictures.
     #[error("The name {name:?} has a control character; a name is one line of printable text")]

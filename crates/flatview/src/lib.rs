@@ -27,7 +27,8 @@
 //! ```
 //!
 //! Where things are:
-//! - [`Memory`], [`Transaction`], [`Region`]: building and changing the map; [`RamBlock`]: the host memory of RAM;
+//! - [`Memory`], [`Transaction`], [`Region`]: building and changing the map; [`RamBlock`], [`RamBuilder`]: the host memory
+//!   of RAM; [`DiscardManager`], [`RamBlockNotifier`]: giving it back in parts, following what comes and goes;
 //! - [`AddressSpace`], [`Reader`], [`Port`]: accessing it; [`MmioOps`], [`Ops`], [`Access`]: being accessed;
 //! - [`MemoryListener`], [`Delta`]: being told what changed;
 //! - [`DirtyClient`], [`Memory::set_log`], [`DirtySnapshot`]: which pages were written;
@@ -70,7 +71,12 @@ pub use memory::{
 };
 pub use mmio::{AccessFilter, AccessRules, MmioOps, Ops};
 pub use order::{Be, ByteOrder, DeviceEndian, Endianness, Le, Value};
-pub use ram::{DIRTY_PAGE_SIZE, DirtySnapshot, HostBuffer, HostPtr, RamBlock, RamBlockInfo, RamError, Share};
+pub use ram::{
+    DIRTY_PAGE_SIZE, DirtySnapshot, DiscardBusy, DiscardError, DiscardGuard, DiscardListener,
+    DiscardListenerId, DiscardManager, DiscardRules, HostBuffer, HostPolicy, HostPtr, HugePages, NotifierId,
+    Prealloc, PreallocProgress, RamBlock, RamBlockInfo, RamBlockNotifier, RamBuilder, RamError, Refusal,
+    Share,
+};
 pub use section::Section;
 pub use span::WHOLE;
 pub use topology::{IntoOps, Owner, Region, RegionInfo, RegionType};

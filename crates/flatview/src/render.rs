@@ -9,10 +9,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::MemoryError;
 use crate::memory::Limits;
 use crate::span::Span;
-use crate::topology::{NONE, Topology};
+use crate::topology::{Found, NONE, Topology};
 use crate::view::Piece;
 
 /// What may still be spent in one commit.
@@ -43,6 +45,9 @@ impl Budget {
     }
 }
 
+/// What was rendered: mostly little, as one change touches little.
+pub(crate) type Pieces = SmallVec<[Piece; 4]>;
+
 /// A region to be rendered: where its container begins in the view, and what of it can be seen.
 #[derive(Clone, Copy)]
 struct Visit {
@@ -67,11 +72,12 @@ pub(crate) fn render(
     root: u32,
     window: Span,
     budget: &mut Budget,
-) -> Result<Vec<Piece>, MemoryError> {
+) -> Result<Pieces, MemoryError> {
     let mut canvas = Canvas::default();
-    let mut overlapping = Vec::new();
+    let mut overlapping = Found::new();
     let start = Visit { region: root, base: 0, clip: window, readonly: false, nonvolatile: false, depth: 0 };
-    let mut work = vec![Step::Enter(start)];
+    let mut work: SmallVec<[Step; 8]> = SmallVec::new();
+    work.push(Step::Enter(start));
     while let Some(step) = work.pop() {
         let visit = match step {
             Step::Enter(visit) => visit,
@@ -150,11 +156,11 @@ pub(crate) fn render(
 #[derive(Default)]
 struct Canvas {
     /// In no order.
-    pieces: Vec<Piece>,
+    pieces: Pieces,
     /// The addresses that are taken: first to last, those that touch joined. However many pieces there are, what lies
     /// under all of them meets one entry.
     taken: BTreeMap<u64, u64>,
-    gaps: Vec<Span>,
+    gaps: SmallVec<[Span; 4]>,
 }
 
 impl Canvas {
@@ -203,15 +209,15 @@ impl Canvas {
         self.taken.insert(joined.start, joined.last);
     }
 
-    fn finish(mut self) -> Vec<Piece> {
+    fn finish(mut self) -> Pieces {
         self.pieces.sort_unstable_by_key(|piece| piece.span.start);
-        let mut joined: Vec<Piece> = Vec::with_capacity(self.pieces.len());
-        for piece in self.pieces {
-            match joined.last_mut() {
-                Some(last) if last.continued_by(&piece) => last.span.last = piece.span.last,
-                _ => joined.push(piece),
+        self.pieces.dedup_by(|next, last| {
+            let joins = last.continued_by(next);
+            if joins {
+                last.span.last = next.span.last;
             }
-        }
-        joined
+            joins
+        });
+        self.pieces
     }
 }

@@ -3,6 +3,8 @@
 //! What it is: a non-empty run of 64-bit addresses that may reach the last one, and the signed arithmetic that
 //! moves one. What it is not: a size; sizes are `u128`, because a region can be 2^64 bytes or none.
 
+use smallvec::SmallVec;
+
 /// 2^64: the size of a region that covers every address.
 pub const WHOLE: u128 = 1 << 64;
 
@@ -63,14 +65,15 @@ impl Span {
 /// anew, and rendering too much is slower but never wrong.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct SpanSet {
-    spans: Vec<Span>,
+    /// One change touches one or two places.
+    spans: SmallVec<[Span; 2]>,
 }
 
 impl SpanSet {
     const MOST: usize = 64;
 
-    pub const fn new() -> Self {
-        Self { spans: Vec::new() }
+    pub fn new() -> Self {
+        Self::default()
     }
 
     pub fn covers(&self, span: Span) -> bool {
@@ -88,7 +91,13 @@ impl SpanSet {
             span = Span { start: span.start.min(s.start), last: span.last.max(s.last) };
             to += 1;
         }
-        self.spans.splice(from..to, [span]);
+        match self.spans.get_mut(from).filter(|_| from < to) {
+            Some(first) => {
+                *first = span;
+                self.spans.drain(from + 1..to);
+            }
+            None => self.spans.insert(from, span),
+        }
         if self.spans.len() > Self::MOST {
             let hull =
                 self.spans.first().zip(self.spans.last()).map(|(a, b)| Span { start: a.start, last: b.last });

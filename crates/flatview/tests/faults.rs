@@ -1,5 +1,5 @@
 //! Whether the random maps of `visibility.rs`, the random changes of `incremental.rs`, the random accesses of
-//! `bytes.rs` and the views' own tests can fail: each fault of the kept list is put into a copy of the crate, which must
+//! `bytes.rs`, the tests of listeners and the views' own tests can fail: each fault of the kept list is put into a copy of the crate, which must
 //! then fail its tests, and the copy without faults must pass.
 //!
 //! That takes minutes, so it runs only when asked: `cargo test -p flatview --test faults -- --ignored --nocapture`.
@@ -9,18 +9,24 @@
 
 #[path = "faults/list.rs"]
 mod list;
+#[path = "faults/listen.rs"]
+mod listen;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use list::{FAULTS, Fault};
+use list::Fault;
 
 /// Maps tried against each fault.
 const MAPS: &str = "20000";
 /// A faulty library may go round for ever.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+fn faults() -> impl Iterator<Item = &'static Fault> {
+    list::FAULTS.iter().chain(listen::FAULTS)
+}
 
 fn crate_dir() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -39,12 +45,12 @@ fn faulty(fault: &Fault) -> Result<String, String> {
 #[test]
 fn every_seeded_fault_fits_the_sources() {
     let bad: Vec<String> =
-        FAULTS.iter().filter_map(|f| faulty(f).err().map(|why| format!("'{}': {why}", f.name))).collect();
+        faults().filter_map(|f| faulty(f).err().map(|why| format!("'{}': {why}", f.name))).collect();
     assert!(bad.is_empty(), "bring tests/faults/list.rs up to date:\n{}", bad.join("\n"));
-    let mut names: Vec<_> = FAULTS.iter().map(|f| f.name).collect();
+    let mut names: Vec<_> = faults().map(|f| f.name).collect();
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), FAULTS.len(), "names are told apart");
+    assert_eq!(names.len(), faults().count(), "names are told apart");
 }
 
 /// A copy of the crate in a workspace of its own, and a target folder that keeps the dependencies.
@@ -86,6 +92,8 @@ impl Copy {
             member("tests/visibility.rs"),
             member("tests/incremental.rs"),
             member("tests/bytes.rs"),
+            member("tests/listeners.rs"),
+            member("tests/listeners_random.rs"),
         ] {
             fs::copy(&from, &to).unwrap_or_else(|e| panic!("copy {}: {e}", from.display()));
         }
@@ -174,7 +182,7 @@ impl Copy {
 fn every_seeded_fault_is_caught() {
     let copy = Copy::make();
     let began = Instant::now();
-    for test in ["visibility", "incremental", "bytes", "lib"] {
+    for test in ["visibility", "incremental", "bytes", "listeners", "listeners_random", "lib"] {
         let program = copy.build(test).unwrap_or_else(|why| panic!("the copy does not build:\n{why}"));
         if let Err(what) = copy.run(&program) {
             panic!("without a fault {test} fails: {what}");
@@ -184,7 +192,7 @@ fn every_seeded_fault_is_caught() {
     let wanted = std::env::var("FLATVIEW_FAULT").unwrap_or_default();
     let mut bad = Vec::new();
     let (mut caught, mut tried) = (0, 0);
-    for fault in FAULTS.iter().filter(|f| f.name.contains(&wanted) || f.file.contains(&wanted)) {
+    for fault in faults().filter(|f| f.name.contains(&wanted) || f.file.contains(&wanted)) {
         copy.put(fault.file, &faulty(fault).unwrap_or_else(|why| panic!("'{}': {why}", fault.name)));
         let missed = bad.len();
         for test in fault.tests {

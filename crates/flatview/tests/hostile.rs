@@ -430,6 +430,39 @@ fn a_hundred_thousand_siblings_at_one_place() {
 }
 
 #[test]
+fn a_hundred_thousand_disabled_siblings_at_one_place() {
+    let memory = memory();
+    let root = container(&memory, WHOLE);
+    let shown = leaf(&memory, 0x10);
+    memory.map(root, 0x1000, shown).unwrap();
+    let space = memory.address_space("space", root).unwrap();
+    let pile: Vec<RegionId> = memory
+        .update(|t| {
+            let add = |_| {
+                let id = t.add(Region::reservation("disabled", 0x10000).enabled(false))?;
+                t.map_overlap(root, 0, id, 1)?;
+                Ok::<_, MemoryError>(id)
+            };
+            (0..100_000).map(add).collect::<Result<_, MemoryError>>()
+        })
+        .unwrap();
+    in_time("a thousand changes under 100,000 disabled ones", || {
+        for i in 0..1000 {
+            memory.update(|t| t.set_address(shown, i * 0x20)).unwrap();
+        }
+    });
+    follows_the_rule(&memory, [999 * 0x20, 0x1000]);
+    in_time("showing each and hiding it again", || {
+        for id in pile.iter().step_by(100) {
+            memory.update(|t| t.set_enabled(*id, true)).unwrap();
+            assert_eq!(space.view().unwrap().ranges().next().unwrap().region(), *id);
+            memory.update(|t| t.set_enabled(*id, false)).unwrap();
+        }
+    });
+    assert_eq!(memory.stale_view(), Ok(None));
+}
+
+#[test]
 fn a_hundred_thousand_aliases_of_one_region() {
     const MANY: u64 = 100_000;
     let memory = memory();

@@ -1,6 +1,7 @@
 //! Listeners: who is called, in which order, with what, and what happens when one of them fails.
 #![expect(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "tests fail loudly")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -625,13 +626,67 @@ fn whichever_call_fails_the_map_and_all_listeners_are_as_before() {
     assert!(memory.listeners().iter().all(|l| l.failed.is_none()));
 }
 
+#[test]
+fn what_was_told_is_taken_back_in_reverse_order() {
+    let (memory, _, port) = machine();
+    let log = Log::default();
+    recorded(&memory, "a", 0, &log);
+    let b = recorded(&memory, "b", 1, &log);
+    take(&log);
+    // Its commit: after begin, one range that goes and three that come.
+    b.fails_in.store(5, Ordering::SeqCst);
+    memory.update(|t| t.map_overlap(memory.system(), 0x8000, port, 1)).unwrap_err();
+    let expect = [
+        "a begin",
+        "b begin",
+        "b del 0-ffff ram@0",
+        "a del 0-ffff ram@0",
+        "a add 0-7fff ram@0",
+        "b add 0-7fff ram@0",
+        "a add 8000-80ff port@0",
+        "b add 8000-80ff port@0",
+        "a add 8100-ffff ram@8100",
+        "b add 8100-ffff ram@8100",
+        "a commit",
+        // For a this was over: it begins anew.
+        "a begin",
+        "b del 8100-ffff ram@8100",
+        "a del 8100-ffff ram@8100",
+        "b del 8000-80ff port@0",
+        "a del 8000-80ff port@0",
+        "b del 0-7fff ram@0",
+        "a del 0-7fff ram@0",
+        "a add 0-ffff ram@0",
+        "b add 0-ffff ram@0",
+        "a commit",
+        "b commit",
+    ];
+    assert_eq!(take(&log), expect);
+}
+
+#[test]
+fn a_listener_of_a_space_that_is_not_there_is_refused() {
+    let (memory, ..) = machine();
+    let other = Memory::new(Endianness::Little);
+    let gone = memory.address_space("gone", memory.system()).unwrap().id();
+    memory.remove_space(gone).unwrap();
+    for (space, error) in
+        [(gone, MemoryError::StaleSpace), (other.memory_space().id(), MemoryError::ForeignSpace)]
+    {
+        let mut a = Recorder::named("a", 0, &Log::default());
+        a.space = Some(space);
+        assert_eq!(memory.add_listener(Arc::new(a)).map(|_| ()), Err(error));
+    }
+    assert!(memory.listeners().is_empty());
+}
+
 /// What each listener believes to be there, from the calls it got.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Held(std::collections::BTreeMap<String, Vec<String>>);
+struct Held(BTreeMap<String, Vec<String>>);
 
 impl Held {
     fn follow(&mut self, calls: &[String]) {
-        let mut open = std::collections::BTreeSet::new();
+        let mut open = BTreeSet::new();
         for call in calls {
             let (who, what) = call.split_once(' ').unwrap();
             let there = self.0.entry(who.to_owned()).or_default();
@@ -783,4 +838,119 @@ fn what_was_unmapped_and_removed_comes_back_when_a_listener_fails() {
         assert!(space.view().unwrap().lookup(0x180).is_some());
         memory.update(|t| t.set_address(port, 0x100)).unwrap();
     }
+}
+
+#[test]
+fn a_delta_has_the_spaces_that_somebody_listens_to() {
+    let (memory, _, port) = machine();
+    memory.address_space("second", memory.system()).unwrap();
+    struct Counts(SpaceId, Mutex<Vec<Vec<SpaceId>>>);
+    impl MemoryListener for Counts {
+        fn name(&self) -> &str {
+            "counts"
+        }
+        fn space(&self) -> Option<SpaceId> {
+            Some(self.0)
+        }
+        fn prepare(&self, delta: &Delta) -> Result<(), ListenerError> {
+            self.1.lock().unwrap().push(delta.spaces().iter().map(|s| s.space()).collect());
+            Ok(())
+        }
+    }
+    let first = memory.memory_space().id();
+    let counts = Arc::new(Counts(first, Mutex::default()));
+    memory.add_listener(counts.clone()).unwrap();
+    memory.map(memory.system(), 0x20000, port).unwrap();
+    // Nothing of what is listened to.
+    memory.update(|t| t.set_size(memory.io(), 0x8000)).unwrap();
+    assert_eq!(*counts.1.lock().unwrap(), [vec![first], vec![first], vec![]]);
+}
+
+/// Keeps what is there, checks that commits do not mix, and refuses now and then to let something go.
+#[derive(Default)]
+struct Follows {
+    /// In a commit, and whether something was refused in it.
+    open: Mutex<(bool, bool)>,
+    there: Mutex<BTreeMap<u64, String>>,
+    dels: AtomicI64,
+    space: OnceLock<SpaceId>,
+}
+
+impl MemoryListener for Follows {
+    fn name(&self) -> &str {
+        "follows"
+    }
+    fn space(&self) -> Option<SpaceId> {
+        self.space.get().copied()
+    }
+    fn begin(&self) -> Result<(), ListenerError> {
+        let old = std::mem::replace(&mut *self.open.lock().unwrap(), (true, false));
+        assert!(!old.0, "two commits at once");
+        Ok(())
+    }
+    fn commit(&self) -> Result<(), ListenerError> {
+        assert!(std::mem::take(&mut *self.open.lock().unwrap()).0);
+        Ok(())
+    }
+    fn region_add(&self, s: &Section) -> Result<(), ListenerError> {
+        let old = self.there.lock().unwrap().insert(s.offset_in_space, s.name().to_owned());
+        assert_eq!(old, None, "added over what is there");
+        Ok(())
+    }
+    fn region_del(&self, s: &Section) -> Result<(), ListenerError> {
+        let refused = &mut self.open.lock().unwrap().1;
+        if self.dels.fetch_add(1, Ordering::Relaxed) % 7 == 6 && !std::mem::replace(refused, true) {
+            return Err(ListenerError::new("busy"));
+        }
+        let old = self.there.lock().unwrap().remove(&s.offset_in_space);
+        assert_eq!(old.as_deref(), Some(s.name()));
+        Ok(())
+    }
+}
+
+#[test]
+fn commits_of_several_threads_are_told_one_after_the_other_and_readers_go_on() {
+    let (memory, ..) = machine();
+    let follows = Arc::new(Follows::default());
+    follows.space.set(memory.memory_space().id()).unwrap();
+    memory.add_listener(follows.clone()).unwrap();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = || {
+            let reader = memory.memory_space().reader();
+            let mut count = 0_u64;
+            while !stop.load(Ordering::Relaxed) {
+                assert_eq!(reader.load::<Be, u32>(0x10), Ok(0));
+                count += 1;
+            }
+            count
+        };
+        let readers = [scope.spawn(reader), scope.spawn(reader)];
+        let writer = |i: u64| {
+            let port = memory.add(Region::io(format!("port {i}"), 0x100, Ops::new())).unwrap();
+            memory.map(memory.system(), 0x10_0000 * i, port).unwrap();
+            let mut refused = 0;
+            for n in 0..500 {
+                let before = memory.region(port).unwrap().addr;
+                match memory.update(|t| t.set_address(port, 0x10_0000 * i + n % 16 * 0x1000)) {
+                    Ok(()) => {}
+                    Err(MemoryError::ListenerFailed { reason, .. }) => {
+                        assert_eq!(&*reason, "busy");
+                        assert_eq!(memory.region(port).unwrap().addr, before);
+                        refused += 1;
+                    }
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            refused
+        };
+        let writers = [1, 2, 3].map(|i| scope.spawn(move || writer(i)));
+        let refused: u32 = writers.into_iter().map(|w| w.join().unwrap()).sum();
+        assert!(refused > 50, "moves were refused, and taken back");
+        stop.store(true, Ordering::Relaxed);
+        assert!(readers.into_iter().all(|r| r.join().unwrap() > 0));
+    });
+    let view = memory.memory_space().view().unwrap();
+    let shown: BTreeMap<_, _> = view.ranges().map(|r| (r.start(), r.name().to_owned())).collect();
+    assert_eq!(*follows.there.lock().unwrap(), shown);
 }

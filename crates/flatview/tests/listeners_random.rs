@@ -18,32 +18,35 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use flatview::{
-    AddressSpace, Delta, Endianness, EventNotifier, IoEventFd, ListenerError, ListenerPriority, Memory,
-    MemoryError, MemoryListener, Ops, RamBlock, Region, RegionId, Section, SpaceId, Transaction, WHOLE,
+    AddressSpace, Delta, DirtyClient, Endianness, EventNotifier, GlobalLog, IoEventFd, ListenerError,
+    ListenerPriority, Memory, MemoryError, MemoryListener, Ops, RamBlock, Region, RegionId, Section, SpaceId,
+    Transaction, WHOLE,
 };
 use support::model::Sort;
 use support::seeds::{Tally, try_seeds};
 use support::world::{Leaves, Outcome, World, budget};
-
-fn block() -> &'static Arc<RamBlock> {
-    static BLOCK: OnceLock<Arc<RamBlock>> = OnceLock::new();
-    BLOCK.get_or_init(|| RamBlock::anonymous("block", 64 << 10).expect("64 KiB"))
-}
 
 fn notifiers() -> &'static [Arc<EventNotifier>; 3] {
     static ALL: OnceLock<[Arc<EventNotifier>; 3]> = OnceLock::new();
     ALL.get_or_init(|| std::array::from_fn(|_| Arc::new(EventNotifier::new().expect("an eventfd"))))
 }
 
-struct Kinds;
+/// Leaves over one block, which is this map's own: another memory's log of it would be refused.
+struct Kinds(Arc<RamBlock>);
+
+impl Kinds {
+    fn new() -> Self {
+        Self(RamBlock::anonymous("block", 64 << 10).expect("64 KiB"))
+    }
+}
 
 impl Leaves for Kinds {
     fn leaf(&mut self, rng: &mut fastrand::Rng, name: String, size: u128) -> (Region, Sort, u128) {
-        let room = block().size().into();
+        let room = self.0.size().into();
         match rng.u32(..4) {
-            0 if size <= room => (Region::ram(name, Arc::clone(block())).size(size), Sort::Leaf, room),
+            0 if size <= room => (Region::ram(name, Arc::clone(&self.0)).size(size), Sort::Leaf, room),
             1 if size <= room => {
-                let device = Region::rom_device(name, Arc::clone(block()), Ops::new()).size(size);
+                let device = Region::rom_device(name, Arc::clone(&self.0), Ops::new()).size(size);
                 (device, Sort::RomDevice, room)
             }
             _ => (Region::io(name, size, Ops::new()), Sort::Leaf, WHOLE),
@@ -52,14 +55,22 @@ impl Leaves for Kinds {
     fn added(&mut self, _: RegionId) {}
 }
 
-/// A range of a view, as plain values.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A range of a view, as plain values. Equal ranges may be logged for different clients.
+#[derive(Debug, Clone)]
 struct Range {
     start: u64,
     last: u64,
     region: RegionId,
     offset: u64,
     marks: (bool, bool, bool),
+    log: u8,
+}
+
+impl PartialEq for Range {
+    fn eq(&self, o: &Self) -> bool {
+        (self.start, self.last, self.region, self.offset, self.marks)
+            == (o.start, o.last, o.region, o.offset, o.marks)
+    }
 }
 
 impl Range {
@@ -76,6 +87,7 @@ fn ranges(space: &AddressSpace) -> Vec<Range> {
         region: r.region(),
         offset: r.offset(),
         marks: (r.readonly(), r.nonvolatile(), r.romd()),
+        log: r.log_mask(),
     });
     plain.collect()
 }
@@ -97,6 +109,7 @@ fn text_of_section(s: &Section) -> String {
         region: s.region,
         offset: s.offset_in_region,
         marks: (s.readonly, s.nonvolatile, s.romd),
+        log: 0,
     }
     .text()
 }
@@ -165,9 +178,17 @@ fn expected(
     for range in new {
         let kept = old.contains(range);
         match (kept, nop) {
-            (false, _) => out.push(format!("add {}", range.text())),
+            (false, _) => out.push(format!("add {} log {}", range.text(), range.log)),
             (true, true) => out.push(format!("nop {}", range.text())),
             (true, false) => {}
+        }
+        if let Some(was) = old.iter().find(|r| *r == range) {
+            if range.log & !was.log != 0 {
+                out.push(format!("log_start {} log {} {}", range.text(), was.log, range.log));
+            }
+            if was.log & !range.log != 0 {
+                out.push(format!("log_stop {} log {} {}", range.text(), was.log, range.log));
+            }
         }
         let already = if kept { coalesced(range, old_lists) } else { Vec::new() };
         for (addr, size) in minus(coalesced(range, new_lists), &already) {
@@ -240,7 +261,9 @@ impl MemoryListener for Recorder {
         seen.clear();
         for space in delta.spaces().iter().filter(|s| self.space.is_none_or(|only| only == s.space())) {
             seen.extend(space.removed().map(|s| (space.space(), format!("del {}", text_of_section(&s)))));
-            seen.extend(space.added().map(|s| (space.space(), format!("add {}", text_of_section(&s)))));
+            let log = |s: &Section| s.range().expect("a section is of a range").log_mask();
+            let added = space.added().map(|s| format!("add {} log {}", text_of_section(&s), log(&s)));
+            seen.extend(added.map(|text| (space.space(), text)));
             assert_eq!(space.kept().count() + space.added().count(), space.new_view().len());
         }
         Ok(())
@@ -252,7 +275,22 @@ impl MemoryListener for Recorder {
         self.told(None, "commit".into())
     }
     fn region_add(&self, s: &Section) -> Result<(), ListenerError> {
-        self.section("add", s)
+        let log = s.range().expect("a section is of a range").log_mask();
+        self.told(Some(s.space), format!("add {} log {log}", text_of_section(s)))
+    }
+    fn log_start(&self, s: &Section, old: u8, new: u8) -> Result<(), ListenerError> {
+        assert_ne!(new & !old, 0);
+        self.told(Some(s.space), format!("log_start {} log {old} {new}", text_of_section(s)))
+    }
+    fn log_stop(&self, s: &Section, old: u8, new: u8) -> Result<(), ListenerError> {
+        assert_ne!(old & !new, 0);
+        self.told(Some(s.space), format!("log_stop {} log {old} {new}", text_of_section(s)))
+    }
+    fn log_global_start(&self) -> Result<(), ListenerError> {
+        self.told(None, "global_add all".into())
+    }
+    fn log_global_stop(&self) {
+        self.calls.lock().unwrap().push((None, "global_del all".into()));
     }
     fn region_del(&self, s: &Section) -> Result<(), ListenerError> {
         self.section("del", s)
@@ -276,8 +314,8 @@ impl MemoryListener for Recorder {
     }
 }
 
-/// What a listener has there, from what it was told.
-type Held = BTreeMap<(Option<SpaceId>, String), u32>;
+/// What a listener has there, from what it was told: how often, and for which clients it is logged.
+type Held = BTreeMap<(Option<SpaceId>, String), (u32, u8)>;
 
 fn follow(held: &mut Held, calls: &[(Option<SpaceId>, String)]) {
     let mut open = false;
@@ -287,18 +325,29 @@ fn follow(held: &mut Held, calls: &[(Option<SpaceId>, String)]) {
             open = !open;
             continue;
         };
-        let kind = what.rsplit_once('_').map_or("region", |(kind, _)| kind);
+        let kind = match what {
+            "eventfd_add" | "eventfd_del" => "eventfd",
+            "coalesced_add" | "coalesced_del" => "coalesced",
+            _ => "region",
+        };
+        let (thing, log) = thing.split_once(" log ").unwrap_or((thing, "0"));
+        let log = log.split(' ').map(|n| n.parse().unwrap()).collect::<Vec<u8>>();
         let key = (*space, format!("{kind} {thing}"));
         if what.ends_with("add") {
-            *held.entry(key).or_default() += 1;
+            let (count, logged) = held.entry(key).or_default();
+            (*count, *logged) = (*count + 1, log[0]);
+            continue;
+        }
+        let (count, logged) = held.get_mut(&key).unwrap_or_else(|| panic!("{call}: it is not there"));
+        if what.starts_with("log_") {
+            // Started and stopped for different clients at once: two calls with the same masks.
+            assert!(log.contains(logged), "{call}: it was logged for {logged}");
+            *logged = log[1];
         } else if what.ends_with("del") {
-            let count = held.get_mut(&key).unwrap_or_else(|| panic!("{call}: it is not there"));
             *count -= 1;
             if *count == 0 {
                 held.remove(&key);
             }
-        } else {
-            assert!(held.contains_key(&key), "{call}: it is not there");
         }
     }
     assert!(!open, "a begin without a commit: {calls:#?}");
@@ -312,6 +361,7 @@ struct Seenings {
     calls: u64,
     eventfds: u64,
     coalesced: u64,
+    logs: u64,
     failed: u64,
 }
 
@@ -323,6 +373,7 @@ impl Tally for Seenings {
         self.calls += o.calls;
         self.eventfds += o.eventfds;
         self.coalesced += o.coalesced;
+        self.logs += o.logs;
         self.failed += o.failed;
     }
 }
@@ -372,6 +423,29 @@ fn change_lists(t: &mut Transaction<'_>, ids: &[RegionId], lists: &mut AllLists,
     }
 }
 
+/// Random starts and stops of logs; those that cannot be are refused.
+fn change_logs(t: &mut Transaction<'_>, ids: &[RegionId], rng: &mut fastrand::Rng) {
+    for _ in 0..rng.u32(..4) {
+        let client = [DirtyClient::VGA, DirtyClient::CODE][rng.usize(..2)];
+        let on = rng.u32(..3) > 0;
+        let result = match rng.u32(..8) {
+            0 => t.set_log_all(client, on),
+            1 if on => t.start_global_log(GlobalLog::MIGRATION),
+            1 => t.stop_global_log(GlobalLog::MIGRATION),
+            _ => t.set_log(ids[rng.usize(..ids.len())], client, on),
+        };
+        let refused = matches!(
+            result,
+            Ok(())
+                | Err(MemoryError::NoRam { .. }
+                    | MemoryError::NotLogged { .. }
+                    | MemoryError::NotLoggedEverywhere { .. }
+                    | MemoryError::NoGlobalLog { .. })
+        );
+        assert!(refused, "{result:?}");
+    }
+}
+
 /// A transaction of the world and of the lists.
 fn transaction(world: &mut World<Kinds>, lists: &mut AllLists, rng: &mut fastrand::Rng) -> Outcome {
     let memory = world.memory.clone();
@@ -381,6 +455,9 @@ fn transaction(world: &mut World<Kinds>, lists: &mut AllLists, rng: &mut fastran
         let ids: Vec<_> = world.model.nodes.iter().filter(|n| n.alive).map(|n| n.id).collect();
         if rng.bool() {
             change_lists(t, &ids, lists, rng);
+        }
+        if rng.bool() {
+            change_logs(t, &ids, rng);
         }
         // What was removed has no lists.
         lists.retain(|id, _| t.region(*id).is_ok());
@@ -432,7 +509,7 @@ fn picture(memory: &Memory) -> Picture {
 
 fn one_map(seed: u64, verbose: bool, most: u64) -> Seenings {
     let mut seen = Seenings::default();
-    let mut world = World::new(seed, verbose, Kinds, Endianness::Little);
+    let mut world = World::new(seed, verbose, Kinds::new(), Endianness::Little);
     let mut rng = support::seeds::rng(seed ^ 0x5eed);
     let mut lists = AllLists::default();
     let memory = world.memory.clone();
@@ -455,6 +532,7 @@ fn one_map(seed: u64, verbose: bool, most: u64) -> Seenings {
             }
         }
         let (before, lists_before) = (picture(&memory), lists.clone());
+        let global_before = !memory.global_log().is_empty();
         let outcome = transaction(&mut world, &mut lists, &mut rng);
         match outcome {
             Outcome::Done => seen.commits += 1,
@@ -468,7 +546,7 @@ fn one_map(seed: u64, verbose: bool, most: u64) -> Seenings {
         for (recorder, held) in recorders.iter().zip(&mut helds) {
             let calls = recorder.take();
             follow(held, &calls);
-            let touched = calls.first().is_some_and(|(_, c)| c == "begin");
+            let touched = calls.iter().any(|(_, c)| c == "begin");
             let mut expect = Vec::new();
             for ((space, old), (_, new)) in before.iter().zip(&after) {
                 let mut told = Vec::new();
@@ -482,11 +560,17 @@ fn one_map(seed: u64, verbose: bool, most: u64) -> Seenings {
                 expect.insert(0, frame("begin"));
                 expect.push(frame("commit"));
             }
+            match (global_before, !memory.global_log().is_empty()) {
+                (false, true) => expect.insert(0, frame("global_add all")),
+                (true, false) => expect.push(frame("global_del all")),
+                _ => {}
+            }
             assert_eq!(calls, expect, "{}", recorder.name);
             let count = |kind: &str| calls.iter().filter(|(_, c)| c.starts_with(kind)).count() as u64;
             seen.calls += calls.len() as u64;
             seen.eventfds += count("eventfd");
             seen.coalesced += count("coalesced");
+            seen.logs += count("log_st");
             // The delta says the same as the calls.
             if !calls.is_empty() {
                 let regions =
@@ -526,13 +610,14 @@ fn what_listeners_are_told_is_the_difference_of_the_whole_views() {
         assert!(seen.commits > 8_000 && seen.calls > 60_000, "{} {}", seen.commits, seen.calls);
         assert!(seen.given_up > 500 && seen.refused > 5, "{} {}", seen.given_up, seen.refused);
         assert!(seen.eventfds > 2_000 && seen.coalesced > 1_000, "{} {}", seen.eventfds, seen.coalesced);
+        assert!(seen.logs > 2_000, "{}", seen.logs);
     }
 }
 
 /// In each of some transactions a call of a random listener fails.
 fn one_failing_map(seed: u64, verbose: bool) -> Seenings {
     let mut seen = Seenings::default();
-    let mut world = World::new(seed, verbose, Kinds, Endianness::Big);
+    let mut world = World::new(seed, verbose, Kinds::new(), Endianness::Big);
     let mut rng = support::seeds::rng(seed ^ 0xfa11);
     let mut lists = AllLists::default();
     let memory = world.memory.clone();

@@ -26,7 +26,9 @@
 //! | alias past its target | `an_alias_past_the_end_of_its_target_leaves_a_hole` |
 //! | alias loops | `rules_errors.rs` |
 //! | sketch (ours: a type without a store) | `a_sketch_has_a_type_and_rejects_everything` |
-//! | resizeable RAM, RAM device, IOMMU | come later |
+//! | resizeable RAM | `ram_changes.rs` |
+//! | RAM device | `ram_changes.rs` |
+//! | IOMMU | comes later |
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail loudly")]
 #![expect(unsafe_code, reason = "a caller's pointer and a caller's buffer are given by unsafe means")]
 

@@ -20,6 +20,8 @@ use crate::{BoardBuilder, BoardError, BoardInfo};
 
 const MIB: u64 = 1 << 20;
 const CONFIG: u64 = 0x2000_0000;
+/// Where memory devices go: behind the registers, up to the NVM.
+const DEVICE_MEMORY: u64 = 0x4000_0000;
 const NVM: u64 = 0xfc00_0000;
 const NVM_SIZE: u64 = MIB;
 const FLASH: u64 = 0xff80_0000;
@@ -85,15 +87,16 @@ fn build(b: &mut BoardBuilder<'_>) -> Result<(), BoardError> {
         serial(b, system, n, address)?;
     }
     nvm(b, system, &machine)?;
+    b.device_memory(DEVICE_MEMORY, NVM - DEVICE_MEMORY)?;
     flash(b, system, &machine)
 }
 
 fn memory_controller(b: &mut BoardBuilder<'_>, system: RegionId) -> Result<(), BoardError> {
     let owner = b.unattached("cpiom-sdram");
-    let sdram = Sdram::new(&owner, b.map_handle(), b.log())?;
-    let ram = b.map(system, 0, 0, sdram.ram_region())?;
+    let ram = b.machine_ram("cpiom-sdram", sdram::RAM_SIZE)?;
+    let sdram = Sdram::new(&owner, ram.block, b.map_handle(), b.log())?;
+    let ram = b.map(system, 0, 0, sdram.ram_region().readonly(ram.rom))?;
     sdram.set_ram(ram);
-    b.note_block_of(ram)?;
     let places = [
         (0x2000_0028, 1, sdram.refresh_region()),
         (0x2000_a000, 0, sdram.register_region()),

@@ -62,8 +62,13 @@ fn build(b: &mut BoardBuilder<'_>) -> Result<(), BoardError> {
     let machine = flatview::Owner::object("/machine");
     let cpu = b.cpu("24Kf-mips-cpu", 8)?;
 
-    let ram = b.ram_block("mips_r4k.ram", ram_size)?;
-    b.map(system, 0, 0, Region::ram("mips_r4k.ram", ram).parent(&machine))?;
+    let ram = b.machine_ram("mips_r4k.ram", ram_size)?;
+    let region = Region::ram(ram.name, ram.block).readonly(ram.rom);
+    let region = match &ram.owner {
+        Some(owner) => region.owner(owner),
+        None => region.parent(&machine),
+    };
+    b.map(system, 0, 0, region)?;
 
     let request = b.requester();
     let control = MipsQemu::region(&machine, move |asked| {

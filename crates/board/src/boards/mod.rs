@@ -26,7 +26,10 @@ static BOARDS: [&Board; 3] = [&rs6000_40p::BOARD, &cpiom::BOARD, &mips::BOARD];
 static INFOS: [BoardInfo; 3] = [rs6000_40p::BOARD.info, cpiom::BOARD.info, mips::BOARD.info];
 
 /// What `-device` takes, with one line each.
-pub static DEVICE_KINDS: &[(&str, &str)] = &[("pc-testdev", "ISA device for testing accesses of every size")];
+pub static DEVICE_KINDS: &[(&str, &str)] = &[
+    ("pc-testdev", "ISA device for testing accesses of every size"),
+    ("pc-dimm", "memory in a slot, on boards that have device memory: memdev=ID[,id=ID][,addr=N][,slot=N]"),
+];
 
 /// What is told about each board.
 pub fn infos() -> &'static [BoardInfo] {

@@ -9,6 +9,7 @@
 
 mod driver;
 mod front_ends;
+mod memory_backends;
 mod mtree_command;
 mod qemu_texts;
 mod terminal;

@@ -24,6 +24,11 @@ struct Person {
 
 impl Person {
     fn start(args: &[&str]) -> Self {
+        Self::start_with(args, |_| Stdio::null())
+    }
+
+    /// Starts with standard error as `errors` says, which gets the program's side of the terminal.
+    fn start_with(args: &[&str], errors: impl FnOnce(&File) -> Stdio) -> Self {
         let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&terminal).unwrap();
         unlockpt(&terminal).unwrap();
@@ -35,7 +40,7 @@ impl Person {
             .env("TERM", "xterm")
             .stdin(side.try_clone().unwrap())
             .stdout(side.try_clone().unwrap())
-            .stderr(Stdio::null())
+            .stderr(errors(&side))
             .spawn()
             .unwrap();
         let keys = File::from(terminal);
@@ -148,4 +153,19 @@ fn the_terminal_is_given_back_as_it_was_however_the_program_ends() {
         assert_eq!(person.end(), Some(0), "{args:?} {ending:?}");
         assert_eq!(ways(&person.modes()), ways(&person.before), "{args:?} {ending:?}");
     }
+}
+
+#[test]
+fn preallocation_shows_a_bar_on_a_terminal_and_takes_it_away_again() {
+    let object = "memory-backend-ram,id=large,size=64M,prealloc=on";
+    let args = ["-M", "mips", "-S", "-monitor", "stdio", "-object", object];
+    let mut person = Person::start_with(&args, |side| side.try_clone().unwrap().into());
+    person.wait_for("preallocating large [");
+    person.wait_for("MiB/64.00 MiB");
+    // The line is erased before the monitor greets.
+    person.wait_for("\x1b[2K");
+    person.wait_for("(qemu) ");
+    assert!(!person.shown.contains("preallocating"), "{:?}", person.shown);
+    person.type_keys("quit\r");
+    assert_eq!(person.end(), Some(0));
 }

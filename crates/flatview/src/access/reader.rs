@@ -190,20 +190,16 @@ impl Reader {
     /// Stores a value in host order, and notes it where writes are logged, if it is in the memory hit last.
     #[inline(always)]
     fn store_quick<V: Value>(&self, addr: u64, native: V) -> Option<()> {
+        let plain = move |memo: Stores<'_>| memo.store(addr, native);
         let logged = move |memo: Stores<'_>| memo.store_logged(addr, native);
-        self.own_lane().on_writes(move |memo| memo.store(addr, native), logged)?;
-        self.stored(addr, V::SIZE);
+        let ((), current) = self.own_lane().on_writes(plain, logged)?;
+        if !current {
+            self.stored_late(addr, V::SIZE);
+        }
         Some(())
     }
 
-    /// Something was stored under the view that the own lane has: if that is old by now, it may be logged meanwhile.
-    #[inline(always)]
-    fn stored(&self, addr: u64, size: u32) {
-        if !self.own_lane().is_still_current() {
-            self.stored_late(addr, size);
-        }
-    }
-
+    /// What was stored under the view that the own lane has, which is old by now, may be logged meanwhile.
     #[cold]
     #[inline(never)]
     fn stored_late(&self, addr: u64, size: u32) {

@@ -39,9 +39,13 @@ impl ListenerPriority {
 ///       [`eventfd_add`](Self::eventfd_add) reverse (so does QEMU);
 /// 3. [`commit`](Self::commit) of all listeners, forward.
 ///
+/// Coalesced ranges that come or go where a range stays are told with the range, as if it came or went. The global log
+/// starts before `begin` ([`log_global_start`](Self::log_global_start), forward) and stops after `commit`
+/// ([`log_global_stop`](Self::log_global_stop), reverse).
+///
 /// A range that kept its place but not its attributes is gone and new. A new range that logs writes gets no
-/// `log_start`: the listener reads the mask from the section's range. A commit that changed only ioeventfds has no
-/// `begin` and `commit`.
+/// `log_start`: the listener reads the mask from the section's range. A commit that changed only ioeventfds and
+/// coalesced ranges has no `begin` and `commit`.
 ///
 /// # What a callback may do
 ///
@@ -50,14 +54,16 @@ impl ListenerPriority {
 /// - change the map: [`Memory::update`](crate::Memory::update), making and removing spaces and listeners are
 ///   [`MemoryError::InsideListener`](crate::MemoryError::InsideListener);
 ///   [`Memory::defer`](crate::Memory::defer) has it done after the commit;
-/// - wait for another thread that changes the map, or take a lock under which another thread may change the map: that
-///   thread waits for this commit to end.
+/// - wait for another thread that changes the map or is in [`Memory::synchronize`](crate::Memory::synchronize), or take
+///   a lock under which another thread may do that: that thread waits for this commit to end.
 ///
 /// # Failing
 ///
 /// [`prepare`](Self::prepare) is the place to refuse: nothing has happened yet. Where hardware refuses later, a
 /// callback may give an error too, and then must itself have had no effect. The map goes back to what it was, and
-/// everybody who was called is called with the opposite, in reverse order, between a `begin` and a `commit`. A
+/// everybody who was called is called with the opposite, in reverse order, between a `begin` and a `commit`. (A `commit`
+/// that fails leaves the listener where it was, after `begin` and all that it was told: the opposites follow, and
+/// `commit` again.) A
 /// listener that fails again in that is marked as failed ([`ListenerInfo::failed`](super::ListenerInfo::failed)) and
 /// called no more: nobody knows what it holds. Whoever runs the machine should stop it. A panic counts as such a
 /// failure, and goes on after everything else was put back.

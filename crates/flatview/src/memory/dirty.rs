@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::{Memory, State, Transaction};
 use crate::ram::{Claimed, NoBarrier, RamBlock, heavy, prepare};
-use crate::topology::Record;
+use crate::topology::{Kind, Record};
 use crate::{DirtyClient, DirtySnapshot, GlobalLog, MemoryError, RegionId};
 
 fn no_barrier(_: NoBarrier) -> MemoryError {
@@ -28,7 +28,7 @@ impl State {
     /// Lets a block keep a client's bits; `name` is the region's.
     fn keep_bits(&self, name: &Arc<str>, block: &RamBlock, client: DirtyClient) -> Result<(), MemoryError> {
         prepare().map_err(no_barrier)?;
-        let kept = block.dirty().start(&self.clients.claim, client, block.size());
+        let kept = block.dirty().start(&self.clients.claim, client, block.max_size());
         kept.map_err(|Claimed| MemoryError::LoggedElsewhere {
             name: Arc::clone(name),
             block: block.shared_name(),
@@ -167,6 +167,7 @@ impl Memory {
     ///
     /// # Errors
     /// As [`Transaction::set_log`].
+    #[track_caller]
     pub fn set_log(&self, region: RegionId, client: DirtyClient, on: bool) -> Result<(), MemoryError> {
         self.update(|t| t.set_log(region, client, on))
     }
@@ -175,6 +176,7 @@ impl Memory {
     ///
     /// # Errors
     /// As [`Transaction::set_log_all`].
+    #[track_caller]
     pub fn set_log_all(&self, client: DirtyClient, on: bool) -> Result<(), MemoryError> {
         self.update(|t| t.set_log_all(client, on))
     }
@@ -183,6 +185,7 @@ impl Memory {
     ///
     /// # Errors
     /// As [`Transaction::start_global_log`].
+    #[track_caller]
     pub fn start_global_log(&self, flags: GlobalLog) -> Result<(), MemoryError> {
         self.update(|t| t.start_global_log(flags))
     }
@@ -191,6 +194,7 @@ impl Memory {
     ///
     /// # Errors
     /// As [`Transaction::stop_global_log`].
+    #[track_caller]
     pub fn stop_global_log(&self, flags: GlobalLog) -> Result<(), MemoryError> {
         self.update(|t| t.stop_global_log(flags))
     }
@@ -231,6 +235,7 @@ impl Memory {
     /// # Errors
     /// [`MemoryError::StaleClient`] if it was not allocated here, is freed, or is one of QEMU's;
     /// [`MemoryError::ClientInsideUpdate`] inside an [`update`](Self::update).
+    #[track_caller]
     pub fn free_dirty_client(&self, client: DirtyClient) -> Result<(), MemoryError> {
         self.update(|t| {
             let mut state = t.state.borrow_mut();
@@ -411,6 +416,24 @@ impl Memory {
         Ok(())
     }
 
+    /// Notes that a ROM device itself wrote `len` bytes at `offset` of its memory, for the clients for which it is logged
+    /// (QEMU: `memory_region_flush_rom_device`). Only in ROM mode: otherwise nobody reads the memory.
+    ///
+    /// # Errors
+    /// [`MemoryError::NotRomDevice`], [`MemoryError::RomModeOff`], [`MemoryError::OutsideRegion`], or a stale id.
+    pub fn flush_rom_device(&self, region: RegionId, offset: u64, len: u64) -> Result<(), MemoryError> {
+        self.read_state(|s| {
+            let record = s.topology.record(region)?;
+            let name = || Arc::clone(&record.body.name);
+            match record.body.kind {
+                Kind::RomDevice if record.attrs.romd() => Ok(()),
+                Kind::RomDevice => Err(MemoryError::RomModeOff { name: name() }),
+                _ => Err(MemoryError::NotRomDevice { name: name() }),
+            }
+        })?;
+        self.set_dirty(region, offset, len)
+    }
+
     /// Lets a client have a list of the pages that become dirty in a region's block from now on: at most `most` until it
     /// is [taken](Self::take_newly_dirty). It is the block's: pages that other regions show of it stand there too.
     /// `most` of 0 ends the list.
@@ -480,7 +503,7 @@ impl Memory {
 
     /// Makes a block clean for a client whose bits it keeps.
     pub(crate) fn clear_block(&self, block: &RamBlock, client: DirtyClient) -> Result<(), MemoryError> {
-        block.dirty().clear(u32::from(client.index), 0, block.size()).map_err(no_barrier)?;
+        block.dirty().clear(u32::from(client.index), 0, block.max_size()).map_err(no_barrier)?;
         Ok(())
     }
 }

@@ -15,6 +15,7 @@ use super::{AddressSpace, Transaction};
 use crate::listen::{Cause, Registry};
 use crate::mmio::UnassignedIo;
 use crate::publish::Domain;
+use crate::ram::{DiscardRules, Notifiers};
 use crate::thread::{InCallback, InUpdate, in_callback, writing};
 use crate::view::FlatView;
 use crate::{Endianness, MemoryError, Reason, Region, RegionId, SpaceId, WHOLE};
@@ -94,6 +95,8 @@ pub(crate) struct Inner {
     pub domain: Domain<FlatView>,
     pub log: ArcSwapOption<Box<dyn AccessLog>>,
     pub reentries: AtomicU64,
+    pub notifiers: Notifiers,
+    pub discards: DiscardRules,
     pub flush: ArcSwapOption<super::accel::FlushHook>,
     pub kernel_eventfds: AtomicBool,
     defaults: Option<Defaults>,
@@ -187,6 +190,8 @@ impl MemoryBuilder {
             domain: Domain::new(),
             log: ArcSwapOption::empty(),
             reentries: AtomicU64::new(0),
+            notifiers: Notifiers::default(),
+            discards: DiscardRules::default(),
             flush: ArcSwapOption::empty(),
             kernel_eventfds: AtomicBool::new(false),
             defaults,
@@ -216,7 +221,7 @@ impl MemoryBuilder {
 /// Rolls an open transaction back if the closure panics.
 struct Open<'a> {
     state: &'a RefCell<State>,
-    savepoint: crate::topology::Savepoint,
+    savepoint: super::state::Savepoint,
     /// Until it is closed.
     running: Option<InUpdate>,
 }
@@ -226,7 +231,7 @@ impl Open<'_> {
         self.running = None;
         let mut state = self.state.borrow_mut();
         state.depth = state.depth.saturating_sub(1);
-        let bodies = if keep { Vec::new() } else { state.topology.rollback(self.savepoint) };
+        let bodies = if keep { Vec::new() } else { state.rollback(self.savepoint) };
         Garbage { bodies, views: None }
     }
 }
@@ -340,7 +345,7 @@ impl Memory {
             if state.depth == 1 {
                 state.reason = None;
             }
-            state.topology.savepoint()
+            state.savepoint()
         };
         let mut open = Open { state: &guard, savepoint, running: Some(InUpdate::enter()) };
         let result = f(&mut Transaction { memory: self, state: &guard });
@@ -361,7 +366,7 @@ impl Memory {
                         return result;
                     }
                     Err(e) => {
-                        garbage.bodies = state.topology.rollback(savepoint);
+                        garbage.bodies = state.rollback(savepoint);
                         failed = Some(e);
                     }
                 }
@@ -452,7 +457,7 @@ impl Memory {
             if state.depth > 0 {
                 return Err(MemoryError::SpaceInsideUpdate);
             }
-            let savepoint = state.topology.savepoint();
+            let savepoint = state.savepoint();
             let (prepared, space, forget) = f(&mut state)?;
             (Change { prepared, savepoint, cause }, space, forget)
         };

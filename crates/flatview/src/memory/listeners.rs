@@ -21,7 +21,8 @@ impl Memory {
     ///
     /// # Errors
     /// [`MemoryError::ListenerRefused`] or [`MemoryError::ListenerFailed`] if it cannot follow what is there: then it
-    /// was told the opposite of what it was told already, and is not added. [`MemoryError::InsideListener`] and
+    /// was told the opposite of what it was told already, and is not added. [`MemoryError::StaleSpace`] or
+    /// [`MemoryError::ForeignSpace`] if the one space it wants to hear of is not there. [`MemoryError::InsideListener`] and
     /// [`MemoryError::ListenerInsideUpdate`]: wait until the change is over, or see [`defer`](Self::defer).
     #[track_caller]
     pub fn add_listener(&self, listener: Arc<dyn MemoryListener>) -> Result<ListenerId, MemoryError> {
@@ -32,6 +33,9 @@ impl Memory {
             let _listening = turn.listen();
             Arc::new(Registry::describe(self.0.tag, turn.next_listener(), listener))
         };
+        if let Some(space) = entry.space {
+            self.read_state(|s| s.space(space).map(|_| ()))?;
+        }
         let views = self.seen_by(&entry);
         let logging = self.read_state(State::is_global_log);
         let empty = Arc::new(FlatView::empty(None));

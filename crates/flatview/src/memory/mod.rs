@@ -14,6 +14,7 @@ mod dirty;
 mod handle;
 mod listeners;
 mod query;
+mod ram;
 mod region_io;
 mod spaces;
 mod state;

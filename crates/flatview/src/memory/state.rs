@@ -1,6 +1,6 @@
 //! The writer's state: the tree, the spaces, and the views that are published.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::clients::Clients;
@@ -8,9 +8,10 @@ use super::{Limits, SpaceInner};
 use crate::commit::{Next, next_root, touched_windows, updated_view};
 use crate::listen::{Cause, Delta, Entry, SpaceChange};
 use crate::publish::{Domain, Reclaimed, Slot};
+use crate::ram::RamBlock;
 use crate::render::Budget;
 use crate::span::{Span, SpanSet};
-use crate::topology::{Body, Record, Topology};
+use crate::topology::{Body, Changes, Record, Savepoint as TreeSavepoint, Topology};
 use crate::view::FlatView;
 use crate::{MemoryError, RegionId, SpaceId};
 
@@ -39,12 +40,14 @@ pub(super) struct State {
     pub topology: Topology,
     pub spaces: Vec<SpaceState>,
     /// By effective root. `None` is the empty view, which is always there.
-    views: HashMap<Option<RegionId>, ViewState>,
-    waypoints: HashMap<RegionId, Waypoint>,
+    views: BTreeMap<Option<RegionId>, ViewState>,
+    waypoints: BTreeMap<RegionId, Waypoint>,
     pub limits: Limits,
     pub clients: Clients,
     /// Open `update` closures.
     pub depth: usize,
+    /// Blocks of which the open transaction made a region (`true`) or removed one, in order.
+    pub block_changes: Vec<(Arc<RamBlock>, bool)>,
     /// Whether all RAM was logged at the last commit, which is what listeners were told.
     global_log_told: bool,
     /// What the open transaction says it is for.
@@ -52,11 +55,18 @@ pub(super) struct State {
     next_space: u64,
 }
 
+/// How far the logs went when a transaction began.
+#[derive(Clone, Copy)]
+pub(super) struct Savepoint {
+    tree: TreeSavepoint,
+    blocks: usize,
+}
+
 /// Everything a commit will publish, rendered and found good.
 #[derive(Default)]
 pub(super) struct Prepared {
     updated: Vec<Updated>,
-    fresh: HashMap<RegionId, Arc<FlatView>>,
+    fresh: BTreeMap<RegionId, Arc<FlatView>>,
     moved: Vec<(SpaceId, Walk)>,
 }
 
@@ -104,11 +114,12 @@ impl State {
         Self {
             topology: Topology::new(tag),
             spaces: Vec::new(),
-            views: HashMap::from([(None, empty)]),
-            waypoints: HashMap::new(),
+            views: BTreeMap::from([(None, empty)]),
+            waypoints: BTreeMap::new(),
             limits,
             clients: Clients::new(tag),
             depth: 0,
+            block_changes: Vec::new(),
             global_log_told: false,
             reason: None,
             next_space: 0,
@@ -165,19 +176,14 @@ impl State {
         let moved = self.diverted(changes.rechecks);
 
         let extent = |index: &u32| Some((*index, Span::sized(0, self.topology.get(*index)?.attrs.size())?));
-        let relisted = changes.relisted.iter().filter_map(extent);
-        let mut windows = match changes.relisted {
-            [] => touched_windows(&self.topology, changes.touched),
-            _ => {
+        let windows = match changes.relisted {
+            [] => touched_windows(&self.topology, changes),
+            relisted => {
+                let relisted = relisted.iter().filter_map(extent);
                 let all: Vec<_> = changes.touched.iter().copied().chain(relisted).collect();
-                touched_windows(&self.topology, &all)
+                touched_windows(&self.topology, Changes { touched: &all, ..changes })
             }
         };
-        let is_root = |index: &&u32| self.topology.get(**index).is_some_and(Record::is_root);
-        for index in changes.moved.iter().filter(is_root) {
-            windows.entry(*index).or_default().insert(Span::ALL);
-        }
-
         for id in moved {
             let walk = self.walk(self.space(id)?.root)?;
             prepared.moved.push((id, walk));
@@ -209,14 +215,19 @@ impl State {
                 moved.extend(&waypoint.spaces);
             }
         };
-        // Each once: a region that changes over and over may have as many aliases.
-        let mut rechecks = rechecks.to_vec();
-        rechecks.sort_unstable();
-        rechecks.dedup();
-        for (index, with_aliases) in rechecks {
+        let mut check = |(index, with_aliases): (u32, bool)| {
             look(index);
             let aliases = self.topology.get(index).filter(|_| with_aliases).map(Record::aliases);
             aliases.into_iter().flatten().for_each(|alias| look(*alias));
+        };
+        if rechecks.len() <= 8 {
+            rechecks.iter().copied().for_each(check);
+        } else {
+            // Each once: a region that changes over and over may have as many aliases.
+            let mut rechecks = rechecks.to_vec();
+            rechecks.sort_unstable();
+            rechecks.dedup();
+            rechecks.into_iter().for_each(&mut check);
         }
         moved
     }
@@ -224,7 +235,7 @@ impl State {
     /// The effective roots that nobody looks at any more once these spaces have moved: whether their views can
     /// still be rendered does not matter.
     fn deserted(&self, moved: &[(SpaceId, Walk)]) -> BTreeSet<RegionId> {
-        let mut looking: HashMap<RegionId, usize> = HashMap::new();
+        let mut looking: BTreeMap<RegionId, usize> = BTreeMap::new();
         for (id, _) in moved {
             if let Some(left) = self.space(*id).ok().and_then(|s| s.effective) {
                 *looking.entry(left).or_default() += 1;
@@ -261,8 +272,10 @@ impl State {
     pub fn show(&mut self, prepared: Prepared, domain: &Domain<FlatView>) {
         let moving: BTreeSet<SpaceId> = prepared.moved.iter().map(|(id, _)| *id).collect();
         let moves = |s: &SpaceState| moving.contains(&s.inner.id);
-        let left: BTreeSet<RegionId> =
-            self.spaces.iter().filter(|s| moves(s)).filter_map(|s| s.effective).collect();
+        let mut left: BTreeSet<RegionId> = BTreeSet::new();
+        if !moving.is_empty() {
+            left.extend(self.spaces.iter().filter(|s| moves(s)).filter_map(|s| s.effective));
+        }
         let mut abandoned = Vec::new();
         for Updated { root: id, view, .. } in prepared.updated {
             let Some(state) = self.views.get_mut(&Some(id)) else { continue };
@@ -310,6 +323,17 @@ impl State {
         Garbage { bodies: self.topology.accept(), views: Some(domain.reclaim()) }
     }
 
+    pub fn savepoint(&self) -> Savepoint {
+        Savepoint { tree: self.topology.savepoint(), blocks: self.block_changes.len() }
+    }
+
+    /// Undoes everything since `to`; what was added meanwhile is handed back, to be dropped without locks.
+    pub fn rollback(&mut self, to: Savepoint) -> Vec<Arc<Body>> {
+        // What is dropped here is kept by the regions that are handed back, or by those that are there again.
+        self.block_changes.truncate(to.blocks);
+        self.topology.rollback(to.tree)
+    }
+
     /// Whether all RAM is logged.
     pub fn is_global_log(&self) -> bool {
         !self.topology.global_log().is_empty()
@@ -323,9 +347,9 @@ impl State {
     /// What a commit changes in the spaces that somebody listens to; and, for those who want to hear of what stays, the
     /// other spaces.
     pub fn delta(&self, cause: Cause, prepared: &Prepared, listeners: &[Arc<Entry>]) -> Delta {
-        static NOWHERE: SpanSet = SpanSet::new();
-        let updated: HashMap<_, _> = prepared.updated.iter().map(|u| (u.root, u)).collect();
-        let moved: HashMap<_, _> = prepared.moved.iter().map(|(id, walk)| (*id, walk)).collect();
+        let nowhere = SpanSet::new();
+        let updated: BTreeMap<_, _> = prepared.updated.iter().map(|u| (u.root, u)).collect();
+        let moved: BTreeMap<_, _> = prepared.moved.iter().map(|(id, walk)| (*id, walk)).collect();
         let heard = |nop: bool| {
             let wanted = || listeners.iter().filter(move |e| e.works() && (e.wants_nop || !nop));
             let all = wanted().any(|e| e.space.is_none());
@@ -346,7 +370,7 @@ impl State {
                     (anew.or_else(known).unwrap_or(old), None)
                 }
                 (None, Some(updated)) => (&updated.view, Some(&updated.windows)),
-                (None, None) if hears_nop(&space.inner.id) => (old, Some(&NOWHERE)),
+                (None, None) if hears_nop(&space.inner.id) => (old, Some(&nowhere)),
                 (None, None) => continue,
             };
             changes.push(SpaceChange {

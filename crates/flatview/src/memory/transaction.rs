@@ -84,15 +84,17 @@ impl Transaction<'_> {
         if let Some(block) = &region.block {
             self.state.borrow().keep_bits_of_new(&region.name, block)?;
         }
-        self.topology(|topology| {
+        let made_of = region.block.clone();
+        let id = self.topology(|topology| {
             region.name = checked_name(region.name)?;
-            let name = &region.name;
             if let Some((from, _)) = region.window {
                 if !region.kind.has_block() {
-                    return Err(MemoryError::NoBlock { name: Arc::clone(name) });
+                    return Err(MemoryError::NoBlock { name: region.name });
                 }
                 region.offset = from;
+                region.place_device();
             }
+            let name = &region.name;
             let block = region.block.as_ref().map(|block| (block, region.offset));
             let block_size = block.map(|(b, o)| u128::from(b.size().saturating_sub(o)));
             let size = region.size.or(region.window.map(|w| u128::from(w.1))).or(block_size).unwrap_or(0);
@@ -109,7 +111,11 @@ impl Transaction<'_> {
                 .with(Flag::Nonvolatile, region.nonvolatile);
             topology.add(attrs, Body::new(id, region, rules, target_order));
             Ok(id)
-        })
+        })?;
+        if let Some(block) = made_of {
+            self.state.borrow_mut().block_changes.push((block, true));
+        }
+        Ok(id)
     }
 
     /// Removes a region. What views still show of it stays alive until they are gone.
@@ -117,8 +123,9 @@ impl Transaction<'_> {
     /// # Errors
     /// [`MemoryError::InUse`] while it is mapped, has children, is shown by an alias or is a space's root.
     pub fn remove(&mut self, id: RegionId) -> Result<(), MemoryError> {
-        self.topology(|topology| {
+        let made_of = self.topology(|topology| {
             let record = topology.record(id)?;
+            let made_of = record.body.block().map(|(block, _)| Arc::clone(block));
             let why = if record.attrs.container != NONE {
                 Some(InUse::Mapped)
             } else if record.children().is_some() {
@@ -134,8 +141,12 @@ impl Transaction<'_> {
                 return Err(MemoryError::InUse { name: Arc::clone(&record.body.name), why });
             }
             topology.remove(id.index);
-            Ok(())
-        })
+            Ok(made_of)
+        })?;
+        if let Some(block) = made_of {
+            self.state.borrow_mut().block_changes.push((block, false));
+        }
+        Ok(())
     }
 
     /// Maps `child` at offset `addr` of `container`, with priority 0

@@ -14,11 +14,10 @@ use parking_lot::ReentrantMutexGuard;
 
 use super::Memory;
 use super::handle::discard;
-use super::state::{Garbage, Prepared, State};
+use super::state::{Garbage, Prepared, Savepoint, State};
 use crate::MemoryError;
 use crate::listen::{Cause, Failure, Plan, prepare};
-use crate::thread::InUpdate;
-use crate::topology::Savepoint;
+use crate::thread::{InUpdate, writing};
 
 /// Work that was put off until the current commit is over.
 type Deferred = Box<dyn FnOnce(&Memory) + Send>;
@@ -93,6 +92,10 @@ impl Memory {
         let deferred = turn.deferred.take();
         drop(turn);
         discard(garbage);
+        // A notifier may look at the map and change it; not in the middle of an outer update, though.
+        if !writing() {
+            self.0.notifiers.tell();
+        }
         for work in deferred {
             work(self);
         }
@@ -112,13 +115,13 @@ impl Memory {
         if self.0.listeners.is_empty() || did_nothing() {
             let mut state = guard.borrow_mut();
             state.show(prepared, domain);
-            return Ok(state.finish(domain));
+            return Ok(self.finish(&mut state));
         }
         let entries = self.0.listeners.all();
         let delta = guard.borrow().delta(cause, &prepared, &entries);
         let _listening = turn.listen();
         if let Err(failure) = prepare(&delta, &entries) {
-            let bodies = guard.borrow_mut().topology.rollback(savepoint);
+            let bodies = guard.borrow_mut().rollback(savepoint);
             return Err(Box::new(Failed { failure, garbage: Garbage { bodies, views: None } }));
         }
         let way_back = {
@@ -132,14 +135,14 @@ impl Memory {
         // What the delta points to was not reclaimed yet, because that takes the turn: dropping it frees nothing.
         let Err(half) = Plan::of(&delta, &entries).tell(&entries) else {
             drop(delta);
-            return Ok(self.0.writer.lock().borrow_mut().finish(domain));
+            return Ok(self.finish(&mut self.0.writer.lock().borrow_mut()));
         };
         // As on the way here, publishing comes first: who caches translations must drop them when no new ones can be
         // made from the map that is taken back.
         let bodies = {
             let guard = self.0.writer.lock();
             let mut state = guard.borrow_mut();
-            let bodies = state.topology.rollback(savepoint);
+            let bodies = state.rollback(savepoint);
             state.show_again(way_back, domain);
             state.log_again();
             bodies
@@ -147,6 +150,12 @@ impl Memory {
         let failure = half.take_back(&entries);
         drop(delta);
         Err(Box::new(Failed { failure, garbage: Garbage { bodies, views: Some(domain.reclaim()) } }))
+    }
+
+    /// Accepts what was changed, and puts the news of blocks in line.
+    fn finish(&self, state: &mut State) -> Garbage<'_> {
+        self.0.notifiers.change(std::mem::take(&mut state.block_changes));
+        state.finish(&self.0.domain)
     }
 
     /// Ends a turn in which a commit failed.

@@ -25,6 +25,13 @@ impl<T> Slot<T> {
         self.version.load(Ordering::Acquire)
     }
 
+    /// Whether the version is still the one that was seen before. Nothing is read on the strength of a yes that the first
+    /// look did not order, so that what a reader remembers can stay in registers.
+    #[inline(always)]
+    pub(super) fn is_at(&self, version: u64) -> bool {
+        self.version.load(Ordering::Relaxed) == version
+    }
+
     #[inline]
     pub(super) fn current(&self) -> *mut T {
         self.current.load(Ordering::Acquire)

@@ -87,7 +87,7 @@ impl<T, M: Memo> Lane<T, M> {
     #[inline]
     pub fn is_current(&self) -> bool {
         // SAFETY: `slot_ptr` points into the Arc that `slot` holds; both are only changed together.
-        unsafe { self.slot_ptr.get().as_ref() }.version() == self.version.get()
+        unsafe { self.slot_ptr.get().as_ref() }.is_at(self.version.get())
     }
 
     /// The same after a write: if the answer is yes, then nothing was announced before the write was done, as seen by
@@ -109,24 +109,30 @@ impl<T, M: Memo> Lane<T, M> {
         f(unsafe { reads::<M>(self.reads.get()) })
     }
 
-    /// The same with the memo for writes; if `f` gives nothing, `or` is run.
+    /// The same with the memo for writes, on which, if `f` gives nothing, `or` is run; and whether the lane was
+    /// [still](Self::is_still_current) current afterwards.
     #[inline(always)]
     pub fn on_writes<R>(
         &self,
         f: impl for<'m> FnOnce(M::Writes<'m>) -> Option<R> + 'static,
         or: impl for<'m> FnOnce(M::Writes<'m>) -> Option<R> + 'static,
-    ) -> Option<R> {
-        if !self.is_current() {
+    ) -> Option<(R, bool)> {
+        // Taken out first: what `f` writes could be the cells, for all that the compiler knows.
+        let (slot, version) = (self.slot_ptr.get(), self.version.get());
+        // SAFETY: as in `is_current`; `f` cannot change the lane.
+        let slot = unsafe { slot.as_ref() };
+        if !slot.is_at(version) {
             return None;
         }
         // The memo is taken out for each anew: `f` need not wait for what only `or` looks at.
         // SAFETY: as for `on_reads`.
-        let done = f(unsafe { writes::<M>(self.writes.get()) });
-        if done.is_some() {
-            return done;
-        }
-        // SAFETY: the same.
-        or(unsafe { writes::<M>(self.writes.get()) })
+        let done = match f(unsafe { writes::<M>(self.writes.get()) }) {
+            Some(done) => done,
+            // SAFETY: as for `on_reads`.
+            None => or(unsafe { writes::<M>(self.writes.get()) })?,
+        };
+        light();
+        Some((done, slot.is_at(version)))
     }
 
     #[inline]

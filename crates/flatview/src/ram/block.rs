@@ -1,104 +1,27 @@
-//! RAM blocks and what they are made of: anonymous memory, files, descriptors, a caller's buffer.
+//! RAM blocks: one run of host memory with a name, from which guest RAM is made.
 //!
-//! UNSAFE: this module maps and unmaps memory.
+//! UNSAFE: this module says that blocks may be shared between threads, and computes pointers into them.
 //!
 //! What must hold is B1 of [`ram`](super): from the return of a constructor to the drop of the `RamBlock`,
-//! `base..base + mapped_len` is one mapping (or one buffer that its owner keeps) that nothing moves. Mappings of
-//! ours stand between two guard pages that fault, so that a bug in code that was given a
-//! [`HostPtr`](super::HostPtr) is found and not silent.
-#![expect(unsafe_code, reason = "mmap and munmap of guest RAM")]
+//! `base..base + mapped_len` is one mapping (or one buffer that its owner keeps) that nothing moves. A block that can be
+//! resized has all bytes of its maximum mapped from the start, so resizing changes numbers only.
+#![expect(unsafe_code, reason = "blocks are shared between threads")]
 
-use std::fs::File;
+use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::ptr::NonNull;
-use std::sync::Arc;
-use std::sync::atomic::AtomicU8;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
-use rustix::io::Errno;
-use rustix::mm::{MapFlags, ProtFlags};
+use parking_lot::Mutex;
 
+use super::backend::RamBuilder;
+use super::buffer::HostBuffer;
+use super::error::RamError;
+use super::manager::DiscardManager;
+use super::mapping::{Advice, Mapping, host_page};
 use super::{BlockDirty, HostPtr, RamSpan};
-
-/// Why a block could not be made.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RamError {
-    /// The host refused the mapping.
-    #[error(
-        "Cannot map {size:#x} bytes for RAM block '{name}': {source}; ask for less, or raise the limits of this process (ulimit -v) or host"
-    )]
-    Map {
-        /// The block.
-        name: String,
-        /// Its size in bytes.
-        size: u64,
-        /// What the host said.
-        source: std::io::Error,
-    },
-    /// The file could not be opened.
-    #[error("Cannot open '{}' for RAM block '{name}': {source}", path.display())]
-    Open {
-        /// The block.
-        name: String,
-        /// The file.
-        path: PathBuf,
-        /// What the host said.
-        source: std::io::Error,
-    },
-    /// The file is too short.
-    #[error(
-        "The file behind RAM block '{name}' has {have:#x} bytes, but {need:#x} are needed (offset {offset:#x} + size {size:#x}); make it larger (truncate -s) or ask for less"
-    )]
-    FileTooSmall {
-        /// The block.
-        name: String,
-        /// The file's size in bytes.
-        have: u64,
-        /// The size needed in bytes.
-        need: u64,
-        /// Offset of the block in the file, in bytes.
-        offset: u64,
-        /// Size of the block in bytes.
-        size: u64,
-    },
-    /// The offset must be a multiple of the page size.
-    #[error("Offset {offset:#x} of RAM block '{name}' is not a multiple of the host's page size {page:#x}")]
-    Misaligned {
-        /// The block.
-        name: String,
-        /// The offset asked for.
-        offset: u64,
-        /// The host's page size.
-        page: u64,
-    },
-    /// A block of no bytes.
-    #[error("RAM block '{name}' has size 0; give it at least one byte")]
-    Empty {
-        /// The block.
-        name: String,
-    },
-    /// The name does not fit on a line.
-    #[error("The name {name:?} has a control character; a name is one line of printable text")]
-    BadName {
-        /// The name as given.
-        name: String,
-    },
-    /// An access outside of the block, or a write to a read-only one.
-    #[error(
-        "{size:#x} bytes at offset {offset:#x} are not all inside RAM block '{name}' of {have:#x} bytes, or it is read-only on the host"
-    )]
-    OutOfRange {
-        /// The block.
-        name: String,
-        /// Where.
-        offset: u64,
-        /// How many bytes.
-        size: u64,
-        /// The block's size in bytes.
-        have: u64,
-    },
-}
 
 /// Whether writes to a mapped file reach the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,45 +32,36 @@ pub enum Share {
     Private,
 }
 
-/// A buffer of the caller's that can be guest RAM.
-///
-/// # Safety
-/// While the value lives, `ptr()..ptr() + len()` is one run of readable and writable bytes that does not move,
-/// also when the value itself is moved, and to which nobody has a plain reference.
-pub unsafe trait HostBuffer: Send + Sync + 'static {
-    /// The first byte.
-    fn ptr(&self) -> NonNull<u8>;
-    /// The number of bytes.
-    fn len(&self) -> usize;
-    /// Whether there are none.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-macro_rules! atomic_buffers {
-    ($($t:ty),*) => {$(
-        // SAFETY: a heap slice of atomics does not move with its owner, and shared atomics may be written through.
-        unsafe impl HostBuffer for $t {
-            fn ptr(&self) -> NonNull<u8> {
-                NonNull::from(&**self).cast()
-            }
-            fn len(&self) -> usize {
-                <[AtomicU8]>::len(self)
-            }
-        }
-    )*};
-}
-
-atomic_buffers!(Box<[AtomicU8]>, Arc<[AtomicU8]>);
-
-enum Backing {
-    /// A mapping of ours: where it starts (with its first guard page) and how long it is in all.
-    Mapped { start: NonNull<u8>, total: usize },
+pub(super) enum Backing {
+    /// A mapping of ours, and the file behind it with the block's offset in it.
+    Mapped { mapping: Mapping, file: Option<(OwnedFd, u64)>, discard_data: bool },
     /// A buffer that stays as long as the owner.
     Owned { _owner: Box<dyn HostBuffer> },
     /// A buffer the caller vouches for.
     Raw,
+}
+
+/// What never changes about a block's memory.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shape {
+    /// Its size at first, in bytes.
+    pub size: u64,
+    /// Bytes it can grow to; all of them are mapped.
+    pub max: u64,
+    pub writable: bool,
+    pub share: Share,
+    /// The size of the pages behind it, in bytes.
+    pub page: u64,
+}
+
+type Resized = Box<dyn Fn(&Arc<RamBlock>, u64) + Send + Sync>;
+
+/// What a block that can be resized has beside its maximum.
+#[derive(Default)]
+pub(super) struct Resizing {
+    pub told: Option<Resized>,
+    /// Somebody is at it.
+    running: AtomicBool,
 }
 
 /// A block of guest RAM in host memory (QEMU: `RAMBlock`).
@@ -156,40 +70,52 @@ enum Backing {
 /// it. Memory is given back when the last region, view and guard that uses the block is gone.
 pub struct RamBlock {
     name: Arc<str>,
-    size: u64,
+    /// Bytes in use: never more than the maximum.
+    size: AtomicU64,
+    shape: Shape,
     base: NonNull<u8>,
-    writable: bool,
     backing: Backing,
+    resizing: Option<Resizing>,
+    manager: Mutex<Weak<DiscardManager>>,
     dirty: BlockDirty,
 }
 
-// SAFETY: B1: the bytes are reached by atomics and raw copies only, from any thread; the rest is immutable.
+// SAFETY: B1: the bytes are reached by atomics and raw copies only, from any thread; the rest is immutable or has its
+// own lock.
 unsafe impl Send for RamBlock {}
 // SAFETY: as for Send.
 unsafe impl Sync for RamBlock {}
 
-impl std::fmt::Debug for RamBlock {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RamBlock").field("name", &self.name).field("size", &self.size).finish_non_exhaustive()
+impl fmt::Debug for RamBlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RamBlock")
+            .field("name", &self.name)
+            .field("size", &self.size())
+            .finish_non_exhaustive()
     }
 }
 
 /// One line of `info ramblock`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RamBlockInfo {
     /// The block's name.
     pub name: Arc<str>,
-    /// The host's page size behind it, in bytes.
+    /// The size of the pages behind it, in bytes: the host's, or that of huge pages.
     pub page_size: u64,
-    /// Size in bytes.
+    /// Size in bytes, as asked for.
     pub size: u64,
+    /// Bytes in use: the size in whole host pages (QEMU: `used_length`).
+    pub used: u64,
+    /// Bytes it can grow to, in whole host pages (QEMU: `max_length`).
+    pub total: u64,
+    /// Whether writes reach others who map the same memory.
+    pub share: Share,
+    /// Whether the host lets anybody write it.
+    pub writable: bool,
 }
 
-fn page_size() -> u64 {
-    rustix::param::page_size() as u64
-}
-
-fn checked_name(name: &str, size: u64) -> Result<Arc<str>, RamError> {
+pub(super) fn checked_name(name: &str, size: u64) -> Result<Arc<str>, RamError> {
     if name.chars().any(char::is_control) {
         return Err(RamError::BadName { name: name.to_owned() });
     }
@@ -200,12 +126,17 @@ fn checked_name(name: &str, size: u64) -> Result<Arc<str>, RamError> {
 }
 
 impl RamBlock {
+    /// A builder, for all that the short constructors below do not say: memfds, huge pages, preallocation, host nodes …
+    pub fn builder(name: &str, size: u64) -> RamBuilder {
+        RamBuilder::new(name, size)
+    }
+
     /// `size` bytes of zeroed anonymous memory; pages cost nothing until touched.
     ///
     /// # Errors
     /// [`RamError`] if the size is 0, the name unprintable or the host has no room.
     pub fn anonymous(name: &str, size: u64) -> Result<Arc<Self>, RamError> {
-        Self::map(name, size, true, None, Share::Private)
+        Self::builder(name, size).reserve(false).build()
     }
 
     /// `size` bytes of the file at `path`, from `offset` (a multiple of the page size) on.
@@ -223,13 +154,8 @@ impl RamBlock {
         share: Share,
         readonly: bool,
     ) -> Result<Arc<Self>, RamError> {
-        let need_write = !readonly && share == Share::Shared;
-        let file = File::options()
-            .read(true)
-            .write(need_write)
-            .open(path)
-            .map_err(|source| RamError::Open { name: name.to_owned(), path: path.to_owned(), source })?;
-        Self::map_file(name, file.as_fd(), offset, size, share, !readonly)
+        let block = Self::builder(name, size).file(path).offset(offset).share(share);
+        block.readonly(readonly).reserve(false).build()
     }
 
     /// `size` bytes of an open file or memfd, from `offset` (a multiple of the page size) on.
@@ -243,7 +169,7 @@ impl RamBlock {
         size: u64,
         share: Share,
     ) -> Result<Arc<Self>, RamError> {
-        Self::map_file(name, fd.as_fd(), offset, size, share, true)
+        Self::builder(name, size).share(share).reserve(false).build_fd(fd.as_fd(), offset)
     }
 
     /// A caller's buffer, kept alive by the block.
@@ -252,15 +178,9 @@ impl RamBlock {
     /// [`RamError`] if it is empty or the name unprintable.
     pub fn from_buffer(name: &str, buffer: impl HostBuffer) -> Result<Arc<Self>, RamError> {
         let owner: Box<dyn HostBuffer> = Box::new(buffer);
-        let (base, len) = (owner.ptr(), owner.len());
-        Ok(Arc::new(Self {
-            name: checked_name(name, len as u64)?,
-            size: len as u64,
-            base,
-            writable: true,
-            backing: Backing::Owned { _owner: owner },
-            dirty: BlockDirty::default(),
-        }))
+        let (base, size) = (owner.ptr(), owner.len() as u64);
+        let name = checked_name(name, size)?;
+        Ok(Self::lent(name, size, base, Backing::Owned { _owner: owner }))
     }
 
     /// A caller's buffer for whose life the caller vouches (QEMU: `memory_region_init_ram_ptr`).
@@ -272,89 +192,39 @@ impl RamBlock {
     /// # Errors
     /// [`RamError`] if it is empty or the name unprintable.
     pub unsafe fn from_raw(name: &str, ptr: NonNull<u8>, size: usize) -> Result<Arc<Self>, RamError> {
-        Ok(Arc::new(Self {
-            name: checked_name(name, size as u64)?,
-            size: size as u64,
-            base: ptr,
-            writable: true,
-            backing: Backing::Raw,
-            dirty: BlockDirty::default(),
-        }))
+        Ok(Self::lent(checked_name(name, size as u64)?, size as u64, ptr, Backing::Raw))
     }
 
-    fn map_file(
-        name: &str,
-        fd: BorrowedFd<'_>,
-        offset: u64,
-        size: u64,
-        share: Share,
-        writable: bool,
-    ) -> Result<Arc<Self>, RamError> {
-        let page = page_size();
-        if !offset.is_multiple_of(page) {
-            return Err(RamError::Misaligned { name: name.to_owned(), offset, page });
-        }
-        let stat = rustix::fs::fstat(fd).map_err(|e| Self::map_error(name, size, e))?;
-        let have = u64::try_from(stat.st_size).unwrap_or(0);
-        let need = offset.saturating_add(size);
-        // A device such as /dev/mem has no size to compare with; the host checks it when it maps.
-        if rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() && have < need {
-            return Err(RamError::FileTooSmall { name: name.to_owned(), have, need, offset, size });
-        }
-        Self::map(name, size, writable, Some((fd, offset)), share)
+    /// A block of memory that is not ours.
+    fn lent(name: Arc<str>, size: u64, base: NonNull<u8>, backing: Backing) -> Arc<Self> {
+        let shape = Shape { size, max: size, writable: true, share: Share::Private, page: host_page() };
+        Self::made(name, shape, base, backing, None)
     }
 
-    fn map_error(name: &str, size: u64, errno: Errno) -> RamError {
-        RamError::Map { name: name.to_owned(), size, source: errno.into() }
+    /// A block of a mapping of ours, and of the file behind it with the block's offset in it.
+    pub(super) fn of_mapping(
+        name: Arc<str>,
+        shape: Shape,
+        mapping: Mapping,
+        file: Option<(OwnedFd, u64)>,
+        discard_data: bool,
+        resizing: Option<Resizing>,
+    ) -> Arc<Self> {
+        let base = mapping.base();
+        Self::made(name, shape, base, Backing::Mapped { mapping, file, discard_data }, resizing)
     }
 
-    fn map(
-        name: &str,
-        size: u64,
-        writable: bool,
-        file: Option<(BorrowedFd<'_>, u64)>,
-        share: Share,
-    ) -> Result<Arc<Self>, RamError> {
-        let name_arc = checked_name(name, size)?;
-        let too_large = || Self::map_error(name, size, Errno::NOMEM);
-        let page = usize::try_from(page_size()).map_err(|_| too_large())?;
-        let len = usize::try_from(size)
-            .ok()
-            .and_then(|s| s.checked_next_multiple_of(page))
-            .ok_or_else(too_large)?;
-        let total =
-            len.checked_add(2 * page).filter(|t| isize::try_from(*t).is_ok()).ok_or_else(too_large)?;
-        // SAFETY: a fresh mapping at an address of the kernel's choice touches nothing that exists.
-        let start = unsafe {
-            rustix::mm::mmap_anonymous(
-                std::ptr::null_mut(),
-                total,
-                ProtFlags::empty(),
-                MapFlags::PRIVATE | MapFlags::NORESERVE,
-            )
-        }
-        .map_err(|e| Self::map_error(name, size, e))?;
-        let start = NonNull::new(start.cast::<u8>()).ok_or_else(too_large)?;
-        // From here on the reservation is given back by Drop.
-        // SAFETY: page < total, so this is inside the reservation.
-        let base = unsafe { start.add(page) };
-        let backing = Backing::Mapped { start, total };
-        let block = Self { name: name_arc, size, base, writable, backing, dirty: BlockDirty::default() };
-        let prot = if writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
-        let flags = MapFlags::FIXED
-            | MapFlags::NORESERVE
-            | if share == Share::Shared { MapFlags::SHARED } else { MapFlags::PRIVATE };
-        let at = base.as_ptr().cast();
-        // SAFETY: base..base + len lies inside the reservation made above, which nobody else knows; mapping over
-        // it with FIXED replaces only our own pages.
-        let mapped = unsafe {
-            match file {
-                Some((fd, offset)) => rustix::mm::mmap(at, len, prot, flags, fd, offset),
-                None => rustix::mm::mmap_anonymous(at, len, prot, flags),
-            }
-        };
-        mapped.map_err(|e| Self::map_error(name, size, e))?;
-        Ok(Arc::new(block))
+    /// The one place where a block comes to be.
+    fn made(
+        name: Arc<str>,
+        shape: Shape,
+        base: NonNull<u8>,
+        backing: Backing,
+        resizing: Option<Resizing>,
+    ) -> Arc<Self> {
+        let size = AtomicU64::new(shape.size);
+        let (manager, dirty) = (Mutex::new(Weak::new()), BlockDirty::default());
+        Arc::new(Self { name, size, shape, base, backing, resizing, manager, dirty })
     }
 
     /// The name given when it was made.
@@ -370,28 +240,70 @@ impl RamBlock {
     /// Its size in bytes, as asked for (the mapping is rounded up to pages).
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.size
+        // Relaxed: a number that a region is checked against; the bytes are mapped up to `max` whatever it says.
+        self.size.load(Ordering::Relaxed)
+    }
+
+    /// The size in bytes that it can be given; its size, for a block that cannot be resized.
+    #[must_use]
+    pub fn max_size(&self) -> u64 {
+        self.shape.max
+    }
+
+    /// Whether it can be resized.
+    #[must_use]
+    pub fn is_resizeable(&self) -> bool {
+        self.resizing.is_some()
+    }
+
+    /// The size of the pages behind it, in bytes: the host's, or that of huge pages.
+    #[must_use]
+    pub fn page_size(&self) -> u64 {
+        self.shape.page
     }
 
     /// Whether the host lets anybody write it.
     #[must_use]
     pub fn is_writable(&self) -> bool {
-        self.writable
+        self.shape.writable
+    }
+
+    /// Whether writes reach others who map the same memory.
+    #[must_use]
+    pub fn share(&self) -> Share {
+        self.shape.share
+    }
+
+    /// The file or memfd behind it, and where in it the block begins, in bytes: for a vhost memory table, say.
+    #[must_use]
+    pub fn file(&self) -> Option<(BorrowedFd<'_>, u64)> {
+        match &self.backing {
+            Backing::Mapped { file: Some((file, offset)), .. } => Some((file.as_fd(), *offset)),
+            _ => None,
+        }
     }
 
     /// A pointer to the whole block, good as long as the guard lives.
     #[must_use]
     pub fn host(self: &Arc<Self>) -> HostPtr {
-        HostPtr::new(self, self.base, self.size)
+        HostPtr::new(self, self.base, self.size())
     }
 
     pub(super) fn base(&self) -> NonNull<u8> {
         self.base
     }
 
-    /// The bytes that may be touched: a region is never larger than the block's size.
+    pub(super) fn backing(&self) -> &Backing {
+        &self.backing
+    }
+
+    pub(super) fn manager_slot(&self) -> &Mutex<Weak<DiscardManager>> {
+        &self.manager
+    }
+
+    /// The bytes that may be touched: a region is never larger than this.
     pub(super) fn mapped_len(&self) -> u64 {
-        self.size
+        self.shape.max
     }
 
     /// `len` bytes from `offset` on, if they are inside.
@@ -400,11 +312,13 @@ impl RamBlock {
     }
 
     fn range(&self, offset: u64, size: usize) -> Result<RamSpan<'_>, RamError> {
-        self.span(offset, size as u64).ok_or_else(|| self.out_of_range(offset, size))
+        let inside = offset.checked_add(size as u64).is_some_and(|end| end <= self.size());
+        let span = if inside { self.span(offset, size as u64) } else { None };
+        span.ok_or_else(|| self.out_of_range(offset, size))
     }
 
     fn out_of_range(&self, offset: u64, size: usize) -> RamError {
-        RamError::OutOfRange { name: self.name.to_string(), offset, size: size as u64, have: self.size }
+        RamError::OutOfRange { name: self.name.to_string(), offset, size: size as u64, have: self.size() }
     }
 
     /// Copies bytes out of the block, wherever it is mapped.
@@ -420,7 +334,7 @@ impl RamBlock {
     /// # Errors
     /// [`RamError::OutOfRange`], also when the host mapping is read-only.
     pub fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), RamError> {
-        if !self.writable {
+        if !self.shape.writable {
             return Err(self.out_of_range(offset, bytes.len()));
         }
         self.range(offset, bytes.len())?.write(0, bytes).ok_or_else(|| self.out_of_range(offset, 0))?;
@@ -446,7 +360,7 @@ impl RamBlock {
     /// # Errors
     /// [`RamError::OutOfRange`].
     pub fn mark_dirty(&self, offset: u64, len: u64) -> Result<(), RamError> {
-        if offset > self.size || self.size - offset < len {
+        if offset > self.size() || self.size() - offset < len {
             return Err(self.out_of_range(offset, usize::try_from(len).unwrap_or(usize::MAX)));
         }
         self.dirty.mark_for_all(offset, len);
@@ -463,16 +377,59 @@ impl RamBlock {
     /// The line of `info ramblock`.
     #[must_use]
     pub fn info(&self) -> RamBlockInfo {
-        RamBlockInfo { name: Arc::clone(&self.name), page_size: page_size(), size: self.size }
+        let whole = |bytes: u64| bytes.checked_next_multiple_of(host_page()).unwrap_or(bytes);
+        RamBlockInfo {
+            name: Arc::clone(&self.name),
+            page_size: self.shape.page,
+            size: self.size(),
+            used: whole(self.size()),
+            total: whole(self.shape.max),
+            share: self.shape.share,
+            writable: self.shape.writable,
+        }
+    }
+
+    /// The right to change the size; `None` if the block cannot be resized, or somebody is at it.
+    pub(crate) fn begin_resize(self: &Arc<Self>) -> Option<Resize> {
+        let resizing = self.resizing.as_ref()?;
+        // Acquire and Release (in Drop): whoever resizes next sees the size that this one left.
+        let free = resizing.running.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed);
+        free.is_ok().then(|| Resize { block: Arc::clone(self) })
+    }
+}
+
+/// The right to change a block's size, for one at a time.
+pub(crate) struct Resize {
+    block: Arc<RamBlock>,
+}
+
+impl Resize {
+    /// Sets the size; more than the maximum is cut.
+    pub fn set(&self, size: u64) {
+        self.block.size.store(size.min(self.block.shape.max), Ordering::Relaxed);
+    }
+
+    /// Calls whoever wanted to be told.
+    pub fn tell(&self) {
+        if let Some(told) = self.block.resizing.as_ref().and_then(|r| r.told.as_ref()) {
+            told(&self.block, self.block.size());
+        }
+    }
+}
+
+impl Drop for Resize {
+    fn drop(&mut self) {
+        if let Some(resizing) = &self.block.resizing {
+            resizing.running.store(false, Ordering::Release);
+        }
     }
 }
 
 impl Drop for RamBlock {
     fn drop(&mut self) {
-        if let Backing::Mapped { start, total } = self.backing {
-            // SAFETY: the reservation was made in `map` and given to nobody else; whoever uses its bytes holds the
-            // block (B1, B2), so nobody does any more.
-            let _ = unsafe { rustix::mm::munmap(start.as_ptr().cast(), total) };
+        if let Backing::Mapped { mapping, discard_data: true, .. } = &self.backing {
+            // Pages that need not be written back; where the file system cannot, they are.
+            let _ = mapping.advise(0, mapping.len(), Advice::Remove);
         }
     }
 }
@@ -481,6 +438,7 @@ impl Drop for RamBlock {
 mod tests {
     use super::*;
     use std::io::Write as _;
+    use std::sync::atomic::AtomicU8;
 
     #[test]
     fn anonymous_memory_is_zero_and_sized_to_the_byte() {
@@ -536,7 +494,7 @@ mod tests {
         let buffer: Arc<[AtomicU8]> = (0..16).map(AtomicU8::new).collect();
         let block = RamBlock::from_buffer("mine", Arc::clone(&buffer)).unwrap();
         block.write(3, &[99]).unwrap();
-        assert_eq!(buffer[3].load(std::sync::atomic::Ordering::Relaxed), 99);
+        assert_eq!(buffer[3].load(Ordering::Relaxed), 99);
         drop(block);
         assert_eq!(Arc::strong_count(&buffer), 1);
     }

@@ -96,6 +96,41 @@ impl<'a> RamSpan<'a> {
         Some(())
     }
 
+    /// The first `size` (1, 2, 4 or 8) bytes as a value in host order, by one volatile access where they are aligned:
+    /// for memory whose accesses a device sees.
+    pub fn load_device(&self, size: u32) -> Option<u64> {
+        let p = self.at(0, u64::from(size))?;
+        // SAFETY: `at` checked that the bytes are inside the mapping (B1, B2), and each arm that the pointer is aligned.
+        unsafe {
+            Some(match size {
+                1 => u64::from(p.read_volatile()),
+                2 if p.cast::<u16>().is_aligned() => u64::from(p.cast::<u16>().read_volatile()),
+                4 if p.cast::<u32>().is_aligned() => u64::from(p.cast::<u32>().read_volatile()),
+                8 if p.cast::<u64>().is_aligned() => p.cast::<u64>().read_volatile(),
+                2 | 4 | 8 => load_raw(p, size),
+                _ => return None,
+            })
+        }
+    }
+
+    /// Stores the low `size` (1, 2, 4 or 8) bytes of `v` in host order, as [`load_device`](Self::load_device) loads them.
+    /// To be called for writable blocks only.
+    pub fn store_device(&self, size: u32, v: u64) -> Option<()> {
+        let p = self.at(0, u64::from(size))?;
+        // SAFETY: as for `load_device`; the caller knows that the block is writable.
+        unsafe {
+            match size {
+                1 => p.write_volatile(v as u8),
+                2 if p.cast::<u16>().is_aligned() => p.cast::<u16>().write_volatile(v as u16),
+                4 if p.cast::<u32>().is_aligned() => p.cast::<u32>().write_volatile(v as u32),
+                8 if p.cast::<u64>().is_aligned() => p.cast::<u64>().write_volatile(v),
+                2 | 4 | 8 => store_raw(p, size, v),
+                _ => return None,
+            }
+        }
+        Some(())
+    }
+
     /// Copies `out.len()` bytes from `offset`; `None` if they are not all inside.
     #[inline]
     pub fn read(&self, offset: u64, out: &mut [u8]) -> Option<()> {

@@ -5,6 +5,19 @@
 //! written ([`dirty`]). What it is not: regions; a block does not know where, or
 //! whether, it is mapped.
 //!
+//! | question | module |
+//! |---|---|
+//! | What is a block? | [`block`] |
+//! | What can it be made of, with which options? | [`backend`], [`buffer`] |
+//! | Which file is behind it? | [`file`] |
+//! | How is it mapped, between guard pages? | [`mapping`] |
+//! | On which nodes of the host? | [`policy`] |
+//! | How are all its pages had in advance? | [`prealloc`] |
+//! | How is memory given back, and who must agree? | [`discard`], [`manager`] |
+//! | Who is told of blocks that come and go? | [`notify`] |
+//! | Which pages were written? | [`dirty`] |
+//! | How are the bytes reached? | [`bytes`], [`host`]; [`device`] for RAM that is a device's |
+//!
 //! What must hold:
 //! - **B1** a block's bytes stay mapped, readable and (unless the host mapping is read-only) writable at one
 //!   address while the `RamBlock` lives, and nobody in this crate makes a `&[u8]` of them: guest RAM changes under
@@ -13,17 +26,38 @@
 //!   anchor, the view that a `RamWindow` was taken from).
 
 mod anchored;
+mod backend;
 mod block;
+mod buffer;
 mod bytes;
+mod device;
 mod dirty;
+mod discard;
+mod error;
+mod file;
 mod host;
+mod manager;
+mod mapping;
+mod notify;
+mod policy;
+mod prealloc;
 mod window;
 
-pub use block::{HostBuffer, RamBlock, RamBlockInfo, RamError, Share};
+pub use backend::{HugePages, RamBuilder};
+pub use block::{RamBlock, RamBlockInfo, Share};
+pub use buffer::HostBuffer;
 pub use dirty::{DIRTY_PAGE_SIZE, DirtySnapshot};
+pub use discard::{DiscardBusy, DiscardGuard, DiscardRules};
+pub use error::RamError;
 pub use host::HostPtr;
+pub use manager::{DiscardError, DiscardListener, DiscardListenerId, DiscardManager, Refusal};
+pub use notify::{NotifierId, RamBlockNotifier};
+pub use policy::HostPolicy;
+pub use prealloc::{Prealloc, PreallocProgress};
 
 pub(crate) use anchored::{Anchored, Answer};
 pub(crate) use bytes::RamSpan;
+pub(crate) use device::RamDeviceOps;
 pub(crate) use dirty::{BlockDirty, Claimed, MOST_CLIENTS, NoBarrier, Notes, heavy, light, prepare};
+pub(crate) use notify::Notifiers;
 pub(crate) use window::RamWindow;

@@ -60,7 +60,10 @@ impl<'a> RamWindow<'a> {
     /// bytes before its end.
     #[inline]
     pub fn load<V: Value>(&self, addr: u64) -> Option<V> {
-        let p = self.at(addr).filter(|p| (*p as usize) & (V::SIZE as usize - 1) == 0)?;
+        let p = self.at(addr)?;
+        if p as usize & (V::SIZE as usize - 1) != 0 {
+            return None;
+        }
         // SAFETY: `at` gives a pointer with eight bytes behind it that are mapped (B1) as long as the block (B2).
         Some(V::narrow(unsafe { load_raw(p, V::SIZE) }))
     }
@@ -68,7 +71,10 @@ impl<'a> RamWindow<'a> {
     /// Stores a value in host order, under the same conditions.
     #[inline]
     pub fn store<V: Value>(&self, addr: u64, value: V) -> Option<()> {
-        let p = self.at(addr).filter(|p| (*p as usize) & (V::SIZE as usize - 1) == 0)?;
+        let p = self.at(addr)?;
+        if p as usize & (V::SIZE as usize - 1) != 0 {
+            return None;
+        }
         // SAFETY: as for `load`; windows for stores are made of writable memory.
         unsafe { store_raw(p, V::SIZE, value.widen()) };
         Some(())

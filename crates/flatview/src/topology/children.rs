@@ -1,19 +1,20 @@
 //! A container's children, found by address.
 //!
-//! What must hold: every child stands in the set once, under the key that its attributes give now. The visible ones
-//! (enabled, at least one byte) are grouped by their size, rounded up to a power of two: within a group a child that
-//! overlaps a window starts less than that size before it, so a search looks at few that do not.
+//! What must hold: every child stands in the set once, under the key that its attributes give now. Those that have a
+//! byte are grouped by their size, rounded up to a power of two: within a group a child that overlaps a window starts
+//! less than that size before it, so a search looks at few that do not. To show or hide a child changes a bit of its
+//! key and not its place.
 
-use super::Attrs;
-use super::sorted::Sorted;
+use super::sorted::{HIDDEN, Sorted};
+use super::{Attrs, Found};
 use crate::span::Span;
 
-/// Keys of the disabled and empty ones have this in place of the size's class.
-const HIDDEN: u8 = u8::MAX;
+/// Keys of the empty ones have this in place of the size's class.
+const EMPTY: u8 = u8::MAX;
 
 #[derive(Default)]
 pub(crate) struct Children {
-    /// Size class, start and index of each: see [`key`].
+    /// Of each: see [`key`].
     keys: Sorted,
     /// One bit for each size class in use, 0 to 64.
     classes: u128,
@@ -27,51 +28,69 @@ fn class(span: Span) -> u8 {
     (u64::BITS - (span.last - span.start).leading_zeros()) as u8
 }
 
+/// Size class, start and index, and room for [`HIDDEN`].
 fn key(class: u8, start: u64, index: u32) -> u128 {
-    u128::from(class) << 96 | u128::from(start) << 32 | u128::from(index)
+    u128::from(class) << 97 | u128::from(start) << 33 | u128::from(index) << 1
 }
 
 fn class_of(key: u128) -> u8 {
-    (key >> 96) as u8
+    (key >> 97) as u8
 }
 
 fn start_of(key: u128) -> u64 {
-    (key >> 32) as u64
+    (key >> 33) as u64
 }
 
 fn index_of(key: u128) -> u32 {
-    key as u32
+    (key >> 1) as u32
 }
 
 impl Children {
     fn key(index: u32, attrs: &Attrs) -> u128 {
-        match attrs.extent().filter(|_| attrs.enabled()) {
-            Some(span) => key(class(span), span.start, index),
-            None => key(HIDDEN, 0, index),
-        }
+        let key = attrs.extent().map_or(key(EMPTY, 0, index), |span| key(class(span), span.start, index));
+        if attrs.enabled() { key } else { key | HIDDEN }
     }
 
     pub fn insert(&mut self, index: u32, attrs: &Attrs) {
         self.enabled += u32::from(attrs.enabled());
         let key = Self::key(index, attrs);
         self.keys.insert(key);
-        if class_of(key) != HIDDEN {
+        if class_of(key) != EMPTY {
             self.classes |= 1 << class_of(key);
         }
     }
 
     pub fn remove(&mut self, index: u32, attrs: &Attrs) {
         self.enabled -= u32::from(attrs.enabled());
-        let class = class_of(Self::key(index, attrs));
-        let neighbours = self.keys.remove(Self::key(index, attrs));
+        let key = Self::key(index, attrs);
+        let class = class_of(key);
+        let neighbours = self.keys.remove(key);
         let mut neighbours = neighbours.iter().flatten().flatten();
-        if class != HIDDEN && neighbours.all(|k| class_of(*k) != class) {
+        if class != EMPTY && neighbours.all(|k| class_of(*k) != class) {
             self.classes &= !(1 << class);
+        }
+    }
+
+    /// A child that stays here has other attributes.
+    pub fn change(&mut self, index: u32, old: &Attrs, new: &Attrs) {
+        let (from, to) = (Self::key(index, old), Self::key(index, new));
+        if from ^ to == HIDDEN {
+            self.keys.replace(from, to);
+            self.enabled = self.enabled - u32::from(old.enabled()) + u32::from(new.enabled());
+        } else if from != to {
+            self.remove(index, old);
+            self.insert(index, new);
         }
     }
 
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
+    }
+
+    /// The enabled one, if there is just one.
+    pub fn only_enabled(&self) -> Option<u32> {
+        let mut enabled = self.keys.shown_in(0, u128::MAX);
+        if self.enabled == 1 { enabled.next().map(index_of) } else { None }
     }
 
     /// How many are enabled, empty ones included.
@@ -84,9 +103,9 @@ impl Children {
         self.keys.iter().map(index_of)
     }
 
-    /// Adds to `out` the visible ones that overlap `window`. `last` tells where one ends; it is asked only of those
+    /// Adds to `out` the enabled ones that overlap `window`. `last` tells where one ends; it is asked only of those
     /// that start before the window, because what it looks at may be far away.
-    pub fn overlapping(&self, window: Span, last: impl Fn(u32) -> Option<u64>, out: &mut Vec<u32>) {
+    pub fn overlapping(&self, window: Span, last: impl Fn(u32) -> Option<u64>, out: &mut Found) {
         let mut classes = self.classes;
         while classes != 0 {
             let class = classes.trailing_zeros() as u8;
@@ -99,7 +118,7 @@ impl Children {
                 start_of(*key) >= window.start
                     || last(index_of(*key)).is_some_and(|last| last >= window.start)
             };
-            out.extend(self.keys.iter_from(from).take_while(|k| *k <= to).filter(reaches).map(index_of));
+            out.extend(self.keys.shown_in(from, to).filter(reaches).map(index_of));
         }
     }
 }
@@ -123,7 +142,7 @@ mod tests {
         all.push(Attrs::new(crate::WHOLE));
         for (start, last) in [(0, 0), (100, 120), (500, 999), (1100, u64::MAX), (0, u64::MAX)] {
             let window = Span { start, last };
-            let mut found = Vec::new();
+            let mut found = Found::new();
             children.overlapping(window, |i| all[i as usize].extent().map(|e| e.last), &mut found);
             found.sort_unstable();
             let expect: Vec<u32> = (0..)
@@ -131,8 +150,20 @@ mod tests {
                 .filter(|(_, a)| a.enabled() && a.extent().is_some_and(|e| e.intersection(window).is_some()))
                 .map(|(i, _)| i)
                 .collect();
-            assert_eq!(found, expect);
+            assert_eq!(*found, *expect);
         }
+        // As many ways as there are to change one, and back.
+        let changes = |a: &Attrs| {
+            [a.with(Flag::Enabled, !a.enabled()), a.with_size(a.size() / 3), Attrs { addr: 7, ..*a }]
+        };
+        for (i, attrs) in (0..).zip(&all) {
+            let mut now = *attrs;
+            for next in changes(attrs).into_iter().chain([*attrs]) {
+                children.change(i, &now, &next);
+                now = next;
+            }
+        }
+        assert_eq!(children.enabled as usize, all.iter().filter(|a| a.enabled()).count());
         for (i, attrs) in (0..).zip(&all) {
             children.remove(i, attrs);
         }
@@ -146,9 +177,9 @@ mod tests {
         for i in 0..100 {
             children.insert(i, &Attrs { addr: u64::from(i) << 12, ..Attrs::new(1 << 12) });
         }
-        let mut found = Vec::new();
+        let mut found = Found::new();
         let window = Span { start: 50 << 12, last: (51 << 12) - 1 };
         children.overlapping(window, |i| panic!("{i} was asked"), &mut found);
-        assert_eq!(found, [50]);
+        assert_eq!(*found, [50]);
     }
 }

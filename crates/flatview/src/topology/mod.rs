@@ -27,4 +27,4 @@ pub(crate) use attrs::{Attrs, Flag};
 pub(crate) use children::Children;
 pub(crate) use record::Record;
 pub(crate) use region::{Body, Kind, NO_RULES};
-pub(crate) use tree::{Savepoint, Topology};
+pub(crate) use tree::{Changes, Found, Savepoint, Topology};

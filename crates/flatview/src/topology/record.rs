@@ -88,6 +88,7 @@ impl Record {
         match self.body.kind {
             Kind::Ram if self.attrs.readonly() => RegionType::Rom,
             Kind::Ram => RegionType::Ram,
+            Kind::RamDevice => RegionType::Ramd,
             Kind::RomDevice if self.attrs.romd() => RegionType::Romd,
             Kind::Sketch(kind) => kind,
             Kind::RomDevice | Kind::Io | Kind::Reservation | Kind::Container | Kind::Alias => RegionType::Io,

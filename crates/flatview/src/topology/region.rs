@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::listen::RegionIo;
-use crate::ram::RamBlock;
+use crate::ram::{RamBlock, RamDeviceOps};
 use crate::{AccessRules, DeviceEndian, Endianness, MmioOps, RegionId};
 
 /// The types that `info mtree` prints.
@@ -135,6 +135,8 @@ pub(crate) enum Kind {
     Ram,
     /// A block and callbacks.
     RomDevice,
+    /// A block that is a device's: callbacks access it with the access's own size, and nobody else.
+    RamDevice,
     /// Callbacks.
     Io,
     /// Everything is rejected.
@@ -149,7 +151,7 @@ impl Kind {
     }
 
     pub fn has_block(self) -> bool {
-        matches!(self, Self::Ram | Self::RomDevice)
+        matches!(self, Self::Ram | Self::RomDevice | Self::RamDevice)
     }
 }
 
@@ -213,6 +215,11 @@ impl Body {
     pub fn block(&self) -> Option<(&Arc<RamBlock>, u64)> {
         let rare = self.rare.as_deref()?;
         Some((rare.block.as_ref()?, rare.offset))
+    }
+
+    /// The same, if the memory may be reached by pointer, for loads and stores or for looking: not a RAM device's.
+    pub fn direct_block(&self) -> Option<(&Arc<RamBlock>, u64)> {
+        if self.kind == Kind::RamDevice { None } else { self.block() }
     }
 
     /// The QOM parent, where that is not the owner.
@@ -340,6 +347,21 @@ impl Region {
     /// the callbacks; with its ROM mode off ([`set_romd`](crate::Transaction::set_romd)) reads do too.
     pub fn rom_device(name: impl Into<String>, block: impl Into<Arc<RamBlock>>, ops: impl IntoOps) -> Self {
         Self::new(name, None, Kind::RomDevice).with_block(block).with_ops(ops)
+    }
+
+    /// A device's memory on the host, such as a mapped PCI BAR (QEMU: `memory_region_init_ram_device_ptr`): each access of
+    /// 1, 2, 4 or 8 bytes, at any alignment, reaches it as one access of that size, never as a copy. It has no side-effect-free look.
+    pub fn ram_device(name: impl Into<String>, block: impl Into<Arc<RamBlock>>) -> Self {
+        let mut region = Self::new(name, None, Kind::RamDevice).with_block(block);
+        region.place_device();
+        region
+    }
+
+    /// Gives a RAM device the callbacks for where it begins in its block.
+    pub(crate) fn place_device(&mut self) {
+        if let (Kind::RamDevice, Some(block)) = (self.kind, &self.block) {
+            self.ops = Some(Arc::new(RamDeviceOps { block: Arc::clone(block), offset: self.offset }));
+        }
     }
 
     /// A window on another region (QEMU: `memory_region_init_alias`): `size` bytes of `target` from `offset` on.

@@ -1,10 +1,15 @@
 //! An ordered set of numbers in few, well-filled pieces of memory.
 //!
 //! What it is: the keys in order, cut into chunks, with a list of where each begins, so that a search in 100,000 keys
-//! looks at that list and at one chunk. What it is not: balanced over levels; a set of many millions, filled in no
+//! looks at that list and at one chunk. Keys may be hidden: the [lowest bit](HIDDEN) of such a key is set. Chunks in
+//! which all are hidden are passed over by what looks for the others. What it is not: balanced over levels; a set of many millions, filled in no
 //! order, would move its list about.
 //!
-//! What must hold: no chunk is empty or holds more than [`MOST`]; a chunk's entry in the list is its first key.
+//! What must hold: no chunk is empty or holds more than [`MOST`]; the lists say of each chunk what its first key is and
+//! how many of its keys are not hidden.
+
+/// The bit of a hidden key.
+pub(super) const HIDDEN: u128 = 1;
 
 /// Keys of a chunk.
 const MOST: usize = 64;
@@ -15,11 +20,21 @@ const FEW: usize = MOST / 4;
 pub(super) struct Sorted {
     /// The first key of each chunk; apart from the chunks, so that a search stays in few cache lines.
     firsts: Vec<u128>,
+    /// How many keys of each chunk are not hidden.
+    shown: Vec<u8>,
     chunks: Vec<Vec<u128>>,
 }
 
 /// The keys before and after one that was taken out.
 pub(super) type Neighbours = [Option<u128>; 2];
+
+fn is_shown(key: u128) -> bool {
+    key & HIDDEN == 0
+}
+
+fn count_shown(keys: &[u128]) -> u8 {
+    keys.iter().map(|k| u8::from(is_shown(*k))).sum()
+}
 
 impl Sorted {
     /// The chunk where a key is, or would be.
@@ -38,6 +53,7 @@ impl Sorted {
         let Some(chunk) = self.chunks.get(at) else {
             // Most sets are small.
             self.firsts = Vec::with_capacity(1);
+            self.shown = Vec::with_capacity(1);
             self.chunks = Vec::with_capacity(1);
             return self.insert_chunk(0, vec![key]);
         };
@@ -58,6 +74,7 @@ impl Sorted {
                 upper
             };
             let upper = self.chunks.get_mut(at).map(split);
+            self.count_again(at);
             self.insert_chunk(at + 1, upper.unwrap_or_default());
             match place.checked_sub(MOST / 2) {
                 Some(place) if place > 0 => self.insert_at(at + 1, place, key),
@@ -75,8 +92,17 @@ impl Sorted {
             }
             chunk.insert(place, key);
         }
+        if let Some(shown) = self.shown.get_mut(at) {
+            *shown += u8::from(is_shown(key));
+        }
         if place == 0 {
             self.note_first(at);
+        }
+    }
+
+    fn count_again(&mut self, at: usize) {
+        if let Some((shown, chunk)) = self.shown.get_mut(at).zip(self.chunks.get(at)) {
+            *shown = count_shown(chunk);
         }
     }
 
@@ -91,6 +117,7 @@ impl Sorted {
     fn insert_chunk(&mut self, at: usize, chunk: Vec<u128>) {
         if let Some(first) = chunk.first() {
             self.firsts.insert(at, *first);
+            self.shown.insert(at, count_shown(&chunk));
             self.chunks.insert(at, chunk);
         }
     }
@@ -101,6 +128,9 @@ impl Sorted {
         let chunk = self.chunks.get_mut(at)?;
         let place = chunk.binary_search(&key).ok()?;
         chunk.remove(place);
+        if let Some(shown) = self.shown.get_mut(at) {
+            *shown -= u8::from(is_shown(key));
+        }
         let len = chunk.len();
         let before = place.checked_sub(1).and_then(|p| chunk.get(p)).copied();
         let after = chunk.get(place).copied();
@@ -115,6 +145,23 @@ impl Sorted {
         Some([before, after])
     }
 
+    /// Writes `to` over the key `from`, which must be there; no other key may lie between the two.
+    pub fn replace(&mut self, from: u128, to: u128) {
+        let at = self.chunk_of(from);
+        if let Some(chunk) = self.chunks.get_mut(at)
+            && let Ok(place) = chunk.binary_search(&from)
+            && let Some(key) = chunk.get_mut(place)
+        {
+            *key = to;
+            if let Some(shown) = self.shown.get_mut(at) {
+                *shown = *shown + u8::from(is_shown(to)) - u8::from(is_shown(from));
+            }
+            if place == 0 {
+                self.note_first(at);
+            }
+        }
+    }
+
     /// Joins a small chunk with a neighbour.
     fn join(&mut self, at: usize) {
         let len = |at: usize| self.chunks.get(at).map_or(MOST, Vec::len);
@@ -122,12 +169,15 @@ impl Sorted {
         if len(at) == 0 {
             self.chunks.remove(at);
             self.firsts.remove(at);
+            self.shown.remove(at);
         } else if let Some(lower) = [at.saturating_sub(1), at].into_iter().find(fits) {
             let upper = self.chunks.remove(lower + 1);
             self.firsts.remove(lower + 1);
+            self.shown.remove(lower + 1);
             if let Some(chunk) = self.chunks.get_mut(lower) {
                 chunk.extend(upper);
             }
+            self.count_again(lower);
         }
     }
 
@@ -136,14 +186,18 @@ impl Sorted {
         self.chunks.iter().flatten().copied()
     }
 
-    /// The keys from `key` on, in order.
+    /// The keys from `from` to `to` that are not hidden, in order.
     #[inline]
-    pub fn iter_from(&self, key: u128) -> impl Iterator<Item = u128> + '_ {
-        let at = self.chunk_of(key);
-        let chunk = self.chunks.get(at).map_or(&[][..], Vec::as_slice);
-        let here = chunk.get(chunk.partition_point(|k| *k < key)..).unwrap_or_default();
-        let later = self.chunks.get(at + 1..).unwrap_or_default();
-        here.iter().chain(later.iter().flatten()).copied()
+    pub fn shown_in(&self, from: u128, to: u128) -> impl Iterator<Item = u128> + '_ {
+        let at = self.chunk_of(from);
+        let lists =
+            self.firsts.get(at..).into_iter().flatten().zip(self.shown.get(at..).into_iter().flatten());
+        let chunks = self.chunks.get(at..).into_iter().flatten();
+        let some = lists.zip(chunks).take_while(move |((first, _), _)| **first <= to);
+        let some = some.filter(|((_, shown), _)| **shown > 0).map(|(_, chunk)| chunk);
+        let keys =
+            some.flat_map(move |chunk| chunk.get(chunk.partition_point(|k| *k < from)..).unwrap_or_default());
+        keys.copied().take_while(move |k| *k <= to).filter(|k| is_shown(*k))
     }
 }
 
@@ -156,9 +210,12 @@ mod tests {
     impl Sorted {
         fn check(&self, model: &BTreeSet<u128>) {
             assert!(self.iter().eq(model.iter().copied()));
-            assert_eq!(self.firsts.len(), self.chunks.len());
+            assert_eq!([self.firsts.len(), self.shown.len()], [self.chunks.len(); 2]);
             for (first, chunk) in self.firsts.iter().zip(&self.chunks) {
                 assert!(chunk.len() <= MOST && chunk.first() == Some(first));
+            }
+            for (shown, chunk) in self.shown.iter().zip(&self.chunks) {
+                assert_eq!(*shown, count_shown(chunk));
             }
         }
     }
@@ -187,7 +244,12 @@ mod tests {
                 if turn % 50 == 0 {
                     sorted.check(&model);
                     let from = rng.u128(..range);
-                    assert!(sorted.iter_from(from).eq(model.range(from..).copied()));
+                    let to = from + rng.u128(..range);
+                    assert!(
+                        sorted
+                            .shown_in(from, to)
+                            .eq(model.range(from..=to).copied().filter(|k| is_shown(*k)))
+                    );
                 }
             }
             for key in model.iter().copied().collect::<Vec<_>>() {
@@ -196,6 +258,22 @@ mod tests {
             }
             assert!(sorted.is_empty() && sorted.firsts.is_empty());
         }
+    }
+
+    #[test]
+    fn a_key_is_replaced_where_it_stands() {
+        let mut sorted = Sorted::default();
+        let mut model: BTreeSet<u128> = (0..500).map(|k| k * 2).collect();
+        model.iter().for_each(|k| sorted.insert(*k));
+        for key in (0..500).step_by(7).chain((0..500).step_by(64)).map(|k| k * 2) {
+            if model.remove(&key) {
+                model.insert(key + 1);
+                sorted.replace(key, key + 1);
+                sorted.check(&model);
+            }
+        }
+        sorted.replace(10_000, 10_001);
+        sorted.check(&model);
     }
 
     #[test]
@@ -220,6 +298,21 @@ mod tests {
             }
             assert!(sorted.chunks.len() <= 21, "{} chunks for 1280 keys", sorted.chunks.len());
         }
+    }
+
+    #[test]
+    fn chunks_of_hidden_keys_are_passed_over() {
+        let mut sorted = Sorted::default();
+        (0..6400).for_each(|k| sorted.insert(k * 2 + 1));
+        assert_eq!(sorted.shown_in(0, u128::MAX).next(), None);
+        for key in [0, 640, 6399].map(|k| k * 2) {
+            sorted.replace(key + 1, key);
+        }
+        assert!(sorted.shown_in(0, u128::MAX).eq([0, 1280, 12798]));
+        assert_eq!(sorted.shown.iter().filter(|n| **n > 0).count(), 3);
+        sorted.replace(1280, 1281);
+        assert!(sorted.shown_in(1, 12798).eq([12798]));
+        assert!(sorted.shown_in(0, 12797).eq([0]));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::logging::Logs;
 use super::{Arena, Attrs, Body, Kind, NONE, Record, RegionInfo};
 use crate::listen::RegionIo;
@@ -45,6 +47,9 @@ pub(crate) struct Topology {
     /// Regions whose ioeventfds or coalesced ranges changed.
     relisted: Vec<u32>,
 }
+
+/// Regions that were found, mostly few.
+pub(crate) type Found = SmallVec<[u32; 16]>;
 
 /// What a transaction changed.
 #[derive(Clone, Copy)]
@@ -142,7 +147,7 @@ impl Topology {
     }
 
     /// Adds to `out` the visible children of `record` that overlap `window` (in its offsets), losers first.
-    pub fn overlapping_losers_first(&self, record: &Record, window: Span, out: &mut Vec<u32>) {
+    pub fn overlapping_losers_first(&self, record: &Record, window: Span, out: &mut Found) {
         let Some(children) = record.children() else {
             return;
         };
@@ -258,8 +263,8 @@ impl Topology {
         // Whether an alias of it shows all of it depends on its extent.
         let reshaped = old.addr != new.addr || old.size() != new.size();
         self.rechecks.push((index, reshaped));
-        for container in [old.container, new.container] {
-            if container != NONE {
+        for container in [Some(old.container), Some(new.container).filter(|c| *c != old.container)] {
+            if let Some(container) = container.filter(|c| *c != NONE) {
                 self.rechecks.push((container, false));
             }
         }
@@ -299,12 +304,16 @@ impl Topology {
         if old == new {
             return None;
         }
-        let indexed = |a: &Attrs| (a.container, a.addr, a.size(), a.enabled());
-        let reindex = indexed(&old) != indexed(&new);
         // What shows what is taken apart before it is put together again: at each step the counts of live regions
         // are those of the links that there are.
-        if reindex && let Some(container) = self.arena.get_mut(old.container) {
-            container.change_family(|family| family.children.remove(index, &old));
+        if let Some(container) = self.arena.get_mut(old.container) {
+            container.change_family(|family| {
+                if old.container == new.container {
+                    family.children.change(index, &old, &new);
+                } else {
+                    family.children.remove(index, &old);
+                }
+            });
         }
         let (moved, retargeted) = (old.container != new.container, old.target != new.target);
         let container = if moved { NONE } else { new.container };
@@ -321,7 +330,7 @@ impl Topology {
         if let Some(record) = self.arena.get_mut(index) {
             record.attrs = Attrs { target, ..new };
         }
-        if reindex && let Some(container) = self.arena.get_mut(new.container) {
+        if moved && let Some(container) = self.arena.get_mut(new.container) {
             container.change_family(|family| family.children.insert(index, &new));
         }
         if moved && self.get(new.container).is_some_and(Record::is_live) {

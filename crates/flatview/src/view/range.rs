@@ -106,7 +106,7 @@ impl FlatRange {
 
     fn anchored(span: Span, offset: u64, body: &Arc<Body>) -> Anchored<Body> {
         Anchored::new(span, body, |body| {
-            if let Some((block, base)) = body.block() {
+            if let Some((block, base)) = body.direct_block() {
                 let len = u64::try_from(span.size()).ok();
                 let memory = base.checked_add(offset).and_then(|at| block.span(at, len?));
                 return memory.map_or(Answer::Nothing, Answer::Memory);
@@ -202,10 +202,10 @@ impl FlatRange {
         self.flags.has(Flags::ROMD)
     }
 
-    /// Whether it is RAM or ROM, whoever may write it (QEMU: `memory_region_is_ram`). A ROM device is not.
+    /// Whether it is RAM or ROM, whoever may write it, or a RAM device (QEMU: `memory_region_is_ram`). A ROM device is not.
     #[must_use]
     pub fn is_ram(&self) -> bool {
-        matches!(self.body().kind, Kind::Ram)
+        matches!(self.body().kind, Kind::Ram | Kind::RamDevice)
     }
 
     /// Whether reads come from memory.
@@ -221,6 +221,7 @@ impl FlatRange {
         match self.body().kind {
             _ if self.flags.has(Flags::READONLY) => RegionType::Rom,
             Kind::Ram => RegionType::Ram,
+            Kind::RamDevice => RegionType::Ramd,
             Kind::RomDevice if self.flags.has(Flags::ROMD) => RegionType::Romd,
             Kind::Sketch(kind) => kind,
             _ => RegionType::Io,
@@ -360,6 +361,7 @@ pub(crate) struct Stores<'a> {
     plain: RamWindow<'a>,
     /// Holds no address if they are not.
     logged: RamWindow<'a>,
+    /// Where they are noted then.
     notes: Notes<'a>,
 }
 

@@ -245,7 +245,7 @@ pub const FAULTS: &[Fault] = &[
     kept(
         "a root's own address is forgotten when its content changes",
         "commit.rs",
-        "span.moved_into(i128::from(attrs.addr), crate::WHOLE)",
+        "span.moved_into(i128::from(root.attrs.addr), crate::WHOLE)",
         "span.moved_into(0, crate::WHOLE)",
     ),
     kept(
@@ -294,9 +294,9 @@ pub const FAULTS: &[Fault] = &[
     ),
     kept(
         "the rest of a range after a window is put beside the old one",
-        "commit.rs",
-        ".fold(window.last, u64::max)",
-        ".fold(window.last, |last, _| last)",
+        "view/tree.rs",
+        ".fold(span.last, u64::max)",
+        ".fold(span.last, |last, _| last)",
     ),
     tree(
         "a range that ends where a window begins goes with it",
@@ -363,8 +363,14 @@ pub const FAULTS: &[Fault] = &[
     fault(
         "the keys after the chunk that a search begins in are forgotten",
         "topology/sorted.rs",
-        "here.iter().chain(later.iter().flatten()).copied()",
-        "here.iter().chain(later.iter().flatten().take(0)).copied()",
+        "let chunks = self.chunks.get(at..).into_iter().flatten();",
+        "let chunks = self.chunks.get(at..).into_iter().flatten().take(1);",
+    ),
+    fault(
+        "a key that is shown again does not count",
+        "topology/sorted.rs",
+        "*shown + u8::from(is_shown(to)) - u8::from(is_shown(from))",
+        "(*shown).saturating_sub(u8::from(is_shown(from)))",
     ),
     // Undoing.
     fault(

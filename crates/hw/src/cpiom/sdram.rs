@@ -19,9 +19,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock, Weak};
 
-use flatview::{
-    Access, AccessRules, DeviceEndian, MemTxError, MmioOps, Owner, RamBlock, RamError, Region, RegionId,
-};
+use flatview::{Access, AccessRules, DeviceEndian, MemTxError, MmioOps, Owner, RamBlock, Region, RegionId};
 use flatview_device::bank::{Banked, Written};
 use flatview_device::{
     Bank, DeviceCell, Effects, IrqLine, Log, LogMask, MapHandle, QtreeDevice, Register, Registers, Reset,
@@ -316,13 +314,32 @@ struct Overlay {
     start: u64,
 }
 
+/// A block that cannot be the controller's RAM.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "RAM block '{block}' of {have:#x} bytes cannot be the SDRAM, which has {RAM_SIZE:#x} bytes and is written"
+)]
+pub struct SdramError {
+    /// The block.
+    pub block: String,
+    /// Its size in bytes.
+    pub have: u64,
+}
+
 impl Sdram {
-    /// The controller with its RAM.
+    /// The controller with its RAM, a block of [`RAM_SIZE`] bytes that can be written.
     ///
     /// # Errors
-    /// What the host says when it has not enough memory.
-    pub fn new(owner: &Owner, map: &MapHandle, log: &Log) -> Result<Arc<Sdram>, RamError> {
-        let block = RamBlock::anonymous("cpiom-sdram", RAM_SIZE)?;
+    /// [`SdramError`] if the block is another.
+    pub fn new(
+        owner: &Owner,
+        block: Arc<RamBlock>,
+        map: &MapHandle,
+        log: &Log,
+    ) -> Result<Arc<Sdram>, SdramError> {
+        if block.size() != RAM_SIZE || !block.is_writable() {
+            return Err(SdramError { block: block.name().to_owned(), have: block.size() });
+        }
         let (viol, err) = (IrqLine::new("cpiom-sdram.viol"), IrqLine::new("cpiom-sdram.err"));
         Ok(Arc::new_cyclic(|this: &Weak<Sdram>| Sdram {
             block,

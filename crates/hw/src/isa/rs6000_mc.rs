@@ -101,21 +101,32 @@ impl Rs6000Mc {
     }
 
     /// The SIMMs as regions, in socket order, each with the address it starts at; the board maps socket *n* at priority
-    /// *n* and hands the ids back with [`Rs6000Mc::set_simms`].
+    /// *n* and hands the ids back with [`Rs6000Mc::set_simms`]. With a block they are windows of it, one behind the other; without,
+    /// each has a block of its own.
     ///
     /// # Errors
     /// What the host says when it has not enough memory.
-    pub fn simm_regions(&self, owner: &Owner) -> Result<Vec<(u64, Region)>, SimmError> {
+    pub fn simm_regions(
+        &self,
+        owner: &Owner,
+        block: Option<&Arc<RamBlock>>,
+    ) -> Result<Vec<(u64, Region)>, SimmError> {
         let mut address = 0;
         self.sizes
             .iter()
             .enumerate()
             .map(|(n, size)| {
                 let name = format!("simm.{n}");
-                let block = RamBlock::anonymous(&name, size * MIB)?;
                 let place = address;
                 address += size * MIB;
-                Ok((place, Region::ram(name, block).owner(owner)))
+                let region = match block {
+                    Some(block) => Region::ram(name, block.clone()).window(place, size * MIB),
+                    None => {
+                        let block = RamBlock::anonymous(&name, size * MIB)?;
+                        Region::ram(name, block)
+                    }
+                };
+                Ok((place, region.owner(owner)))
             })
             .collect()
     }

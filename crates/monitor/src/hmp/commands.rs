@@ -3,7 +3,7 @@
 //! Names and parameters of commands that QEMU has are QEMU's, so that what people know works; the explanations are our own.
 
 use super::args::Args;
-use super::{Hmp, HmpError, info, memory};
+use super::{Hmp, HmpError, info, memory, objects};
 use flatview_board::{Cause, Request};
 use std::io::Write;
 
@@ -51,6 +51,18 @@ pub fn info_commands() -> Commands {
 const COMMANDS: Commands = &[
     Command { name: "cont|c", params: "", help: "let the machine run", run: cont },
     Command {
+        name: "device_add",
+        params: "driver[,prop=value][,...]",
+        help: "add a device, like -device on the command line (pc-dimm,memdev=id)",
+        run: objects::device_add,
+    },
+    Command {
+        name: "device_del",
+        params: "device",
+        help: "remove a device by its id",
+        run: objects::device_del,
+    },
+    Command {
         name: "gpa2hva",
         params: "addr",
         help: "where the host keeps the RAM at a guest physical address",
@@ -77,6 +89,18 @@ const COMMANDS: Commands = &[
         run: memory::memsave,
     },
     Command { name: "o", params: "/fmt addr value", help: "write an I/O port", run: memory::port_write },
+    Command {
+        name: "object_add",
+        params: "[qom-type=]type,id=str[,prop=value][,...]",
+        help: "make an object, like -object on the command line (memory-backend-ram,id=m,size=64M)",
+        run: objects::object_add,
+    },
+    Command {
+        name: "object_del",
+        params: "id",
+        help: "remove an object that nobody uses",
+        run: objects::object_del,
+    },
     Command {
         name: "pmemsave",
         params: "addr size file",
@@ -112,7 +136,19 @@ const COMMANDS: Commands = &[
 
 const INFO: Commands = &[
     Command { name: "history", params: "", help: "the commands given so far", run: info::history },
-    Command { name: "memory_size_summary", params: "", help: "bytes of RAM", run: info::memory_size_summary },
+    Command { name: "memdev", params: "", help: "memory back ends", run: objects::memdev },
+    Command {
+        name: "memory-devices",
+        params: "",
+        help: "memory that is plugged",
+        run: objects::memory_devices,
+    },
+    Command {
+        name: "memory_size_summary",
+        params: "",
+        help: "bytes of RAM: at the start, and plugged",
+        run: info::memory_size_summary,
+    },
     Command {
         name: "mtree",
         params: "[-f][-d][-o][-D]",

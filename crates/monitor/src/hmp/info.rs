@@ -19,7 +19,8 @@ pub(super) fn history(hmp: &mut Hmp, args: &mut Args<'_>, out: &mut dyn Write) -
 
 pub(super) fn memory_size_summary(hmp: &mut Hmp, args: &mut Args<'_>, out: &mut dyn Write) -> Done {
     args.end()?;
-    Ok(writeln!(out, "base memory: {}\nplugged memory: 0", hmp.machine.ram_size())?)
+    let plugged = hmp.machine.objects().plugged();
+    Ok(writeln!(out, "base memory: {}\nplugged memory: {plugged}", hmp.machine.ram_size())?)
 }
 
 /// `info mtree [-f][-d][-o][-D]`
@@ -48,7 +49,8 @@ pub(super) fn name(hmp: &mut Hmp, args: &mut Args<'_>, out: &mut dyn Write) -> D
 pub(super) fn qom_tree(hmp: &mut Hmp, args: &mut Args<'_>, out: &mut dyn Write) -> Done {
     let path = args.optional_word();
     args.end()?;
-    let root = hmp.machine.qom();
+    let objects = path.as_deref().is_some_and(|path| path == "/objects" || path.starts_with("/objects/"));
+    let root = if objects { hmp.machine.object_tree() } else { hmp.machine.qom() };
     match path {
         None => Ok(write!(out, "{root}")?),
         Some(path) => match root.find(&path) {

@@ -15,6 +15,7 @@ pub mod format;
 mod info;
 mod line;
 mod memory;
+mod objects;
 mod session;
 
 pub use session::{HmpSession, LineEnd};
@@ -22,7 +23,7 @@ pub use session::{HmpSession, LineEnd};
 use crate::text::os_error;
 use args::{ArgError, Args};
 use commands::{Command, Commands};
-use flatview_board::{Machine, RequestError};
+use flatview_board::{Machine, ObjectError, RequestError};
 use std::io::{self, Write};
 use std::sync::Arc;
 use thiserror::Error;
@@ -47,6 +48,9 @@ pub enum HmpError {
     /// The machine is in no state for it.
     #[error(transparent)]
     Request(#[from] RequestError),
+    /// An object or memory device cannot be.
+    #[error("{}", .0.with_hint())]
+    Object(#[from] ObjectError),
     /// The command went wrong.
     #[error("{0}")]
     Failed(String),

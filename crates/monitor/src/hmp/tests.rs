@@ -221,6 +221,15 @@ fn no_line_makes_the_monitor_panic() {
         "\u{7f}",
         "\t",
         "qom-tree",
+        "object_add",
+        "object_del",
+        "device_add",
+        "device_del",
+        "memory-backend-ram,id=m0,size=64k",
+        "pc-dimm,memdev=m0,id=d0",
+        ",",
+        "=",
+        "memdev",
         "/machine",
     ];
     let mut hmp = Hmp::new(mips());

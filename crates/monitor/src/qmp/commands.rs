@@ -3,7 +3,7 @@
 use super::{QmpError, QmpSession};
 use crate::guest::{self, Unreadable};
 use crate::text::{ramblock_table, rom_table};
-use flatview_board::{Cause, Machine, Request};
+use flatview_board::{Cause, DimmInfo, Given, Machine, MemdevSpec, Properties, Request};
 use serde_json::{Map, Value, json};
 
 /// What a parameter must be; the name that QEMU's messages use.
@@ -15,6 +15,8 @@ pub enum Kind {
     String,
     /// A list.
     Array,
+    /// Anything: the command reads it itself.
+    Any,
 }
 
 impl Kind {
@@ -23,6 +25,7 @@ impl Kind {
             Self::Integer => "integer",
             Self::String => "string",
             Self::Array => "array",
+            Self::Any => "value",
         }
     }
 
@@ -31,6 +34,7 @@ impl Kind {
             Self::Integer => value.is_i64() || value.is_u64(),
             Self::String => value.is_string(),
             Self::Array => value.is_array(),
+            Self::Any => true,
         }
     }
 }
@@ -53,6 +57,9 @@ const fn needed(name: &'static str, kind: Kind) -> Parameter {
 const fn optional(name: &'static str, kind: Kind) -> Parameter {
     Parameter { name, kind, optional: true }
 }
+
+/// Stands for parameters of any name: the command reads them itself.
+const OTHERS: Parameter = optional("*", Kind::Any);
 
 /// A command's arguments, all of them known and of the right kind.
 #[derive(Debug, Default)]
@@ -78,7 +85,9 @@ impl<'a> Parameters<'a> {
                 }
             }
         }
-        let unknown = given.into_iter().flatten().find(|(name, _)| known.iter().all(|k| k.name != *name));
+        let others = known.iter().any(|k| k.name == OTHERS.name);
+        let is_unknown = |name: &str| !others && known.iter().all(|k| k.name != name);
+        let unknown = given.into_iter().flatten().find(|(name, _)| is_unknown(name));
         match unknown {
             Some((name, _)) => Err(QmpError::Generic(format!("Parameter '{name}' is unexpected"))),
             None => Ok(Self(given)),
@@ -92,6 +101,15 @@ impl<'a> Parameters<'a> {
     /// A list, if it was given.
     pub fn array(&self, name: &str) -> Option<&'a Vec<Value>> {
         self.value(name).and_then(Value::as_array)
+    }
+
+    /// All of them, for a command that reads them itself.
+    fn properties(&self) -> Properties {
+        let mut properties = Properties::default();
+        for (name, value) in self.0.into_iter().flatten() {
+            properties.set(name, given(value));
+        }
+        properties
     }
 
     /// A text; empty if it was not given.
@@ -114,6 +132,22 @@ impl<'a> Parameters<'a> {
             .and_then(Value::as_u64)
             .ok_or_else(|| QmpError::Generic(format!("Parameter '{name}' expects a size of at least 0")))
     }
+}
+
+/// A JSON value as a property's.
+fn given(value: &Value) -> Given {
+    match value {
+        Value::Bool(value) => Given::Bool(*value),
+        Value::String(text) => Given::String(text.clone()),
+        Value::Array(values) => Given::List(values.iter().map(whole).collect()),
+        Value::Number(_) => whole(value).map_or(Given::Other, Given::Integer),
+        Value::Null | Value::Object(_) => Given::Other,
+    }
+}
+
+/// A whole number of at most 64 bits.
+fn whole(value: &Value) -> Option<i128> {
+    value.as_u64().map(i128::from).or_else(|| value.as_i64().map(i128::from))
 }
 
 /// Carries a command out.
@@ -159,6 +193,12 @@ const COMMANDS: &[Command] = &[
         run: |_, _| Ok(json!({"enabled": false, "present": false})),
     },
     Command { name: "query-memory-size-summary", parameters: &[], run: query_memory_size_summary },
+    Command { name: "query-memdev", parameters: &[], run: query_memdev },
+    Command { name: "query-memory-devices", parameters: &[], run: query_memory_devices },
+    Command { name: "object-add", parameters: &[OTHERS], run: object_add },
+    Command { name: "object-del", parameters: &[needed("id", Kind::String)], run: object_del },
+    Command { name: "device_add", parameters: &[OTHERS], run: device_add },
+    Command { name: "device_del", parameters: &[needed("id", Kind::String)], run: device_del },
     Command { name: "x-query-ramblock", parameters: &[], run: query_ramblock },
     Command { name: "x-query-roms", parameters: &[], run: query_roms },
     Command {
@@ -235,7 +275,65 @@ fn query_machines(_: &mut QmpSession, _: &Parameters<'_>) -> Result<Value, QmpEr
 }
 
 fn query_memory_size_summary(session: &mut QmpSession, _: &Parameters<'_>) -> Result<Value, QmpError> {
-    Ok(json!({"base-memory": session.machine.ram_size(), "plugged-memory": 0}))
+    let plugged = session.machine.objects().plugged();
+    Ok(json!({"base-memory": session.machine.ram_size(), "plugged-memory": plugged}))
+}
+
+fn query_memdev(session: &mut QmpSession, _: &Parameters<'_>) -> Result<Value, QmpError> {
+    let memdevs = session.machine.objects().memdevs().into_iter().map(|memdev| {
+        let spec = memdev.spec;
+        json!({
+            "share": spec.share,
+            "reserve": spec.reserve,
+            "prealloc": spec.prealloc,
+            "host-nodes": spec.host_nodes,
+            "size": spec.size,
+            "merge": spec.merge,
+            "dump": spec.dump,
+            "policy": spec.policy.as_str(),
+            "id": spec.id,
+        })
+    });
+    Ok(memdevs.collect())
+}
+
+fn query_memory_devices(session: &mut QmpSession, _: &Parameters<'_>) -> Result<Value, QmpError> {
+    let device = |dimm: DimmInfo| {
+        let mut data = json!({
+            "memdev": dimm.memdev,
+            "hotplugged": dimm.hotplugged,
+            "addr": dimm.addr,
+            "hotpluggable": true,
+            "size": dimm.size,
+            "slot": dimm.slot,
+            "node": dimm.node,
+        });
+        if let (Some(id), Some(data)) = (dimm.id, data.as_object_mut()) {
+            data.insert("id".to_owned(), json!(id));
+        }
+        json!({"type": "dimm", "data": data})
+    };
+    Ok(session.machine.objects().devices().into_iter().map(device).collect())
+}
+
+fn object_add(session: &mut QmpSession, parameters: &Parameters<'_>) -> Result<Value, QmpError> {
+    session.machine.objects().add(MemdevSpec::of(parameters.properties())?)?;
+    Ok(json!({}))
+}
+
+fn object_del(session: &mut QmpSession, parameters: &Parameters<'_>) -> Result<Value, QmpError> {
+    session.machine.objects().remove(parameters.string("id"))?;
+    Ok(json!({}))
+}
+
+fn device_add(session: &mut QmpSession, parameters: &Parameters<'_>) -> Result<Value, QmpError> {
+    session.machine.device_add(parameters.properties())?;
+    Ok(json!({}))
+}
+
+fn device_del(session: &mut QmpSession, parameters: &Parameters<'_>) -> Result<Value, QmpError> {
+    session.machine.device_del(parameters.string("id"))?;
+    Ok(json!({}))
 }
 
 fn query_ramblock(session: &mut QmpSession, _: &Parameters<'_>) -> Result<Value, QmpError> {

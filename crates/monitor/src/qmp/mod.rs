@@ -11,7 +11,7 @@ mod json;
 use crate::hmp::{Hmp, HmpError};
 use crate::session::{Session, Waker};
 use commands::Parameters;
-use flatview_board::{Event, EventKind, Machine, RequestError};
+use flatview_board::{Event, EventKind, Machine, ObjectError, RequestError};
 use frame::{Framer, Piece};
 use serde_json::{Map, Value, json};
 use std::io::{self, Write};
@@ -28,6 +28,9 @@ pub enum QmpError {
     /// Class `CommandNotFound`.
     #[error("{0}")]
     CommandNotFound(String),
+    /// Class `DeviceNotFound`.
+    #[error("{0}")]
+    DeviceNotFound(String),
     /// Class `GenericError`.
     #[error("{0}")]
     Generic(String),
@@ -38,6 +41,7 @@ impl QmpError {
     pub fn class(&self) -> &'static str {
         match self {
             Self::CommandNotFound(_) => "CommandNotFound",
+            Self::DeviceNotFound(_) => "DeviceNotFound",
             Self::Generic(_) => "GenericError",
         }
     }
@@ -50,6 +54,13 @@ impl QmpError {
 impl From<HmpError> for QmpError {
     fn from(error: HmpError) -> Self {
         Self::Generic(error.to_string())
+    }
+}
+
+impl From<ObjectError> for QmpError {
+    fn from(error: ObjectError) -> Self {
+        let text = error.to_string();
+        if error.is_device_not_found() { Self::DeviceNotFound(text) } else { Self::Generic(text) }
     }
 }
 
@@ -237,8 +248,19 @@ fn event_object(event: &Event) -> Value {
         json!({"seconds": event.seconds, "microseconds": event.microseconds}),
     );
     object.insert("event".to_owned(), json!(event.kind.name()));
-    if let EventKind::Reset { cause } | EventKind::Shutdown { cause } = event.kind {
-        object.insert("data".to_owned(), json!({"guest": cause.is_guest(), "reason": cause.as_str()}));
+    match &event.kind {
+        EventKind::Reset { cause } | EventKind::Shutdown { cause } => {
+            object.insert("data".to_owned(), json!({"guest": cause.is_guest(), "reason": cause.as_str()}));
+        }
+        EventKind::DeviceDeleted { device, path } => {
+            let mut data = Map::new();
+            if let Some(device) = device {
+                data.insert("device".to_owned(), json!(&**device));
+            }
+            data.insert("path".to_owned(), json!(&**path));
+            object.insert("data".to_owned(), Value::Object(data));
+        }
+        EventKind::Stop | EventKind::Resume | EventKind::Powerdown => {}
     }
     Value::Object(object)
 }

@@ -322,12 +322,16 @@ static DMA: [Dma; 2] = [
 fn memory_controller(b: &mut BoardBuilder<'_>, isa: &IsaBus, ram_size: u64) -> Result<(), BoardError> {
     let owner = b.unattached("rs6000-mc");
     let controller = Rs6000Mc::new(ram_size, b.map_handle())?;
+    let ram = b.chosen_machine_ram("40p.ram", ram_size)?;
+    let rom = ram.as_ref().is_some_and(|ram| ram.rom);
     let system = b.memory().system();
     let mut simms = Vec::new();
-    for (socket, (address, region)) in controller.simm_regions(&owner)?.into_iter().enumerate() {
+    for (socket, (address, region)) in
+        controller.simm_regions(&owner, ram.as_ref().map(|ram| &ram.block))?.into_iter().enumerate()
+    {
         // A later socket hides an earlier one.
         let priority = i32::try_from(socket).unwrap_or(i32::MAX);
-        let simm = b.map(system, address, priority, region)?;
+        let simm = b.map(system, address, priority, region.readonly(rom))?;
         b.note_block_of(simm)?;
         simms.push(simm);
     }

@@ -33,7 +33,7 @@ mod loom_tests;
 mod tests;
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering, fence};
 use std::sync::{Arc, OnceLock, Weak};
 
 #[cfg(loom)]
@@ -318,8 +318,10 @@ impl BlockDirty {
 
     /// The same for every client: for writers that know no view, or whose view may be old.
     pub fn mark_for_all(&self, offset: u64, len: u64) {
-        // The data is written: before the look at who wants to know, as before the look at the bits.
+        // The data is written: before the look at who wants to know, as before the look at the bits. Who has seen that a view
+        // is old sees the clients that were there before it was.
         light();
+        fence(Ordering::Acquire);
         let used = self.used();
         if used != 0 {
             self.mark(used, offset, len);

@@ -200,3 +200,38 @@ fn the_40p_puts_its_simms_into_a_chosen_back_end_and_maps_the_same() {
     block.unwrap().read(32 * MIB - 4, &mut bytes).unwrap();
     assert_eq!(bytes, [1, 2, 3, 4, 5, 6, 7, 8]);
 }
+
+/// Refuses every change while told to, as KVM does that has no slot left.
+struct Refuses(AtomicBool);
+
+impl flatview::MemoryListener for Refuses {
+    fn name(&self) -> &str {
+        "refuses"
+    }
+    fn prepare(&self, _: &flatview::Delta) -> Result<(), flatview::ListenerError> {
+        if self.0.load(Ordering::Relaxed) { Err(flatview::ListenerError::new("no slots")) } else { Ok(()) }
+    }
+}
+
+#[test]
+fn a_dimm_that_a_listener_refuses_is_neither_plugged_nor_pulled_by_half() {
+    let machine = machine();
+    machine.objects().add(ram("m", 2 * MIB)).unwrap();
+    let refuses = Arc::new(Refuses(AtomicBool::new(false)));
+    machine.memory().add_listener(refuses.clone()).unwrap();
+    refuses.0.store(true, Ordering::Relaxed);
+    assert!(matches!(machine.device_add(dimm("d", "m", 0)), Err(ObjectError::Memory(_))));
+    assert!(machine.objects().devices().is_empty());
+    refuses.0.store(false, Ordering::Relaxed);
+    machine.device_add(dimm("d", "m", 0)).unwrap();
+    machine.cpu_space().write(BASE, &[7]).unwrap();
+    refuses.0.store(true, Ordering::Relaxed);
+    assert!(matches!(machine.device_del("d"), Err(ObjectError::Memory(_))));
+    assert_eq!(machine.objects().devices().len(), 1, "it stays where it is");
+    let mut byte = [0];
+    machine.cpu_space().read(BASE, &mut byte).unwrap();
+    assert_eq!(byte, [7]);
+    refuses.0.store(false, Ordering::Relaxed);
+    machine.device_del("d").unwrap();
+    machine.objects().remove("m").unwrap();
+}

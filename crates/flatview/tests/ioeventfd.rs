@@ -1,6 +1,6 @@
 //! Ioeventfds and coalesced ranges: what a write signals, what spaces show of them, and when what was coalesced is
 //! carried out.
-#![expect(clippy::expect_used, clippy::unwrap_used, reason = "tests fail loudly")]
+#![expect(clippy::unwrap_used, reason = "tests fail loudly")]
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};

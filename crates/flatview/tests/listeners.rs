@@ -1,5 +1,5 @@
 //! Listeners: who is called, in which order, with what, and what happens when one of them fails.
-#![expect(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "tests fail loudly")]
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "tests fail loudly")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -222,7 +222,8 @@ fn a_changed_size_is_del_and_add_and_nop_for_all_others() {
     nop.space = Some(memory.memory_space().id());
     memory.add_listener(Arc::new(nop)).unwrap();
     recorded(&memory, "p", 0, &plain);
-    (take(&log), take(&plain));
+    take(&log);
+    take(&plain);
     memory.update(|t| t.set_size(ram, 0x8000)).unwrap();
     assert_eq!(
         take(&log),

@@ -1,6 +1,6 @@
 //! What listeners are told of the dirty log: starts and stops by range and for all RAM, in QEMU's order, and when they
 //! are asked for what they noted.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail loudly")]
+#![expect(clippy::unwrap_used, reason = "tests fail loudly")]
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};

@@ -240,7 +240,7 @@ fn a_ram_device_is_reached_with_the_access_as_it_is() {
         assert_eq!(bytes, [1, 2, 3, 4], "the window's offset counts, and bytes stand in guest order");
         assert_eq!(reader.load::<Be, u32>(0x10_0004), Ok(0x0102_0304));
         assert_eq!(reader.load::<Le, u16>(0x10_0005), Ok(0x0302), "any alignment");
-        assert_eq!(reader.load::<Le, u64>(0x10_0001), Ok(0x0403_0201_0000_00));
+        assert_eq!(reader.load::<Le, u64>(0x10_0001), Ok(0x0004_0302_0100_0000));
         reader.write(0x10_0ff8, &[9; 8]).unwrap();
         let mut out = [0; 12];
         assert!(reader.read(0x10_0ff8, &mut out).is_err(), "it ends where the window ends");
@@ -296,4 +296,42 @@ fn all_pages_are_dirty_after_a_resize_and_the_log_reaches_the_new_ones() {
     reader.store::<Le, u8>(0x1_0000 + 5 * PAGE, 1).unwrap();
     block.write(3 * PAGE, &[1]).unwrap();
     assert_eq!((0..6).filter(|page| dirty(*page)).collect::<Vec<_>>(), [3, 5]);
+}
+
+/// Refuses every change while told to.
+struct Refuses(AtomicBool);
+
+impl flatview::MemoryListener for Refuses {
+    fn name(&self) -> &str {
+        "refuses"
+    }
+    fn prepare(&self, _: &flatview::Delta) -> Result<(), flatview::ListenerError> {
+        if self.0.load(Ordering::Relaxed) { Err(flatview::ListenerError::new("no slots")) } else { Ok(()) }
+    }
+}
+
+#[test]
+fn what_a_listener_refuses_leaves_the_block_its_size_and_is_no_news() {
+    let memory = Memory::new(Endianness::Little);
+    let (region, block, told) = resizeable(&memory, 2 * PAGE, 8 * PAGE);
+    let refuses = Arc::new(Refuses(AtomicBool::new(false)));
+    memory.add_listener(refuses.clone()).unwrap();
+    let notes = Arc::new(Notes::default());
+    memory.add_block_notifier(notes.clone());
+    notes.taken();
+    refuses.0.store(true, Ordering::Relaxed);
+    for size in [PAGE, 4 * PAGE] {
+        assert!(matches!(memory.resize_ram(region, size), Err(MemoryError::ListenerRefused { .. })));
+        assert_eq!((block.size(), memory.region(region).unwrap().size), (2 * PAGE, u128::from(2 * PAGE)));
+    }
+    let added = memory.update(|t| {
+        let new = t.add(Region::ram("new", RamBlock::anonymous("new", PAGE).unwrap()))?;
+        t.map(memory.system(), 0x10_0000, new)
+    });
+    assert!(matches!(added, Err(MemoryError::ListenerRefused { .. })));
+    assert!(notes.taken().is_empty() && told.lock().unwrap().is_empty());
+    refuses.0.store(false, Ordering::Relaxed);
+    memory.resize_ram(region, 4 * PAGE).unwrap();
+    assert_eq!(notes.taken(), ["tables 0x2000->0x4000"]);
+    assert_eq!(*told.lock().unwrap(), [4 * PAGE]);
 }

@@ -394,7 +394,7 @@ pub const FAULTS: &[Fault] = &[
     fault(
         "an update that cannot be rendered stays in the tree",
         "memory/handle.rs",
-        "garbage.bodies = state.topology.rollback(savepoint);",
+        "garbage.bodies = state.rollback(savepoint);",
         "garbage.bodies = state.topology.accept();",
     ),
     fault("an inner update publishes", "memory/handle.rs", "if state.depth == 0 {", "if state.depth <= 1 {"),

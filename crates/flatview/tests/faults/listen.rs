@@ -85,7 +85,7 @@ pub const FAULTS: &[Fault] = &[
     told(
         "the tree keeps a change that was taken back",
         "memory/turn.rs",
-        "let bodies = state.topology.rollback(savepoint);\n            state",
+        "let bodies = state.rollback(savepoint);\n            state",
         "let bodies = state.topology.accept();\n            state",
     ),
     told(

@@ -16,6 +16,7 @@ const PAGE: u64 = DIRTY_PAGE_SIZE;
 const VGA: u32 = 0;
 const MIGRATION: u32 = 2;
 
+#[expect(clippy::unwrap_used, reason = "tests fail loudly")]
 fn started(size: u64, clients: &[u32]) -> (BlockDirty, Arc<()>) {
     let (block, memory) = (BlockDirty::default(), Arc::new(()));
     for client in clients {

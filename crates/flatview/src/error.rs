@@ -69,6 +69,14 @@ pub enum MemoryError {
         /// The region.
         name: Arc<str>,
     },
+    /// The ROM device answers through its callbacks just now.
+    #[error(
+        "ROM device '{name}' is not in ROM mode: nobody sees its memory; switch it on with set_romd first"
+    )]
+    RomModeOff {
+        /// The region.
+        name: Arc<str>,
+    },
     /// Regions go up to 2^64 bytes.
     #[error("Region '{name}' of {size:#x} bytes is larger than the 2^64 bytes an address can reach")]
     TooLarge {

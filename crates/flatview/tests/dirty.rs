@@ -142,6 +142,76 @@ fn rom_is_marked_by_what_may_write_it_and_by_nothing_else() {
 }
 
 #[test]
+fn a_rom_device_tells_what_it_wrote_itself_in_rom_mode_only() {
+    let memory = Memory::new(Endianness::Little);
+    let block = RamBlock::anonymous("flash", 4 * PAGE).unwrap();
+    let flash = memory.add(Region::rom_device("flash", block, Ops::new())).unwrap();
+    log(&memory, flash, CODE);
+    memory.flush_rom_device(flash, PAGE, 1).unwrap();
+    assert_eq!(take(&memory, flash, CODE), [1]);
+    assert!(matches!(memory.flush_rom_device(flash, 4 * PAGE, 1), Err(MemoryError::OutsideRegion { .. })));
+    memory.update(|t| t.set_romd(flash, false)).unwrap();
+    assert!(matches!(memory.flush_rom_device(flash, 0, 1), Err(MemoryError::RomModeOff { .. })));
+    let (other, ram, _) = with_ram(1);
+    assert!(matches!(other.flush_rom_device(ram, 0, 1), Err(MemoryError::NotRomDevice { .. })));
+}
+
+#[test]
+fn a_ram_device_is_marked_as_ram_is() {
+    let memory = Memory::new(Endianness::Little);
+    let block = RamBlock::anonymous("bar", 4 * PAGE).unwrap();
+    let bar = memory.add(Region::ram_device("bar", block)).unwrap();
+    memory.map(memory.system(), 0, bar).unwrap();
+    log(&memory, bar, MIGRATION);
+    let reader = memory.memory_space().reader();
+    reader.store::<Le, u32>(2 * PAGE - 2, 1).unwrap();
+    reader.write(3 * PAGE, &[1; 100]).unwrap();
+    assert_eq!(take(&memory, bar, MIGRATION), [1, 2, 3]);
+}
+
+#[test]
+fn a_resized_block_is_dirty_for_all_clients() {
+    let memory = Memory::new(Endianness::Little);
+    let block = RamBlock::builder("ram", 4 * PAGE).max_size(16 * PAGE).build().unwrap();
+    let ram = memory.add(Region::ram("ram", block)).unwrap();
+    memory.map(memory.system(), 0, ram).unwrap();
+    log(&memory, ram, VGA);
+    memory.resize_ram(ram, 6 * PAGE).unwrap();
+    assert_eq!(take(&memory, ram, VGA), [0, 1, 2, 3, 4, 5]);
+    memory.memory_space().reader().store::<Le, u8>(5 * PAGE, 1).unwrap();
+    assert_eq!(take(&memory, ram, VGA), [5]);
+}
+
+#[test]
+fn memory_that_is_aligned_otherwise_than_the_host_is_marked_too() {
+    /// One byte past where the allocator put it.
+    struct Odd(Box<[std::sync::atomic::AtomicU8]>);
+    #[expect(unsafe_code, reason = "a caller's buffer is given by unsafe means")]
+    // SAFETY: a heap slice of atomics does not move with its owner and may be written through shared references.
+    unsafe impl HostBuffer for Odd {
+        fn ptr(&self) -> std::ptr::NonNull<u8> {
+            std::ptr::NonNull::from(&self.0[1]).cast()
+        }
+        fn len(&self) -> usize {
+            self.0.len() - 1
+        }
+    }
+    let bytes = (0..=4 * PAGE as usize).map(|_| std::sync::atomic::AtomicU8::new(0)).collect();
+    let memory = Memory::new(Endianness::Little);
+    let ram = memory.add(Region::ram("odd", RamBlock::from_buffer("odd", Odd(bytes)).unwrap())).unwrap();
+    memory.map(memory.system(), 0, ram).unwrap();
+    log(&memory, ram, VGA);
+    let reader = memory.memory_space().reader();
+    for _ in 0..2 {
+        // Whichever of these the host finds aligned, it is over a page boundary of the block.
+        for back in 1..8 {
+            reader.store::<Le, u64>(2 * PAGE - back, 1).unwrap();
+            assert_eq!(take(&memory, ram, VGA), [1, 2]);
+        }
+    }
+}
+
+#[test]
 fn a_new_block_is_dirty_for_all_clients() {
     let (memory, ram, _) = with_ram(3);
     for client in [VGA, CODE, MIGRATION, memory.allocate_dirty_client("mine").unwrap()] {

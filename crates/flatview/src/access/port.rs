@@ -109,7 +109,8 @@ impl<'a> Port<'a> {
     #[inline]
     pub fn store<O: ByteOrder, V: Value>(&self, addr: u64, value: V) -> Result<(), MemTxError> {
         let view = self.reader.pin(self.space)?;
-        if view.writes().plain.store(addr, from_memory::<O, V>(value)).is_some() {
+        let (writes, native) = (view.writes(), from_memory::<O, V>(value));
+        if writes.store(addr, native).or_else(|| writes.store_logged(addr, native)).is_some() {
             late(&view, addr, V::SIZE.into());
             return Ok(());
         }
@@ -235,7 +236,7 @@ impl<'a> Port<'a> {
     /// As [`read`](Self::read); ROM is a decode error.
     pub fn write(&self, addr: u64, bytes: &[u8]) -> Result<(), MemTxError> {
         let view = self.reader.pin(self.space)?;
-        if !self.attrs.memory && view.writes().plain.write(addr, bytes).is_some() {
+        if !self.attrs.memory && view.writes().write(addr, bytes).is_some() {
             late(&view, addr, bytes.len() as u64);
             return Ok(());
         }

@@ -181,21 +181,31 @@ impl Reader {
     #[inline]
     pub fn store<O: ByteOrder, V: Value>(&self, addr: u64, value: V) -> Result<(), MemTxError> {
         let native = from_memory::<O, V>(value);
-        match self.own_lane().on_writes(move |memo| memo.store(addr, native)) {
-            Some(((), true)) => Ok(()),
-            Some(((), false)) => self.stored_late(addr, V::SIZE),
+        match self.store_quick(addr, native) {
+            Some(()) => Ok(()),
             None => self.store_elsewhere::<O, V>(addr, value),
         }
+    }
+
+    /// Stores a value in host order, and notes it where writes are logged, if it is in the memory hit last.
+    #[inline(always)]
+    fn store_quick<V: Value>(&self, addr: u64, native: V) -> Option<()> {
+        let plain = move |memo: Stores<'_>| memo.store(addr, native);
+        let logged = move |memo: Stores<'_>| memo.store_logged(addr, native);
+        let ((), current) = self.own_lane().on_writes(plain, logged)?;
+        if !current {
+            self.stored_late(addr, V::SIZE);
+        }
+        Some(())
     }
 
     /// What was stored under the view that the own lane has, which is old by now, may be logged meanwhile.
     #[cold]
     #[inline(never)]
-    fn stored_late(&self, addr: u64, size: u32) -> Result<(), MemTxError> {
+    fn stored_late(&self, addr: u64, size: u32) {
         if let Some(view) = self.own_lane().pin() {
             mark_late(&view, addr, u64::from(size));
         }
-        Ok(())
     }
 
     #[inline(never)]
@@ -235,9 +245,8 @@ impl Reader {
     #[inline]
     pub fn cpu_store<O: ByteOrder, V: Value>(&self, addr: u64, value: V) -> Result<(), MemTxError> {
         let native = from_memory::<O, V>(value);
-        match self.own_lane().on_writes(move |memo| memo.store(addr, native)) {
-            Some(((), true)) => Ok(()),
-            Some(((), false)) => self.stored_late(addr, V::SIZE),
+        match self.store_quick(addr, native) {
+            Some(()) => Ok(()),
             None => self.cpu_store_elsewhere::<O, V>(addr, value),
         }
     }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::{Memory, State, Transaction};
 use crate::ram::{Claimed, NoBarrier, RamBlock, heavy, prepare};
-use crate::topology::Record;
+use crate::topology::{Kind, Record};
 use crate::{DirtyClient, DirtySnapshot, GlobalLog, MemoryError, RegionId};
 
 fn no_barrier(_: NoBarrier) -> MemoryError {
@@ -414,6 +414,24 @@ impl Memory {
         let part = self.part(region, offset, len, None)?;
         part.block.dirty().mark(part.mask, part.base.saturating_add(offset), len);
         Ok(())
+    }
+
+    /// Notes that a ROM device itself wrote `len` bytes at `offset` of its memory, for the clients for which it is logged
+    /// (QEMU: `memory_region_flush_rom_device`). Only in ROM mode: otherwise nobody reads the memory.
+    ///
+    /// # Errors
+    /// [`MemoryError::NotRomDevice`], [`MemoryError::RomModeOff`], [`MemoryError::OutsideRegion`], or a stale id.
+    pub fn flush_rom_device(&self, region: RegionId, offset: u64, len: u64) -> Result<(), MemoryError> {
+        self.read_state(|s| {
+            let record = s.topology.record(region)?;
+            let name = || Arc::clone(&record.body.name);
+            match record.body.kind {
+                Kind::RomDevice if record.attrs.romd() => Ok(()),
+                Kind::RomDevice => Err(MemoryError::RomModeOff { name: name() }),
+                _ => Err(MemoryError::NotRomDevice { name: name() }),
+            }
+        })?;
+        self.set_dirty(region, offset, len)
     }
 
     /// Lets a client have a list of the pages that become dirty in a region's block from now on: at most `most` until it

@@ -109,11 +109,13 @@ impl<T, M: Memo> Lane<T, M> {
         f(unsafe { reads::<M>(self.reads.get()) })
     }
 
-    /// The same with the memo for writes; and whether the lane was [still](Self::is_still_current) current afterwards.
-    #[inline]
+    /// The same with the memo for writes, on which, if `f` gives nothing, `or` is run; and whether the lane was
+    /// [still](Self::is_still_current) current afterwards.
+    #[inline(always)]
     pub fn on_writes<R>(
         &self,
         f: impl for<'m> FnOnce(M::Writes<'m>) -> Option<R> + 'static,
+        or: impl for<'m> FnOnce(M::Writes<'m>) -> Option<R> + 'static,
     ) -> Option<(R, bool)> {
         // Taken out first: what `f` writes could be the cells, for all that the compiler knows.
         let (slot, version) = (self.slot_ptr.get(), self.version.get());
@@ -122,8 +124,13 @@ impl<T, M: Memo> Lane<T, M> {
         if !slot.is_at(version) {
             return None;
         }
+        // The memo is taken out for each anew: `f` need not wait for what only `or` looks at.
         // SAFETY: as for `on_reads`.
-        let done = f(unsafe { writes::<M>(self.writes.get()) })?;
+        let done = match f(unsafe { writes::<M>(self.writes.get()) }) {
+            Some(done) => done,
+            // SAFETY: as for `on_reads`.
+            None => or(unsafe { writes::<M>(self.writes.get()) })?,
+        };
         light();
         Some((done, slot.is_at(version)))
     }

@@ -342,6 +342,11 @@ impl RamBlock {
         Ok(())
     }
 
+    /// Whether values that are aligned in host memory are aligned in the block: always, but in a caller's buffer.
+    pub(crate) fn is_aligned(&self) -> bool {
+        self.base.as_ptr().addr().is_multiple_of(8)
+    }
+
     /// Which of its pages were written.
     #[inline]
     pub(crate) fn dirty(&self) -> &BlockDirty {

@@ -41,6 +41,8 @@ impl MmioOps for RamDeviceOps {
         }
         let at = self.offset.checked_add(access.offset()).ok_or(MemTxError::error())?;
         let span = self.block.span(at, u64::from(access.size())).ok_or(MemTxError::error())?;
-        span.store_device(access.size(), value).ok_or(MemTxError::error())
+        span.store_device(access.size(), value).ok_or(MemTxError::error())?;
+        self.block.dirty().mark_for_all(at, u64::from(access.size()));
+        Ok(())
     }
 }

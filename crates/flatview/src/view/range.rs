@@ -339,27 +339,18 @@ impl FlatRange {
     #[inline(always)]
     pub(crate) fn stores(&self) -> Option<Stores<'_>> {
         let memory = RamWindow::new(self.start(), self.writable_ram()?);
-        let none = RamWindow::default();
         Some(match self.flags.log {
-            0 => Stores { plain: memory, logged: none, notes: Notes::default() },
-            _ => Stores { plain: none, logged: memory, notes: self.notes() },
+            0 => Stores { plain: memory, ..Stores::default() },
+            _ => Stores { logged: memory, notes: self.notes()?, ..Stores::default() },
         })
     }
 
-    /// Where writes to its memory are noted, if they are allowed and logged.
-    #[inline(always)]
-    fn notes(&self) -> Notes<'_> {
-        if self.flags.log == 0 || !self.flags.has(Flags::WRITES_RAM) {
-            return Notes::default();
-        }
-        self.notes_kept()
-    }
-
-    #[inline(never)]
-    fn notes_kept(&self) -> Notes<'_> {
-        let ahead = |base: u64| base.wrapping_add(self.offset).wrapping_sub(self.start());
-        let notes = self.body().block().map(|(block, base)| block.dirty().notes(self.flags.log, ahead(base)));
-        notes.unwrap_or_default()
+    /// Where writes to its memory are noted, if what is aligned in it is aligned in the block.
+    #[cold]
+    fn notes(&self) -> Option<Notes<'_>> {
+        let (block, base) = self.body().block().filter(|(block, _)| block.is_aligned())?;
+        let ahead = base.wrapping_add(self.offset).wrapping_sub(self.start());
+        block.dirty().notes(self.flags.log, ahead)
     }
 }
 
@@ -367,7 +358,7 @@ impl FlatRange {
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Stores<'a> {
     /// Holds no address if writes there are logged.
-    pub plain: RamWindow<'a>,
+    plain: RamWindow<'a>,
     /// Holds no address if they are not.
     logged: RamWindow<'a>,
     /// Where they are noted then.
@@ -375,19 +366,31 @@ pub(crate) struct Stores<'a> {
 }
 
 impl Stores<'_> {
-    /// Stores a value in host order, and notes it where writes are logged, if it is in the memory.
+    /// Stores a value in host order, if it is in the memory and writes there are not logged.
     #[inline(always)]
     pub fn store<V: Value>(&self, addr: u64, native: V) -> Option<()> {
-        match self.plain.store(addr, native) {
-            None => self.store_logged(addr, native),
-            done => done,
-        }
+        self.plain.store(addr, native)
     }
 
+    /// Stores a value in host order, and notes it, if it is in the memory and writes there are logged.
     #[inline(always)]
-    fn store_logged<V: Value>(&self, addr: u64, native: V) -> Option<()> {
+    pub fn store_logged<V: Value>(&self, addr: u64, native: V) -> Option<()> {
+        // What the window takes is aligned, and so in one page.
         self.logged.store(addr, native)?;
-        self.notes.mark(addr, V::SIZE.into());
+        self.notes.mark_aligned(addr);
         Some(())
+    }
+
+    /// Copies bytes in, and notes it where writes are logged, if all of them are in the memory.
+    #[inline]
+    pub fn write(&self, addr: u64, bytes: &[u8]) -> Option<()> {
+        match self.plain.write(addr, bytes) {
+            None => {
+                self.logged.write(addr, bytes)?;
+                self.notes.mark(addr, bytes.len() as u64);
+                Some(())
+            }
+            done => done,
+        }
     }
 }

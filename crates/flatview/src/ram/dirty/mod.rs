@@ -33,7 +33,7 @@ mod loom_tests;
 mod tests;
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering, fence};
 use std::sync::{Arc, OnceLock, Weak};
 
 #[cfg(loom)]
@@ -185,18 +185,39 @@ impl DirtyMap {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Notes<'a> {
     map: Option<&'a DirtyMap>,
+    /// The map's.
+    words: &'a [AtomicU64],
     /// From an address to its offset in the block.
     ahead: u64,
     mask: u8,
 }
 
 impl Notes<'_> {
+    /// Notes that an aligned value of up to eight bytes at `addr` was just written.
+    #[inline(always)]
+    pub fn mark_aligned(&self, addr: u64) {
+        light();
+        let page = addr.wrapping_add(self.ahead) / DIRTY_PAGE_SIZE;
+        let bits = u64::from(self.mask) << (page % TOGETHER * 8);
+        match self.words.get((page / TOGETHER) as usize) {
+            Some(word) if word.load(Ordering::Relaxed) & bits == bits => (),
+            _ => self.mark(addr, 1),
+        }
+    }
+
     /// Notes that `len` bytes at `addr` were just written.
+    // The parts of the notes are given on, not the notes: those would have to be somewhere in memory.
     #[inline(always)]
     pub fn mark(&self, addr: u64, len: u64) {
-        if let Some(map) = self.map {
-            map.mark(self.mask, addr.wrapping_add(self.ahead), len);
-        }
+        mark_apart(self.map, self.mask, addr.wrapping_add(self.ahead), len);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn mark_apart(map: Option<&DirtyMap>, mask: u8, offset: u64, len: u64) {
+    if let Some(map) = map {
+        map.mark(mask, offset, len);
     }
 }
 
@@ -289,15 +310,18 @@ impl BlockDirty {
         }
     }
 
-    /// Where writes are noted for the clients of `mask`; `ahead` is the way from an address to its offset in the block.
-    pub fn notes(&self, mask: u8, ahead: u64) -> Notes<'_> {
-        Notes { map: self.map.get(), ahead, mask }
+    /// Where writes are noted for the clients of `mask`, if anywhere; `ahead` is the way from an address to its offset in the block.
+    pub fn notes(&self, mask: u8, ahead: u64) -> Option<Notes<'_>> {
+        let map = self.map.get()?;
+        Some(Notes { map: Some(map), words: &map.words, ahead, mask })
     }
 
     /// The same for every client: for writers that know no view, or whose view may be old.
     pub fn mark_for_all(&self, offset: u64, len: u64) {
-        // The data is written: before the look at who wants to know, as before the look at the bits.
+        // The data is written: before the look at who wants to know, as before the look at the bits. Who has seen that a view
+        // is old sees the clients that were there before it was.
         light();
+        fence(Ordering::Acquire);
         let used = self.used();
         if used != 0 {
             self.mark(used, offset, len);

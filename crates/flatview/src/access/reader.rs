@@ -142,7 +142,18 @@ impl Reader {
     ///
     /// # Errors
     /// See there.
+    #[inline]
     pub fn read(&self, addr: u64, out: &mut [u8]) -> Result<(), MemTxError> {
+        if let Some(view) = self.own_lane().pin_current()
+            && view.reads().read(addr, out).is_some()
+        {
+            return Ok(());
+        }
+        self.read_elsewhere(addr, out)
+    }
+
+    #[inline(never)]
+    fn read_elsewhere(&self, addr: u64, out: &mut [u8]) -> Result<(), MemTxError> {
         self.port(MemTxAttrs::UNSPECIFIED).read(addr, out)
     }
 
@@ -178,7 +189,7 @@ impl Reader {
     ///
     /// # Errors
     /// See there.
-    #[inline]
+    #[inline(always)]
     pub fn store<O: ByteOrder, V: Value>(&self, addr: u64, value: V) -> Result<(), MemTxError> {
         let native = from_memory::<O, V>(value);
         match self.store_quick(addr, native) {
@@ -242,7 +253,7 @@ impl Reader {
     ///
     /// # Errors
     /// See there.
-    #[inline]
+    #[inline(always)]
     pub fn cpu_store<O: ByteOrder, V: Value>(&self, addr: u64, value: V) -> Result<(), MemTxError> {
         let native = from_memory::<O, V>(value);
         match self.store_quick(addr, native) {

@@ -113,17 +113,22 @@ impl Node {
     #[inline(always)]
     pub fn lookup(&self, addr: u64) -> Option<&FlatRange> {
         let mut node = self;
-        let at = loop {
+        loop {
             match &node.kind {
                 Kind::Inner { slots, outside } => node = slots.get(node.slot(addr)).unwrap_or(outside),
                 Kind::Leaf(leaf) => match leaf.map.get(node.slot(addr)) {
-                    Some(at) => break leaf.ranges.get(usize::from(*at)..)?,
+                    Some(&at) => {
+                        let range = leaf.ranges.get(usize::from(at))?;
+                        return match addr <= range.last() {
+                            true => Some(range).filter(|r| r.start() <= addr),
+                            false => leaf.lookup_behind(usize::from(at), addr),
+                        };
+                    }
                     None => return node.lookup_outside(leaf, addr),
                 },
                 Kind::Crowded(leaf) => return node.lookup_crowded(leaf, addr),
             }
-        };
-        first_not_before(at, addr)
+        }
     }
 
     #[inline(never)]
@@ -141,8 +146,14 @@ impl Node {
     }
 }
 
+impl Leaf {
+    #[inline(never)]
+    fn lookup_behind(&self, at: usize, addr: u64) -> Option<&FlatRange> {
+        first_not_before(self.ranges.get(at + 1..)?, addr)
+    }
+}
+
 /// The range at an address, which is the first one that does not end before it.
-#[inline(always)]
 fn first_not_before(ranges: &[FlatRange], addr: u64) -> Option<&FlatRange> {
     let range = ranges.iter().find(|r| addr <= r.last())?;
     (range.start() <= addr).then_some(range)

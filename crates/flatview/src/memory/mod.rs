@@ -5,8 +5,9 @@
 //!
 //! What must hold:
 //! - **M1** a change is all or nothing: views are rendered before anything is published, and an error undoes the tree.
-//! - **M2** there is one writer at a time; readers never wait for it. Nothing of the caller's is run or dropped
-//!   while the state is borrowed, and what a commit frees is dropped after the lock is released.
+//! - **M2** there is one writer at a time, until the listeners were told of its change; readers never wait for it.
+//!   Nothing of the caller's is run or dropped while the state is borrowed, and what a commit frees is dropped after the
+//!   lock is released.
 
 mod accel;
 mod clients;

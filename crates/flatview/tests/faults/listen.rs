@@ -36,7 +36,7 @@ pub const FAULTS: &[Fault] = &[
         "a space that looks elsewhere tells nothing",
         "memory/state.rs",
         "(anew.or_else(known).unwrap_or(old), None)",
-        "(anew.or_else(known).unwrap_or(old), Some(&NOWHERE))",
+        "(anew.or_else(known).unwrap_or(old), Some(&nowhere))",
     ),
     told(
         "a log that gained a client is told only if it lost none",

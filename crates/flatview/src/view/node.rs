@@ -115,7 +115,10 @@ impl Node {
         let mut node = self;
         loop {
             match &node.kind {
-                Kind::Inner { slots, outside } => node = slots.get(node.slot(addr)).unwrap_or(outside),
+                Kind::Inner { slots, outside } => match slots.get(node.slot(addr)) {
+                    Some(child) => node = child,
+                    None => return outside.lookup_as_outside(addr),
+                },
                 Kind::Leaf(leaf) => match leaf.map.get(node.slot(addr)) {
                     Some(&at) => {
                         let range = leaf.ranges.get(usize::from(at))?;
@@ -129,6 +132,12 @@ impl Node {
                 Kind::Crowded(leaf) => return node.lookup_crowded(leaf, addr),
             }
         }
+    }
+
+    /// As the leaf for what is outside of an inner node's window.
+    #[inline(never)]
+    fn lookup_as_outside(&self, addr: u64) -> Option<&FlatRange> {
+        self.lookup_outside(self.leaf()?, addr)
     }
 
     #[inline(never)]

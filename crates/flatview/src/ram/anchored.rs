@@ -19,7 +19,7 @@ use crate::span::Span;
 pub(crate) enum Answer<'a> {
     Nothing,
     Memory(RamSpan<'a>),
-    Callbacks(&'a dyn MmioOps),
+    Callbacks(&'a (dyn MmioOps + 'static)),
 }
 
 #[derive(Clone, Copy)]
@@ -55,16 +55,7 @@ impl<T> Anchored<T> {
     pub fn new(span: Span, anchor: &Arc<T>, find: impl for<'a> FnOnce(&'a T) -> Answer<'a>) -> Self {
         let target = match find(anchor) {
             Answer::Memory(m) if u128::from(m.len()) == span.size() => Target::Memory(Some(m.ptr())),
-            Answer::Callbacks(ops) => {
-                let ops: *const (dyn MmioOps + '_) = ops;
-                // SAFETY: the two types differ in the lifetime of what the callbacks may borrow, which is longer than
-                // the anchor's; the pointer comes from a reference.
-                Target::Callbacks(unsafe {
-                    NonNull::new_unchecked(
-                        std::mem::transmute::<*const (dyn MmioOps + '_), *mut dyn MmioOps>(ops),
-                    )
-                })
-            }
+            Answer::Callbacks(ops) => Target::Callbacks(NonNull::from(ops)),
             _ => Target::Memory(None),
         };
         Self { span, target, anchor: Arc::clone(anchor) }

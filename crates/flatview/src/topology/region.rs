@@ -207,7 +207,7 @@ impl Body {
 
     /// The callbacks.
     #[inline]
-    pub fn ops(&self) -> Option<&dyn MmioOps> {
+    pub fn ops(&self) -> Option<&(dyn MmioOps + 'static)> {
         self.ops.as_deref()
     }
 

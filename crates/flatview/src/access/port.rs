@@ -86,7 +86,7 @@ impl<'a> Port<'a> {
         self.load_in::<O, V>(&view, addr)
     }
 
-    #[inline(always)]
+    #[inline(never)]
     pub(super) fn load_in<O: ByteOrder, V: Value>(
         &self,
         view: &PinnedView<'_>,

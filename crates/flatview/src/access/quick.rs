@@ -4,11 +4,12 @@
 //! that answers in registers. What it is not: complete; what it does not take goes the long way, from the start, and
 //! nothing has happened then.
 
+use super::port::from_memory;
 use super::{Access, MemTxAttrs, Reader};
 use crate::order::{low_mask, reorder};
 use crate::thread::InCallback;
 use crate::view::FlatRange;
-use crate::{ByteOrder, Endianness, MemTxError, Value};
+use crate::{ByteOrder, MemTxError, Value};
 
 /// How a load ended.
 pub(super) enum Quick {
@@ -18,8 +19,6 @@ pub(super) enum Quick {
     /// The callback failed; the reader has the error.
     Failed,
 }
-
-const NATIVE: Endianness = if cfg!(target_endian = "little") { Endianness::Little } else { Endianness::Big };
 
 impl Reader {
     /// One load of a value in order `O`.
@@ -40,8 +39,7 @@ impl Reader {
         };
         let Some(ops) = range.direct(addr, V::SIZE) else {
             let value = range.readable_ram().and_then(|ram| ram.load::<V>(addr - range.start()));
-            return value
-                .map_or(Quick::NotTaken, |v| Quick::Done(reorder(v.widen(), V::SIZE, NATIVE, O::ORDER)));
+            return value.map_or(Quick::NotTaken, |v| Quick::Done(from_memory::<O, V>(v).widen()));
         };
         let Some(_running) = InCallback::enter_below(Access::MAX_DEPTH) else {
             return Quick::NotTaken;

@@ -6,7 +6,6 @@
 //! always hold: every change of the run state is an [`Event`] to each subscriber, in one order for all; after a system
 //! reset all devices are as at power on, ROM holds what was loaded and RAM what it held.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -19,69 +18,27 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::boards::{self, Board};
 use crate::builder::{BoardBuilder, Parts};
+use crate::dirty_rate::DirtyRates;
+use crate::dump::{self, Dumps, ElfTarget};
 use crate::memdev::{self, MemoryObjects, ObjectError, Properties};
+use crate::requests::{Requests, Work};
 use crate::state::{Cause, Event, EventKind, Request, RunState};
 use crate::{
-    BoardError, BoardInfo, MachineConfig, PinDirection, PinError, RamBlockRow, RequestError, RomInfo,
+    BoardError, BoardInfo, DirtyRateError, DirtyRateInfo, DirtyRateSpec, DumpError, DumpInfo, DumpSpec,
+    MachineConfig, PinDirection, PinError, RamBlockRow, RequestError, RomInfo,
 };
 
-type Answer = Sender<Result<(), RequestError>>;
-
-/// Requests on their way to the machine's thread.
-#[derive(Default)]
-pub(crate) struct Requests {
-    queue: Mutex<Queue>,
-    arrived: Condvar,
-}
-
-#[derive(Default)]
-struct Queue {
-    waiting: VecDeque<(Request, Option<Answer>)>,
-    /// The thread should look at the clock again.
-    look: bool,
-    closed: bool,
-}
-
-impl Requests {
-    pub fn push(&self, request: Request) {
-        self.push_with(request, None);
-    }
-
-    fn push_with(&self, request: Request, answer: Option<Answer>) {
-        let mut queue = self.queue.lock();
-        // Once closed, dropping the answer tells the asker that the machine has quit.
-        if !queue.closed {
-            queue.waiting.push_back((request, answer));
-            self.arrived.notify_all();
-        }
-    }
-
-    fn look(&self) {
-        self.queue.lock().look = true;
-        self.arrived.notify_all();
-    }
-
-    /// Waits for a request, for `limit` at most if there is one.
-    fn next(&self, limit: Option<Duration>) -> Option<(Request, Option<Answer>)> {
-        let mut queue = self.queue.lock();
-        if queue.waiting.is_empty() && !queue.look {
-            match limit {
-                Some(limit) => drop(self.arrived.wait_for(&mut queue, limit)),
-                None => self.arrived.wait(&mut queue),
-            }
-        }
-        queue.look = false;
-        queue.waiting.pop_front()
-    }
-}
-
 /// What the machine's thread and its handles share.
-struct Core {
-    memory: Memory,
+pub(crate) struct Core {
+    pub memory: Memory,
     clock: Clock,
-    parts: Parts,
+    pub parts: Parts,
+    /// Whose memory it is, for dumps.
+    pub elf_target: ElfTarget,
     no_reboot: bool,
-    requests: Arc<Requests>,
+    pub requests: Arc<Requests>,
+    pub dumps: Dumps,
+    dirty_rate: DirtyRates,
     status: Mutex<Status>,
     ended: Condvar,
 }
@@ -214,8 +171,11 @@ impl Machine {
             memory,
             clock,
             parts,
+            elf_target: ElfTarget { machine: board.elf_machine, order: board.target },
             no_reboot: config.no_reboot,
             requests,
+            dumps: Dumps::default(),
+            dirty_rate: DirtyRates::default(),
             status: Mutex::new(Status { run_state, subscribers: Vec::new(), exit: None }),
             ended: Condvar::new(),
         });
@@ -311,9 +271,7 @@ impl Machine {
     /// # Errors
     /// [`RequestError`] if it was refused, or the machine has quit before it came to it.
     pub fn perform(&self, request: Request) -> Result<(), RequestError> {
-        let (answer, answered) = channel();
-        self.core.requests.push_with(request, Some(answer));
-        answered.recv().unwrap_or(Err(RequestError::HasQuit))
+        self.core.perform(Work::Request(request))
     }
 
     /// All events from now on; the channel closes when the machine has quit.
@@ -438,6 +396,45 @@ impl Machine {
         Ok(())
     }
 
+    /// Writes the guest's memory to a file (QEMU: `dump-guest-memory`). The machine stands still meanwhile, and
+    /// subscribers are told when it is done. Not from inside an access.
+    ///
+    /// # Errors
+    /// [`DumpError`]: what was asked for cannot be, or the file cannot be written; detached, what goes wrong while it
+    /// is written is told by the event and by [`dump_info`](Self::dump_info).
+    pub fn dump(&self, spec: &DumpSpec) -> Result<(), DumpError> {
+        dump::dump(&self.core, spec)
+    }
+
+    /// How far the last dump is.
+    pub fn dump_info(&self) -> DumpInfo {
+        self.core.dumps.info()
+    }
+
+    /// Waits until no dump is being written. Not from inside an access.
+    pub fn wait_for_dump(&self) {
+        self.core.dumps.wait();
+    }
+
+    /// Begins to measure how fast memory is written (QEMU: `calc-dirty-rate`), in a thread of its own.
+    ///
+    /// # Errors
+    /// [`DirtyRateError`] in QEMU's words.
+    pub fn calc_dirty_rate(&self, spec: &DirtyRateSpec) -> Result<(), DirtyRateError> {
+        self.core.dirty_rate.start(&self.core.memory, spec)
+    }
+
+    /// The last measurement.
+    pub fn dirty_rate(&self) -> DirtyRateInfo {
+        self.core.dirty_rate.info()
+    }
+
+    /// Whether an open file is memory of this machine: the name of the block. Who empties or writes such a file takes
+    /// the memory away.
+    pub fn block_of_file(&self, file: &std::fs::File) -> Option<String> {
+        self.core.parts.objects.block_of_file(file)
+    }
+
     /// The picture for `info qom-tree /objects`: memory back ends and their regions.
     pub fn object_tree(&self) -> QomNode {
         let mut root = QomNode::new("objects", "container");
@@ -517,7 +514,14 @@ impl Drop for Machine {
 }
 
 impl Core {
+    /// Has something done by the machine's thread and waits until it is.
+    pub fn perform(&self, work: Work) -> Result<(), RequestError> {
+        self.requests.ask(work).recv().unwrap_or(Err(RequestError::HasQuit))
+    }
+
     fn run(&self) {
+        // Resets that nobody waits for, until a dump is done.
+        let mut postponed = Vec::new();
         let exit = loop {
             // A stepped clock's timers run where it is stepped.
             let limit = if self.clock.is_stepped() {
@@ -526,8 +530,21 @@ impl Core {
                 self.clock.run_due();
                 self.clock.nanoseconds_to_next().map(Duration::from_nanos)
             };
-            let Some((request, answer)) = self.requests.next(limit) else { continue };
-            let (result, exit) = self.carry_out(request);
+            let Some((work, answer)) = self.requests.next(limit) else { continue };
+            let (result, exit) = match work {
+                Work::DumpBegins => self.dump_begins(),
+                Work::DumpEnds(event) => {
+                    postponed.drain(..).for_each(|request| self.requests.push(request));
+                    self.dump_ends(event)
+                }
+                Work::Request(request @ Request::SystemReset(_))
+                    if answer.is_none() && self.dumps.in_process() =>
+                {
+                    postponed.push(request);
+                    continue;
+                }
+                Work::Request(request) => self.carry_out(request),
+            };
             if let Some(answer) = answer {
                 let _ = answer.send(result);
             }
@@ -539,10 +556,9 @@ impl Core {
         for backend in &self.parts.backends {
             backend.flush();
         }
-        let mut queue = self.requests.queue.lock();
-        queue.closed = true;
-        queue.waiting.clear();
-        drop(queue);
+        self.dirty_rate.cancel();
+        self.dumps.cancel();
+        self.requests.close();
         let mut status = self.status.lock();
         status.run_state = RunState::Shutdown;
         status.subscribers.clear();
@@ -553,6 +569,9 @@ impl Core {
     /// Does what a request asks for; the exit status if that was the end.
     fn carry_out(&self, request: Request) -> (Result<(), RequestError>, Option<i32>) {
         match request {
+            Request::SystemReset(_) | Request::Stop | Request::Continue if self.dumps.in_process() => {
+                return (Err(RequestError::DumpInProcess), None);
+            }
             Request::SystemReset(cause) if self.no_reboot => return self.end(cause),
             Request::SystemReset(cause) => {
                 self.reset();
@@ -561,9 +580,15 @@ impl Core {
             Request::Powerdown => self.tell(EventKind::Powerdown),
             Request::Shutdown(cause) | Request::Quit(cause) => return self.end(cause),
             Request::Stop => {
-                if self.status.lock().run_state.is_running() {
-                    self.clock.stop();
-                    self.change(RunState::Paused, EventKind::Stop);
+                let state = self.status.lock().run_state;
+                match state {
+                    RunState::Running => {
+                        self.clock.stop();
+                        self.change(RunState::Paused, EventKind::Stop);
+                    }
+                    // The dump is written, and it will not go on.
+                    RunState::SaveVm => self.status.lock().run_state = RunState::Paused,
+                    RunState::Prelaunch | RunState::Paused | RunState::Shutdown => {}
                 }
             }
             Request::Continue => {
@@ -571,7 +596,7 @@ impl Core {
                 match state {
                     RunState::Shutdown => return (Err(RequestError::ResetRequired), None),
                     RunState::Running => {}
-                    RunState::Prelaunch | RunState::Paused => {
+                    RunState::Prelaunch | RunState::Paused | RunState::SaveVm => {
                         self.change(RunState::Running, EventKind::Resume);
                         self.clock.start();
                     }
@@ -579,6 +604,29 @@ impl Core {
             }
         }
         (Ok(()), None)
+    }
+
+    fn dump_begins(&self) -> (Result<(), RequestError>, Option<i32>) {
+        if self.run_state().is_running() {
+            self.clock.stop();
+            self.change(RunState::SaveVm, EventKind::Stop);
+        }
+        (Ok(()), None)
+    }
+
+    fn dump_ends(&self, event: Option<EventKind>) -> (Result<(), RequestError>, Option<i32>) {
+        if let Some(event) = event {
+            self.tell(event);
+        }
+        if self.run_state() == RunState::SaveVm {
+            self.change(RunState::Running, EventKind::Resume);
+            self.clock.start();
+        }
+        (Ok(()), None)
+    }
+
+    fn run_state(&self) -> RunState {
+        self.status.lock().run_state
     }
 
     fn end(&self, cause: Cause) -> (Result<(), RequestError>, Option<i32>) {

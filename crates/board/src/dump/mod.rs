@@ -1,7 +1,7 @@
 //! A dump of the guest's memory: an ELF core file, as QEMU's `dump-guest-memory` writes it.
 //!
-//! What it is: which memory there is to dump ([`blocks`]), the file's headers ([`elf`]), and the work itself with its
-//! progress ([`job`]). What it is not: a monitor; and it knows no CPU's registers: there are no notes in the file until there
+//! What it is: which memory there is to dump (`blocks`), the file's headers (`elf`), and the work itself with its
+//! progress (`job`). What it is not: a monitor; and it knows no CPU's registers: there are no notes in the file until there
 //! are CPUs.
 //!
 //! What must hold: the machine stands still while its memory is read; there is one dump at a time; a file is emptied only when

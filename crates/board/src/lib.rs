@@ -26,6 +26,7 @@ pub mod machine;
 pub mod memdev;
 pub mod ram_blocks;
 mod requests;
+mod run_loop;
 pub mod size;
 pub mod state;
 

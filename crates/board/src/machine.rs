@@ -1,4 +1,4 @@
-//! The machine: memory, devices, time, and the loop that carries out requests.
+//! The machine: memory, devices, time, and what can be asked of them.
 //!
 //! A [`Machine`] has one thread of its own. Devices and front ends *request* (reset, stop, continue, end) and the thread
 //! carries requests out one after the other, in the order in which they came; nothing waits for it unless it asks to.
@@ -8,47 +8,25 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use flatview::{AccessLog, AddressSpace, InvalidAccess, Memory, RegionType};
 use flatview_device::{Clock, IrqLine, Log, LogMask, QomNode, QtreeBus};
 use parking_lot::{Condvar, Mutex};
 
 use crate::boards::{self, Board};
-use crate::builder::{BoardBuilder, Parts};
+use crate::builder::BoardBuilder;
 use crate::dirty_rate::DirtyRates;
 use crate::dump::{self, Dumps, ElfTarget};
 use crate::memdev::{self, MemoryObjects, ObjectError, Properties};
 use crate::requests::{Requests, Work};
+use crate::run_loop::{Core, Status};
 use crate::state::{Cause, Event, EventKind, Request, RunState};
 use crate::{
     BoardError, BoardInfo, DirtyRateError, DirtyRateInfo, DirtyRateSpec, DumpError, DumpInfo, DumpSpec,
     MachineConfig, PinDirection, PinError, RamBlockRow, RequestError, RomInfo,
 };
-
-/// What the machine's thread and its handles share.
-pub(crate) struct Core {
-    pub memory: Memory,
-    clock: Clock,
-    pub parts: Parts,
-    /// Whose memory it is, for dumps.
-    pub elf_target: ElfTarget,
-    no_reboot: bool,
-    pub requests: Arc<Requests>,
-    pub dumps: Dumps,
-    dirty_rate: DirtyRates,
-    status: Mutex<Status>,
-    ended: Condvar,
-}
-
-struct Status {
-    run_state: RunState,
-    subscribers: Vec<Sender<Event>>,
-    /// The exit status, once it has quit.
-    exit: Option<i32>,
-}
 
 /// A machine, made and running.
 pub struct Machine {
@@ -510,149 +488,5 @@ impl Drop for Machine {
         {
             let _ = thread.join();
         }
-    }
-}
-
-impl Core {
-    /// Has something done by the machine's thread and waits until it is.
-    pub fn perform(&self, work: Work) -> Result<(), RequestError> {
-        self.requests.ask(work).recv().unwrap_or(Err(RequestError::HasQuit))
-    }
-
-    fn run(&self) {
-        // Resets that nobody waits for, until a dump is done.
-        let mut postponed = Vec::new();
-        let exit = loop {
-            // A stepped clock's timers run where it is stepped.
-            let limit = if self.clock.is_stepped() {
-                None
-            } else {
-                self.clock.run_due();
-                self.clock.nanoseconds_to_next().map(Duration::from_nanos)
-            };
-            let Some((work, answer)) = self.requests.next(limit) else { continue };
-            let (result, exit) = match work {
-                Work::DumpBegins => self.dump_begins(),
-                Work::DumpEnds(event) => {
-                    postponed.drain(..).for_each(|request| self.requests.push(request));
-                    self.dump_ends(event)
-                }
-                Work::Request(request @ Request::SystemReset(_))
-                    if answer.is_none() && self.dumps.in_process() =>
-                {
-                    postponed.push(request);
-                    continue;
-                }
-                Work::Request(request) => self.carry_out(request),
-            };
-            if let Some(answer) = answer {
-                let _ = answer.send(result);
-            }
-            if let Some(exit) = exit {
-                break exit;
-            }
-        };
-        self.clock.stop();
-        for backend in &self.parts.backends {
-            backend.flush();
-        }
-        self.dirty_rate.cancel();
-        self.dumps.cancel();
-        self.requests.close();
-        let mut status = self.status.lock();
-        status.run_state = RunState::Shutdown;
-        status.subscribers.clear();
-        status.exit = Some(exit);
-        self.ended.notify_all();
-    }
-
-    /// Does what a request asks for; the exit status if that was the end.
-    fn carry_out(&self, request: Request) -> (Result<(), RequestError>, Option<i32>) {
-        match request {
-            Request::SystemReset(_) | Request::Stop | Request::Continue if self.dumps.in_process() => {
-                return (Err(RequestError::DumpInProcess), None);
-            }
-            Request::SystemReset(cause) if self.no_reboot => return self.end(cause),
-            Request::SystemReset(cause) => {
-                self.reset();
-                self.tell(EventKind::Reset { cause });
-            }
-            Request::Powerdown => self.tell(EventKind::Powerdown),
-            Request::Shutdown(cause) | Request::Quit(cause) => return self.end(cause),
-            Request::Stop => {
-                let state = self.status.lock().run_state;
-                match state {
-                    RunState::Running => {
-                        self.clock.stop();
-                        self.change(RunState::Paused, EventKind::Stop);
-                    }
-                    // The dump is written, and it will not go on.
-                    RunState::SaveVm => self.status.lock().run_state = RunState::Paused,
-                    RunState::Prelaunch | RunState::Paused | RunState::Shutdown => {}
-                }
-            }
-            Request::Continue => {
-                let state = self.status.lock().run_state;
-                match state {
-                    RunState::Shutdown => return (Err(RequestError::ResetRequired), None),
-                    RunState::Running => {}
-                    RunState::Prelaunch | RunState::Paused | RunState::SaveVm => {
-                        self.change(RunState::Running, EventKind::Resume);
-                        self.clock.start();
-                    }
-                }
-            }
-        }
-        (Ok(()), None)
-    }
-
-    fn dump_begins(&self) -> (Result<(), RequestError>, Option<i32>) {
-        if self.run_state().is_running() {
-            self.clock.stop();
-            self.change(RunState::SaveVm, EventKind::Stop);
-        }
-        (Ok(()), None)
-    }
-
-    fn dump_ends(&self, event: Option<EventKind>) -> (Result<(), RequestError>, Option<i32>) {
-        if let Some(event) = event {
-            self.tell(event);
-        }
-        if self.run_state() == RunState::SaveVm {
-            self.change(RunState::Running, EventKind::Resume);
-            self.clock.start();
-        }
-        (Ok(()), None)
-    }
-
-    fn run_state(&self) -> RunState {
-        self.status.lock().run_state
-    }
-
-    fn end(&self, cause: Cause) -> (Result<(), RequestError>, Option<i32>) {
-        self.tell(EventKind::Shutdown { cause });
-        (Ok(()), Some(0))
-    }
-
-    /// Devices to their first state, in the order of the board; then ROM as it was loaded.
-    fn reset(&self) {
-        for device in &self.parts.resets {
-            device.reset();
-        }
-        let space = self.memory.memory_space();
-        for rom in &self.parts.roms {
-            // What the board checked against its ROM fits; a kernel may lie where this board has no RAM.
-            let _ = space.poke(rom.addr, &rom.data);
-        }
-    }
-
-    fn tell(&self, kind: EventKind) {
-        let event = Event::now(kind);
-        self.status.lock().subscribers.retain(|subscriber| subscriber.send(event.clone()).is_ok());
-    }
-
-    fn change(&self, run_state: RunState, kind: EventKind) {
-        self.status.lock().run_state = run_state;
-        self.tell(kind);
     }
 }

@@ -1,6 +1,6 @@
 //! What waits to be carried out by the machine's thread, in the order in which it came.
 //!
-//! Only the queue; what is done is in [`machine`](crate::machine). What must always hold: once the queue is closed nobody
+//! Only the queue; what is done is in [`run_loop`](crate::run_loop). What must always hold: once the queue is closed nobody
 //! waits for an answer that will never come.
 
 use std::collections::VecDeque;

@@ -1,6 +1,6 @@
 //! What a machine is doing, what can be asked of it, and what happens to it: the words, as QMP has them.
 //!
-//! Only the words; who acts on them is [`machine`](crate::machine).
+//! Only the words; who acts on them is the machine's thread.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};

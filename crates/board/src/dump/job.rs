@@ -14,8 +14,8 @@ use parking_lot::{Condvar, Mutex};
 use super::blocks::{GuestPhysBlock, guest_phys_blocks};
 use super::elf::core_header;
 use super::{DumpError, DumpSpec};
-use crate::machine::Core;
 use crate::requests::Work;
+use crate::run_loop::Core;
 use crate::state::EventKind;
 
 /// Bytes that are copied at once; between two of them a dump can be cancelled and its progress is seen.

@@ -151,4 +151,58 @@ mod tests {
         assert_eq!(part(0x5000, 1), None);
         assert_eq!(part(0x1000, 0), None);
     }
+
+    /// One address of the list: what is behind it.
+    fn behind(blocks: &[GuestPhysBlock], addr: u64) -> Option<(*const RamBlock, u64)> {
+        let block = blocks.iter().find(|b| b.start <= addr && addr <= b.last())?;
+        Some((Arc::as_ptr(&block.memory), block.offset + (addr - block.start)))
+    }
+
+    #[test]
+    fn at_each_address_of_random_maps_the_list_says_what_the_view_says() {
+        let mut rng = fastrand::Rng::with_seed(0x5eed);
+        let mut seen = 0;
+        for _ in 0..200 {
+            let memory = Memory::new(Endianness::Little);
+            let mut targets = Vec::new();
+            for n in 0..rng.u64(1..12) {
+                let pages = rng.u64(1..5);
+                let name = format!("r{n}");
+                let made = anonymous(&name, pages * 0x1000);
+                let region = match rng.u8(0..7) {
+                    0 => Region::io(&*name, u128::from(pages) * 0x1000, Ops::new().read(|_| Ok(0))),
+                    1 => Region::rom(&*name, made),
+                    2 => Region::ram_device(&*name, made),
+                    3 => Region::ram(&*name, made).nonvolatile(true),
+                    4 | 5 if !targets.is_empty() => {
+                        let target = targets[rng.usize(..targets.len())];
+                        let alias =
+                            Region::alias(&*name, target, rng.u64(..3) * 0x1000, u128::from(pages) * 0x1000);
+                        alias.readonly(rng.bool())
+                    }
+                    _ => Region::ram(&*name, made),
+                };
+                let region = memory.add(region).unwrap();
+                let (at, priority) = (rng.u64(..16) * 0x1000, rng.i32(-2..3));
+                memory.update(|t| t.map_overlap(memory.system(), at, region, priority)).unwrap();
+                targets.push(region);
+            }
+            let view = memory.memory_space().view().unwrap();
+            let blocks = guest_phys_blocks(&view);
+            for addr in (0..24 * 0x1000).step_by(0x800) {
+                let range = view.lookup(addr);
+                let counts = range.filter(|r| r.is_ram() && !r.is_ram_device() && !r.nonvolatile());
+                let expected = counts.map(|r| {
+                    let (block, offset) = r.block().unwrap();
+                    (Arc::as_ptr(block), offset + (addr - r.start()))
+                });
+                assert_eq!(behind(&blocks, addr), expected, "{addr:#x}");
+                seen += u32::from(expected.is_some());
+            }
+            for pair in blocks.windows(2) {
+                assert!(pair[0].last() < pair[1].start && !pair[0].continued_by(&pair[1]));
+            }
+        }
+        assert!(seen > 1000, "the maps have hardly any memory");
+    }
 }

@@ -161,6 +161,30 @@ fn readelf_finds_nothing_wrong_with_a_dump() {
 }
 
 #[test]
+fn gdb_looks_into_a_dump() {
+    if Command::new("gdb-multiarch").arg("--version").output().is_err() {
+        println!("skipped: gdb-multiarch is not installed");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (file, firmware) = (folder.path().join("dump"), folder.path().join("firmware"));
+    fs::write(&firmware, b"\x01\x23\x45\x67\x89\xab\xcd\xef").unwrap();
+    let command = format!("dump-guest-memory {}\n", file.display());
+    let firmware = firmware.to_str().unwrap();
+    let board = ["-M", "40p", "-m", "32", "-bios", firmware, "-S", "-display", "none", "-monitor", "stdio"];
+    assert!(run(&board, &command).status.success());
+    // A raw firmware file lies at the end of the ROM.
+    let read = Command::new("gdb-multiarch")
+        .args(["-nx", "-batch", "-ex", "set arch powerpc:common", "-ex"])
+        .arg(format!("core {}", file.display()))
+        .args(["-ex", "find /w 0xfff00000, 0xffffffff, 0x01234567", "-ex", "x/2xw $_"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&read.stdout);
+    assert!(said.contains(":\t0x01234567\t0x89abcdef"), "{said}{}", String::from_utf8_lossy(&read.stderr));
+}
+
+#[test]
 fn a_detached_dump_is_complete_though_the_input_ends() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("dump");

@@ -94,6 +94,10 @@ fn bad_input_gets_the_errors_of_qemu_and_the_session_goes_on() {
             "{\"execute\":\"pmemsave\",\"arguments\":{\"val\":0,\"size\":4,\"filename\":\"/nonexist/z\"}}",
             "Could not open '/nonexist/z': No such file or directory",
         ),
+        (
+            "{\"execute\":\"pmemsave\",\"arguments\":{\"val\":0,\"size\":-4,\"filename\":\"/nonexist/z\"}}",
+            "Parameter 'size' expects a size of at least 0",
+        ),
     ] {
         let answer = say(&mut session, input);
         let expected = format!("{{\"error\": {{\"class\": \"GenericError\", \"desc\": \"{desc}\"}}}}");

@@ -389,6 +389,11 @@ impl Machine {
         self.core.dumps.info()
     }
 
+    /// Why the last dump failed, if it did.
+    pub fn dump_error(&self) -> Option<Arc<str>> {
+        self.core.dumps.error()
+    }
+
     /// Waits until no dump is being written. Not from inside an access.
     pub fn wait_for_dump(&self) {
         self.core.dumps.wait();

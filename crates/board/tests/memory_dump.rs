@@ -252,7 +252,9 @@ fn who_closes_a_pipe_too_early_makes_the_dump_fail_and_the_next_one_may_come() {
         unreachable!("{told:?}")
     };
     assert_eq!((info.status, &**text), (DumpStatus::Failed, error.as_str()));
+    assert_eq!(machine.dump_error().as_deref(), Some(error.as_str()));
     machine.dump(&part(&folder.path().join("dump"), 0, 16)).unwrap();
+    assert_eq!(machine.dump_error(), None);
 }
 
 #[test]

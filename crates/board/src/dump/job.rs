@@ -81,6 +81,8 @@ pub(crate) struct Dumps {
 struct State {
     status: DumpStatus,
     total: u64,
+    /// What went wrong.
+    error: Option<Arc<str>>,
     /// Somebody prepares or writes it.
     busy: bool,
 }
@@ -98,12 +100,17 @@ impl Dumps {
         DumpInfo { status: state.status, completed, total: state.total }
     }
 
+    /// Why the last one failed.
+    pub fn error(&self) -> Option<Arc<str>> {
+        self.state.lock().error.clone()
+    }
+
     fn begin(&self) -> Result<(), DumpError> {
         let mut state = self.state.lock();
         if state.busy {
             return Err(DumpError::InProcess);
         }
-        *state = State { status: DumpStatus::Active, total: 0, busy: true };
+        *state = State { status: DumpStatus::Active, total: 0, error: None, busy: true };
         self.completed.store(0, Ordering::Relaxed);
         Ok(())
     }
@@ -202,7 +209,7 @@ pub(crate) fn dump(core: &Arc<Core>, spec: &DumpSpec) -> Result<(), DumpError> {
     let job = match Job::prepare(core, output, part) {
         Ok(job) => job,
         Err(error) => {
-            end(core, DumpStatus::Failed, None);
+            end(core, Some(error.to_string().into()), None);
             return Err(error);
         }
     };
@@ -212,16 +219,18 @@ pub(crate) fn dump(core: &Arc<Core>, spec: &DumpSpec) -> Result<(), DumpError> {
     // Its errors are in the event.
     let started = thread::Builder::new().name("dump".to_owned()).spawn(move || drop(job.run()));
     started.map(drop).map_err(|error| {
-        end(core, DumpStatus::Failed, None);
-        DumpError::Thread(error)
+        let error = DumpError::Thread(error);
+        end(core, Some(error.to_string().into()), None);
+        error
     })
 }
 
 /// Ends the dump and lets the machine run again if it did; returns when all have been told.
-fn end(core: &Core, status: DumpStatus, completed: Option<EventKind>) {
+fn end(core: &Core, error: Option<Arc<str>>, completed: Option<EventKind>) {
     let told = {
         let mut state = core.dumps.state.lock();
-        state.status = status;
+        state.status = if error.is_none() { DumpStatus::Completed } else { DumpStatus::Failed };
+        state.error = error;
         state.busy = false;
         // Under the lock: who begins the next dump stops the machine after this one has let it go.
         core.requests.ask(Work::DumpEnds(completed))
@@ -256,8 +265,8 @@ impl Job {
         let result = self.write();
         let status = if result.is_ok() { DumpStatus::Completed } else { DumpStatus::Failed };
         let info = DumpInfo { status, ..self.core.dumps.info() };
-        let error = result.as_ref().err().map(|error| error.to_string().into());
-        end(&self.core, status, Some(EventKind::DumpCompleted { info, error }));
+        let error: Option<Arc<str>> = result.as_ref().err().map(|error| error.to_string().into());
+        end(&self.core, error.clone(), Some(EventKind::DumpCompleted { info, error }));
         result
     }
 

@@ -45,5 +45,9 @@ pub(super) fn info(hmp: &mut Hmp, args: &mut Args<'_>, out: &mut dyn Write) -> D
     if dump.status == DumpStatus::Active {
         writeln!(out, "Finished: {:.2} %", dump.percent())?;
     }
+    // Of a detached dump nobody else would tell.
+    if let Some(reason) = hmp.machine.dump_error() {
+        writeln!(out, "Error: {reason}")?;
+    }
     Ok(())
 }

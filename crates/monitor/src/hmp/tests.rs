@@ -153,7 +153,7 @@ fn memory_is_dumped_with_the_answers_of_qemu() {
     assert!(full.starts_with(
         "Error: dump: failed to write elf header: No space left on device; '/dev/full' has 0 of"
     ));
-    assert_eq!(say(&mut hmp, "info dump"), "Status: failed\n");
+    assert_eq!(say(&mut hmp, "info dump"), format!("Status: failed\n{full}"));
 }
 
 #[test]

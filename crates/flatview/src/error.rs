@@ -428,7 +428,7 @@ impl fmt::Debug for MemTxResult {
 pub enum Reason {
     /// Nothing is mapped there, or what is there takes no such access (QEMU: "rejected").
     Rejected,
-    /// The device takes aligned accesses only (QEMU: "unaligned").
+    /// The device takes aligned accesses only (QEMU: "unaligned"); atomic accesses always are, in the guest and in the host.
     Unaligned,
     /// The device does not take this size.
     InvalidSize {
@@ -451,6 +451,16 @@ pub enum Reason {
     ForeignSpace,
     /// A look without side effects is not possible there.
     Unknown,
+    /// An atomic access to memory that may only be read there. (The bus calls a write there [rejected](Self::Rejected).)
+    ReadOnly,
+    /// An atomic access to what is not RAM. A CPU does it in two steps then, with the other CPUs stopped.
+    NotAtomic,
+    /// It is not all inside the mapping or the region cache.
+    OutsideMapping,
+    /// A write to a mapping or a region cache that was made for reading.
+    MappedForReading,
+    /// The address space, or its memory, is gone.
+    SpaceGone,
 }
 
 impl fmt::Display for Reason {
@@ -466,6 +476,11 @@ impl fmt::Display for Reason {
             Self::InsideUpdate => f.write_str("device code must not run inside an update of the map"),
             Self::ForeignSpace => f.write_str("the address space belongs to another memory than the reader"),
             Self::Unknown => f.write_str("it cannot be read without side effects"),
+            Self::ReadOnly => f.write_str("the memory is read-only there"),
+            Self::NotAtomic => f.write_str("atomic accesses are for RAM only"),
+            Self::OutsideMapping => f.write_str("it reaches past the end of the mapping"),
+            Self::MappedForReading => f.write_str("it was mapped for reading only"),
+            Self::SpaceGone => f.write_str("the address space no longer exists"),
         }
     }
 }
@@ -512,6 +527,9 @@ impl MemTxError {
             | Reason::TooDeep
             | Reason::NotRam
             | Reason::InsideUpdate
+            | Reason::NotAtomic
+            | Reason::OutsideMapping
+            | Reason::MappedForReading
             | Reason::ForeignSpace => MemTxResult::ACCESS_ERROR,
             _ => MemTxResult::DECODE_ERROR,
         };

@@ -30,6 +30,7 @@
 //! - [`Memory`], [`Transaction`], [`Region`]: building and changing the map; [`RamBlock`], [`RamBuilder`]: the host memory
 //!   of RAM; [`DiscardManager`], [`RamBlockNotifier`]: giving it back in parts, following what comes and goes;
 //! - [`AddressSpace`], [`Reader`], [`Port`]: accessing it; [`MmioOps`], [`Ops`], [`Access`]: being accessed;
+//! - [`Mapped`], [`RegionCache`]: accessing it directly, for a while; [`MapError`], [`Direction`];
 //! - [`MemoryListener`], [`Delta`]: being told what changed;
 //! - [`DirtyClient`], [`Memory::set_log`], [`DirtySnapshot`]: which pages were written;
 //! - [`FlatView`], [`FlatRange`], [`visibility`]: seeing what it is; [`mtree`]: as QEMU's `info mtree` prints it, and
@@ -42,6 +43,7 @@ mod dirty_rate;
 mod error;
 mod id;
 mod listen;
+mod mapping;
 mod memory;
 mod mmio;
 pub mod mtree;
@@ -65,6 +67,7 @@ pub use listen::{
     Cause, Delta, EventNotifier, IoEventFd, ListenerError, ListenerId, ListenerInfo, ListenerPriority,
     MemoryListener, SpaceDelta,
 };
+pub use mapping::{Direction, MapError, Mapped, RegionCache, RoomWaiter};
 pub use memory::{
     AccessLog, AddressSpace, InvalidAccess, Limits, Memory, MemoryBuilder, NewlyDirty, Transaction,
     WeakMemory, WeakSpace,

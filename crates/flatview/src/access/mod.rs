@@ -29,3 +29,5 @@ pub use port::Port;
 pub use reader::Reader;
 
 pub(crate) use before::flush;
+pub(crate) use port::{from_memory, wrote};
+pub(crate) use reader::PinnedView;

@@ -10,7 +10,7 @@ use crate::order::{low_mask, put_value, reorder, value_of};
 use crate::thread::InCallback;
 use crate::topology::Kind;
 use crate::view::FlatRange;
-use crate::{AddressSpace, ByteOrder, Endianness, HostPtr, MemTxError, Reason, Value};
+use crate::{AddressSpace, ByteOrder, Endianness, HostPtr, MemTxError, Reason, Value, WeakSpace};
 
 /// Memory as one initiator sees it: a space, through a [`Reader`], with attributes.
 ///
@@ -32,7 +32,7 @@ impl fmt::Debug for Port<'_> {
 
 /// A native value of `V::SIZE` bytes as it stands in memory, read in order `O`.
 #[inline]
-pub(super) fn from_memory<O: ByteOrder, V: Value>(v: V) -> V {
+pub(crate) fn from_memory<O: ByteOrder, V: Value>(v: V) -> V {
     let native = if cfg!(target_endian = "little") { Endianness::Little } else { Endianness::Big };
     V::narrow(reorder(v.widen(), V::SIZE, native, O::ORDER))
 }
@@ -54,7 +54,13 @@ impl<'a> Port<'a> {
     }
 
     #[inline(always)]
-    fn access<'b>(&'b self, range: &'b FlatRange, address: u64, size: u32, write: bool) -> Access<'b>
+    pub(crate) fn access<'b>(
+        &'b self,
+        range: &'b FlatRange,
+        address: u64,
+        size: u32,
+        write: bool,
+    ) -> Access<'b>
     where
         'a: 'b,
     {
@@ -64,10 +70,29 @@ impl<'a> Port<'a> {
 
     /// What nothing answers, told in the log.
     #[cold]
-    fn unassigned(&self, addr: u64, size: u32, write: bool) -> MemTxError {
+    pub(crate) fn unassigned(&self, addr: u64, size: u32, write: bool) -> MemTxError {
         let reason = Reason::Rejected;
         self.reader.memory.tell(&InvalidAccess { write, addr, size, region: None, reason });
         MemTxError::refused(reason).at(addr, size, None)
+    }
+
+    /// The view that accesses go to now, held while the guard lives.
+    #[inline]
+    pub(crate) fn pin(&self) -> Result<PinnedView<'a>, MemTxError> {
+        self.reader.pin(self.space)
+    }
+
+    pub(crate) fn attrs(&self) -> MemTxAttrs {
+        self.attrs
+    }
+
+    pub(crate) fn space(&self) -> &'a SpaceInner {
+        self.space
+    }
+
+    /// A handle of the space, for what outlives the port.
+    pub(crate) fn weak_space(&self) -> WeakSpace {
+        WeakSpace::of(self.space, &self.reader.memory)
     }
 
     // Exact.
@@ -194,7 +219,7 @@ impl<'a> Port<'a> {
         self.read_in(&view, addr, out)
     }
 
-    fn read_in(&self, view: &PinnedView<'_>, addr: u64, out: &mut [u8]) -> Result<(), MemTxError> {
+    pub(crate) fn read_in(&self, view: &PinnedView<'_>, addr: u64, out: &mut [u8]) -> Result<(), MemTxError> {
         let mut result = Ok(());
         let mut addr = addr;
         let mut rest = out;
@@ -243,7 +268,7 @@ impl<'a> Port<'a> {
         self.write_in(&view, addr, bytes)
     }
 
-    fn write_in(&self, view: &PinnedView<'_>, addr: u64, bytes: &[u8]) -> Result<(), MemTxError> {
+    pub(crate) fn write_in(&self, view: &PinnedView<'_>, addr: u64, bytes: &[u8]) -> Result<(), MemTxError> {
         let mut result = Ok(());
         let mut addr = addr;
         let mut rest = bytes;
@@ -270,7 +295,7 @@ impl<'a> Port<'a> {
 
     /// Whether the attributes allow an access of what is there at all (QEMU: `flatview_access_allowed`).
     #[inline]
-    fn is_allowed(&self, range: Option<&FlatRange>) -> bool {
+    pub(crate) fn is_allowed(&self, range: Option<&FlatRange>) -> bool {
         !self.attrs.memory || range.is_some_and(FlatRange::is_ram)
     }
 
@@ -288,7 +313,7 @@ impl<'a> Port<'a> {
 
     /// The same for a write.
     #[inline(always)]
-    fn range_to_write<'v>(&self, view: &'v PinnedView<'_>, addr: u64) -> Option<&'v FlatRange> {
+    pub(crate) fn range_to_write<'v>(&self, view: &'v PinnedView<'_>, addr: u64) -> Option<&'v FlatRange> {
         view.remember_writes(
             #[inline(always)]
             |v| {
@@ -299,7 +324,7 @@ impl<'a> Port<'a> {
     }
 
     /// How much of `left` bytes the one who answers takes in one piece, and whether it is memory.
-    fn bus_piece(
+    pub(crate) fn bus_piece(
         &self,
         range: Option<&FlatRange>,
         addr: u64,
@@ -486,7 +511,7 @@ impl<'a> Port<'a> {
 
 /// Notes that memory of `range` was just written.
 #[inline]
-fn wrote(view: &PinnedView<'_>, range: &FlatRange, addr: u64, len: u64) {
+pub(crate) fn wrote(view: &PinnedView<'_>, range: &FlatRange, addr: u64, len: u64) {
     range.mark(addr, len);
     late(view, addr, len);
 }

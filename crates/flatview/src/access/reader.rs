@@ -14,7 +14,7 @@ use crate::view::{FlatView, Stores};
 use crate::{AddressSpace, ByteOrder, MemTxError, Reason, SpaceId, Value};
 
 /// A reader remembers the memory it hit last.
-pub(super) enum LastHit {}
+pub(crate) enum LastHit {}
 
 impl Memo for LastHit {
     type Reads<'v> = RamWindow<'v>;
@@ -22,7 +22,7 @@ impl Memo for LastHit {
 }
 
 type ViewLane = Lane<FlatView, LastHit>;
-pub(super) type PinnedView<'a> = Pinned<'a, FlatView, LastHit>;
+pub(crate) type PinnedView<'a> = Pinned<'a, FlatView, LastHit>;
 
 /// One thread's way into an address space.
 ///
@@ -80,7 +80,8 @@ impl Reader {
         }
         let slot_now = || space.slot.load_full();
         // The first lane is for the reader's own space, so that its accesses find it at once.
-        let from = usize::from(space.id != self.space.id);
+        // (Where that is a view of its own, the space itself has the same id.)
+        let from = usize::from(!std::ptr::eq(space, &*self.space));
         let mut usable: Option<&(Cell<Option<SpaceId>>, ViewLane)> = None;
         for entry @ (id, lane) in self.lanes.iter().skip(from) {
             let same = id.get() == Some(space.id);

@@ -3,7 +3,13 @@
 //! The model knows, for each address of a small space, which byte of which store stands there and whether it may be
 //! written; it knows no ranges. It says how long a mapping or cache is, what is read, what fails, and exactly which pages
 //! are dirty then.
-#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests fail loudly")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests fail loudly"
+)]
 
 #[path = "support/seeds.rs"]
 mod seeds;

@@ -11,6 +11,7 @@
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::SeqCst};
 
 use super::RamSpan;
+use crate::Value;
 
 /// What becomes of a value, given the operand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +63,7 @@ impl RamSpan<'_> {
         let p = self.at(offset, size.into())?;
         on_atomic!(size, p, |value: Int| {
             let done = value.compare_exchange(expected as Int, new as Int, SeqCst, SeqCst);
-            done.map(u64::from).map_err(u64::from)
+            done.map(Int::widen).map_err(Int::widen)
         })
     }
 
@@ -71,13 +72,14 @@ impl RamSpan<'_> {
         let p = self.at(offset, size.into())?;
         on_atomic!(size, p, |value: Int| {
             let operand = operand as Int;
-            u64::from(match change {
+            let found = match change {
                 Rmw::Swap => value.swap(operand, SeqCst),
                 Rmw::Add => value.fetch_add(operand, SeqCst),
                 Rmw::And => value.fetch_and(operand, SeqCst),
                 Rmw::Or => value.fetch_or(operand, SeqCst),
                 Rmw::Xor => value.fetch_xor(operand, SeqCst),
-            })
+            };
+            found.widen()
         })
     }
 }

@@ -94,7 +94,7 @@ fn what_is_not_inside_is_refused_and_nothing_else_happens() {
     for base in [0, 0x1000] {
         let cache = memory.memory_space().cache(base, 8, ReadWrite).unwrap();
         let refused = |e: MemTxError| {
-            assert_eq!((e.reason(), e.result()), (Reason::OutsideMapping, MemTxResult::ACCESS_ERROR))
+            assert_eq!((e.reason(), e.result()), (Reason::OutsideMapping, MemTxResult::ACCESS_ERROR));
         };
         for offset in [1, 8, 9, u64::MAX - 7, u64::MAX] {
             refused(cache.load::<Le, u64>(offset).unwrap_err());
@@ -250,7 +250,7 @@ fn what_is_written_through_a_cache_is_marked() {
     let ram = map(&memory, 0, Region::ram("ram", block(8 * PAGE)));
     let dirty = || {
         let taken = memory.snapshot_and_clear_dirty(ram, 0, 8 * PAGE, DirtyClient::MIGRATION).unwrap();
-        taken.runs().collect::<Vec<_>>()
+        taken.runs().flat_map(|run| run.start / PAGE..run.end / PAGE).collect::<Vec<_>>()
     };
     // Made before the log begins: its view knows of none.
     let cache = memory.memory_space().cache(PAGE, 7 * PAGE, Write).unwrap();
@@ -267,17 +267,17 @@ fn what_is_written_through_a_cache_is_marked() {
     let slow = memory.memory_space().cache(6 * PAGE - 8, PAGE, Write).unwrap();
     assert!(cache.is_ram() && !slow.is_ram());
     memory.set_log(ram, DirtyClient::MIGRATION, true).unwrap();
-    assert_eq!(dirty(), [0..8 * PAGE]);
+    assert_eq!(dirty(), [0, 1, 2, 3, 4, 5, 6, 7]);
     assert_eq!((cache.load::<Le, u8>(0), dirty()), (Ok(0), vec![]));
     cache.store::<Le, u32>(PAGE - 2, 1).unwrap();
-    assert_eq!(dirty(), [PAGE..3 * PAGE]);
+    assert_eq!(dirty(), [1, 2]);
     cache.write(3 * PAGE, &[1; 2]).unwrap();
-    assert_eq!(dirty(), [4 * PAGE..5 * PAGE]);
+    assert_eq!(dirty(), [4]);
     cache.invalidate(PAGE + 7, PAGE).unwrap();
-    assert_eq!(dirty(), [2 * PAGE..4 * PAGE]);
+    assert_eq!(dirty(), [2, 3]);
     // RAM behind a device, in a view that is old.
     slow.write(0, &[1; 9]).unwrap();
-    assert_eq!(dirty(), [6 * PAGE..7 * PAGE]);
+    assert_eq!(dirty(), [6]);
     slow.store::<Le, u64>(0, 1).unwrap();
     assert_eq!(dirty(), []);
 }

@@ -193,7 +193,8 @@ impl AddressSpace {
     /// It is called on the thread that makes room (in [`Mapped::unmap`](crate::Mapped::unmap), when a guard is dropped, in
     /// [`set_bounce_budget`](Self::set_bounce_budget)), or on this one, before this returns, if there is room already; with no
     /// lock held. Those who wait are called one after the other, in order, while there is room. It may map, and if that is
-    /// refused because somebody else was faster, it may ask again.
+    /// refused because somebody else was faster, it may ask again. The space keeps the call until it is made: let it hold the
+    /// space by a [`WeakSpace`](crate::WeakSpace).
     pub fn on_room(&self, call: impl FnOnce() + Send + 'static) -> RoomWaiter {
         self.inner.bounce.wait(Box::new(call))
     }

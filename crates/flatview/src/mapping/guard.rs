@@ -102,7 +102,8 @@ impl Port<'_> {
         let direct = {
             let view = self.pin()?;
             // Who asks for RAM only gets no ROM device.
-            self.is_allowed(view.lookup(addr)).then(|| DirectRam::find(&view, addr, len, direction)).flatten()
+            let allowed = !self.attrs().memory || self.is_allowed(view.lookup(addr));
+            if allowed { DirectRam::find(&view, addr, len, direction) } else { None }
         };
         match direct {
             Some(ram) => Ok(Mapped { ram, addr, direction, lent: AtomicBool::new(false), bounce: None }),

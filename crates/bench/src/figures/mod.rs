@@ -6,6 +6,7 @@ mod devices;
 mod dirty;
 mod footprint;
 mod latency;
+mod mapping;
 mod ram;
 mod threads;
 
@@ -23,6 +24,7 @@ pub fn all(run: &mut Run) -> Result<(), BenchError> {
     devices::all(run)?;
     threads::all(run)?;
     copies::all(run)?;
+    mapping::all(run)?;
     dirty::all(run)?;
     commits::all(run)?;
     latency::all(run)?;

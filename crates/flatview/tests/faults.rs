@@ -1,5 +1,5 @@
 //! Whether the random maps of `visibility.rs`, the random changes of `incremental.rs`, the random accesses of
-//! `bytes.rs`, the tests of listeners and the views' own tests can fail: each fault of the kept list is put into a copy of the crate, which must
+//! `bytes.rs`, the tests of listeners, the random use of mappings and the views' own tests can fail: each fault of the kept list is put into a copy of the crate, which must
 //! then fail its tests, and the copy without faults must pass.
 //!
 //! That takes minutes, so it runs only when asked: `cargo test -p flatview --test faults -- --ignored --nocapture`.
@@ -11,6 +11,8 @@
 mod list;
 #[path = "faults/listen.rs"]
 mod listen;
+#[path = "faults/mapping.rs"]
+mod mapping;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -25,7 +27,7 @@ const MAPS: &str = "20000";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn faults() -> impl Iterator<Item = &'static Fault> {
-    list::FAULTS.iter().chain(listen::FAULTS)
+    list::FAULTS.iter().chain(listen::FAULTS).chain(mapping::FAULTS)
 }
 
 fn crate_dir() -> &'static Path {
@@ -94,6 +96,7 @@ impl Copy {
             member("tests/bytes.rs"),
             member("tests/listeners.rs"),
             member("tests/listeners_random.rs"),
+            member("tests/mapping_random.rs"),
         ] {
             fs::copy(&from, &to).unwrap_or_else(|e| panic!("copy {}: {e}", from.display()));
         }
@@ -182,7 +185,9 @@ impl Copy {
 fn every_seeded_fault_is_caught() {
     let copy = Copy::make();
     let began = Instant::now();
-    for test in ["visibility", "incremental", "bytes", "listeners", "listeners_random", "lib"] {
+    for test in
+        ["visibility", "incremental", "bytes", "listeners", "listeners_random", "mapping_random", "lib"]
+    {
         let program = copy.build(test).unwrap_or_else(|why| panic!("the copy does not build:\n{why}"));
         if let Err(what) = copy.run(&program) {
             panic!("without a fault {test} fails: {what}");

@@ -171,15 +171,9 @@ impl<'a> Port<'a> {
         let size = match wanted {
             // QEMU: what goes nowhere goes there in pieces as where nothing is mapped, of which each is translated. (QEMU
             // has no pages smaller than these.)
-            Wanted::UpTo(left) if denied => {
+            Wanted::UpTo(_) if denied => {
                 let page = range.body().iommu().map_or(1, |iommu| iommu.room_in_smallest_page(offset));
-                self.bus_piece(
-                    None,
-                    offset,
-                    usize::try_from(page).map_or(left, |page| page.min(left)),
-                    |_| false,
-                )
-                .0 as u32
+                self.bus_piece(None, offset, wanted.at_most(page).bytes() as usize, |_| false).0 as u32
             }
             // Everything else would be the same for each piece.
             all => all.bytes(),

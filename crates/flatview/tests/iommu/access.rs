@@ -703,16 +703,16 @@ fn a_global_log_marks_iommu_ranges_and_what_is_written_behind_them() {
     let reader = m.dma.reader();
     let dirty = |m: &Machine| {
         let taken = m.memory.snapshot_and_clear_dirty(ram, 0, 0x1_0000, DirtyClient::MIGRATION).unwrap();
-        taken.runs().collect::<Vec<_>>()
+        taken.runs().map(|run| (run.start, run.end)).collect::<Vec<_>>()
     };
     reader.store::<Le, u8>(0x10, 1).unwrap();
-    assert_eq!(dirty(&m), [0x3000..0x4000]);
+    assert_eq!(dirty(&m), [(0x3000, 0x4000)]);
     reader.write(0x10, &[1; 8]).unwrap();
-    assert_eq!(dirty(&m), [0x3000..0x4000]);
+    assert_eq!(dirty(&m), [(0x3000, 0x4000)]);
     reader.cpu_store::<Le, u16>(0x11, 1).unwrap();
-    assert_eq!(dirty(&m), [0x3000..0x4000]);
+    assert_eq!(dirty(&m), [(0x3000, 0x4000)]);
     reader.poke(0x11, &[1]).unwrap();
-    assert_eq!(dirty(&m), [0x3000..0x4000]);
+    assert_eq!(dirty(&m), [(0x3000, 0x4000)]);
     reader.load::<Le, u8>(0x10).unwrap();
     assert_eq!(dirty(&m), []);
     m.memory.stop_global_log(GlobalLog::MIGRATION).unwrap();

@@ -14,7 +14,7 @@
 //! | several indexes | `attributes_choose_the_table` |
 //! | attributes go on | `attributes_go_on_behind_the_iommu` |
 //! | `MEMTXATTRS.memory` counts at the end | `accesses_for_memory_only_look_at_what_is_behind_the_iommu` |
-//! | a region of 2^64, a mask of 2^64 - 1 (QEMU: a length of 0) | `an_iommu_may_cover_everything_with_one_page` |
+//! | a region of 2^64, a mask of 2^64 - 1 | `an_iommu_may_cover_everything_with_one_page` |
 //! | the root of a bus master's view | `a_bus_masters_root_may_be_an_iommu` |
 //! | something lies over a part of a page (DEV-70) | `what_lies_over_an_iommu_is_not_reached_around` |
 //! | ROM, ROM devices and RAM devices behind it | `what_is_behind_an_iommu_keeps_its_rules` |
@@ -422,7 +422,7 @@ fn an_iommu_may_cover_everything_with_one_page() {
     let range = space.view().unwrap().lookup(0).map(|r| (r.start(), r.last(), r.is_iommu()));
     assert_eq!(range, Some((0, u64::MAX, true)));
     let reader = space.reader();
-    // QEMU takes the length of this page, of 2^64 bytes, for 0.
+    // Its length has 65 bits.
     let mut got = [0; 64];
     reader.read(0, &mut got).unwrap();
     assert_eq!(got, *(0..64).map(byte).collect::<Vec<u8>>());

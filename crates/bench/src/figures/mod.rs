@@ -5,6 +5,7 @@ mod copies;
 mod devices;
 mod dirty;
 mod footprint;
+mod iommu;
 mod latency;
 mod mapping;
 mod ram;
@@ -29,8 +30,5 @@ pub fn all(run: &mut Run) -> Result<(), BenchError> {
     commits::all(run)?;
     latency::all(run)?;
     footprint::all(run)?;
-    for figure in ["iommu/hit", "iommu/miss"] {
-        run.missing(figure, "not in the library yet: IOMMU regions");
-    }
-    Ok(())
+    iommu::all(run)
 }

@@ -117,6 +117,9 @@ impl Access<'_> {
     #[cold]
     #[inline(never)]
     pub(super) fn dispatch_read_exact(&self) -> Result<u64, MemTxError> {
+        if self.range.is_iommu() {
+            return self.read_exact_through();
+        }
         let (value, result) = self.dispatch_read();
         result.map(|()| value)
     }
@@ -157,6 +160,9 @@ impl Access<'_> {
     #[cold]
     #[inline(never)]
     pub(super) fn dispatch_write(&self, value: u64) -> Result<(), MemTxError> {
+        if self.range.is_iommu() {
+            return self.write_exact_through(value);
+        }
         self.write_callbacks(value).map_err(|e| self.failed(&e))
     }
 

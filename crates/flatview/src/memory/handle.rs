@@ -137,7 +137,7 @@ impl fmt::Debug for Memory {
 
 /// A handle that does not keep the memory alive: what a device holds that changes the map from its callbacks, so
 /// that the memory, its regions and the device do not keep each other.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct WeakMemory(std::sync::Weak<Inner>);
 
 impl fmt::Debug for WeakMemory {

@@ -57,7 +57,9 @@ impl fmt::Debug for AddressSpace {
 
 /// A handle that keeps neither the space nor the memory alive: what a device holds that accesses memory, since a
 /// memory keeps its devices.
-#[derive(Clone)]
+///
+/// The default is the handle of no space.
+#[derive(Clone, Default)]
 pub struct WeakSpace {
     memory: WeakMemory,
     inner: Weak<SpaceInner>,
@@ -82,6 +84,11 @@ impl WeakSpace {
     #[must_use]
     pub fn upgrade(&self) -> Option<AddressSpace> {
         Some(AddressSpace { inner: self.inner.upgrade()?, memory: self.memory.upgrade()? })
+    }
+
+    /// The part that readers share, for one that keeps the memory.
+    pub(crate) fn shared(&self) -> Option<Arc<SpaceInner>> {
+        self.inner.upgrade()
     }
 }
 

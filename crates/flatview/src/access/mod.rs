@@ -34,3 +34,4 @@ pub use reader::Reader;
 pub(crate) use before::flush;
 pub(crate) use port::{from_memory, wrote};
 pub(crate) use reader::PinnedView;
+pub(crate) use translate::{Purpose, Wanted};

@@ -73,19 +73,31 @@ impl<'a> Onward<'a> {
 
 /// What an access is for: what the device is asked, what must be allowed, and whether it is told when it is refused.
 #[derive(Clone, Copy)]
-struct Purpose {
+pub(crate) struct Purpose {
     asks: IommuAccess,
     needs: IommuPerm,
+    /// What is refused is not told in the log: an access follows that will be.
+    silent: bool,
 }
 
 impl Purpose {
-    const READ: Self = Self { asks: IommuAccess::Read, needs: IommuPerm::READ };
-    const WRITE: Self = Self { asks: IommuAccess::Write, needs: IommuPerm::WRITE };
-    const PEEK: Self = Self { asks: IommuAccess::Look, needs: IommuPerm::READ };
-    const POKE: Self = Self { asks: IommuAccess::Look, needs: IommuPerm::WRITE };
+    const READ: Self = Self { asks: IommuAccess::Read, needs: IommuPerm::READ, silent: false };
+    const WRITE: Self = Self { asks: IommuAccess::Write, needs: IommuPerm::WRITE, silent: false };
+    const PEEK: Self = Self { asks: IommuAccess::Look, needs: IommuPerm::READ, silent: true };
+    const POKE: Self = Self { asks: IommuAccess::Look, needs: IommuPerm::WRITE, silent: true };
 
-    fn of(write: bool) -> Self {
+    pub fn of(write: bool) -> Self {
         if write { Self::WRITE } else { Self::READ }
+    }
+
+    /// To ask what an access would meet.
+    pub fn question(write: bool) -> Self {
+        if write { Self::POKE } else { Self::PEEK }
+    }
+
+    /// To hold memory for a while.
+    pub fn of_mapping(write: bool) -> Self {
+        Self { silent: true, ..Self::of(write) }
     }
 
     fn writes(self) -> bool {
@@ -99,7 +111,7 @@ impl Purpose {
 
 /// How much is accessed, and so what an error is about.
 #[derive(Clone, Copy)]
-enum Wanted {
+pub(crate) enum Wanted {
     /// One access, as it is.
     Exactly(u32),
     /// As much as goes together.
@@ -124,14 +136,14 @@ impl Wanted {
 }
 
 /// What stands behind all IOMMUs.
-struct End<'e> {
-    port: Port<'e>,
-    view: &'e PinnedView<'e>,
+pub(crate) struct End<'e> {
+    pub port: Port<'e>,
+    pub view: &'e PinnedView<'e>,
     /// Not an IOMMU's; `None`: nothing is there.
-    range: Option<&'e FlatRange>,
-    address: u64,
+    pub range: Option<&'e FlatRange>,
+    pub address: u64,
     /// How many bytes go there together: up to the first end of a page or an IOMMU's range on the way.
-    room: u64,
+    pub room: u64,
     /// The smallest mask on the way.
     page: u64,
 }
@@ -178,7 +190,7 @@ impl<'a> Port<'a> {
             // Everything else would be the same for each piece.
             all => all.bytes(),
         };
-        if !purpose.only_looks() {
+        if !purpose.silent {
             self.reader.memory.tell(&InvalidAccess {
                 write: purpose.writes(),
                 addr: offset,
@@ -246,7 +258,7 @@ impl<'a> Port<'a> {
 
     /// Follows an access at `addr`, which is in the IOMMU's `range`, to the end, and does `f` there. Of the views on the
     /// way only the last one is held. Errors get their place as the initiator sees it.
-    fn at_end<R>(
+    pub(crate) fn at_end<R>(
         &self,
         range: &FlatRange,
         addr: u64,

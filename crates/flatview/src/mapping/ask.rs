@@ -3,7 +3,8 @@
 //! What it is: would an access be taken, is it a device that answers, which sections are there. What it is not: an access;
 //! nothing is read, written or told in the log. The map may change before the access that follows.
 
-use crate::view::FlatRange;
+use crate::access::{Purpose, Wanted};
+use crate::view::{FlatRange, FlatView};
 use crate::{
     AddressSpace, MemTxAttrs, MemoryError, Port, Reader, Section,
     span::{Span, WHOLE},
@@ -15,9 +16,10 @@ impl Port<'_> {
     /// that is taken may still fail. Nothing is told in the log.
     #[must_use]
     pub fn access_valid(&self, addr: u64, len: u64, write: bool) -> bool {
-        let Ok(view) = self.pin() else {
-            return false;
-        };
+        self.pin().is_ok_and(|view| self.access_valid_in(&view, addr, len, write))
+    }
+
+    fn access_valid_in(&self, view: &FlatView, addr: u64, len: u64, write: bool) -> bool {
         let direct =
             |r: &FlatRange| if write { r.writable_ram().is_some() } else { r.readable_ram().is_some() };
         let mut done = 0;
@@ -28,6 +30,20 @@ impl Port<'_> {
                 return false;
             };
             let left = usize::try_from(left).unwrap_or(usize::MAX);
+            if range.is_iommu() {
+                let purpose = Purpose::question(write);
+                let valid = self.at_end(range, at, Wanted::UpTo(left), purpose, |end| {
+                    let together = end.room.min(left as u64);
+                    let valid = end.port.access_valid_in(end.view, end.address, together, write);
+                    Ok(together * u64::from(valid))
+                });
+                let valid = valid.ok().filter(|n| *n > 0 && !(write && range.readonly()));
+                let Some(together) = valid else {
+                    return false;
+                };
+                done += together;
+                continue;
+            }
             let (piece, memory) = self.bus_piece(Some(range), at, left, direct);
             if !memory && !self.access(range, at, piece as u32, write).would_be_taken() {
                 return false;
@@ -45,9 +61,17 @@ impl Port<'_> {
     /// device that reads as memory. The memory of a RAM device is RAM here.
     #[must_use]
     pub fn is_io(&self, addr: u64) -> bool {
-        let ram =
-            |view: &crate::FlatView| view.lookup(addr).is_some_and(|range| range.is_ram() || range.romd());
-        !self.pin().is_ok_and(|view| ram(&view))
+        let memory = |range: Option<&FlatRange>| range.is_some_and(|range| range.is_ram() || range.romd());
+        let Ok(view) = self.pin() else {
+            return true;
+        };
+        !match view.lookup(addr) {
+            Some(range) if range.is_iommu() => {
+                let (one, purpose) = (Wanted::Exactly(1), Purpose::question(false));
+                self.at_end(range, addr, one, purpose, |end| Ok(memory(end.range))) == Ok(true)
+            }
+            range => memory(range),
+        }
     }
 }
 

@@ -7,8 +7,9 @@
 //! What must hold: all are sequentially consistent with each other and with the host's; a change is marked after it was
 //! made, and what failed to change anything is not.
 
-use crate::access::{from_memory, wrote};
+use crate::access::{PinnedView, Purpose, Wanted, from_memory, wrote};
 use crate::ram::{RamSpan, Rmw};
+use crate::view::FlatRange;
 use crate::{ByteOrder, MemTxAttrs, MemTxError, Port, Reader, Reason, Value};
 
 impl Port<'_> {
@@ -24,7 +25,45 @@ impl Port<'_> {
             return Err(MemTxError::refused(Reason::Unaligned).at(addr, size, None));
         }
         let view = self.pin()?;
-        let Some(range) = self.range_to_write(&view, addr) else {
+        match self.range_to_write(&view, addr) {
+            Some(range) if range.is_iommu() => self.in_one_step_through::<V, R>(range, addr, step),
+            range => self.in_one_step_at::<V, R>(&view, range, addr, step),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn in_one_step_through<V: Value, R>(
+        &self,
+        range: &FlatRange,
+        addr: u64,
+        step: impl FnOnce(RamSpan<'_>, u64) -> Option<(R, bool)>,
+    ) -> Result<R, MemTxError> {
+        let refused = |reason, addr| Err(MemTxError::refused(reason).at(addr, V::SIZE, Some(range.region())));
+        if range.readonly() {
+            return refused(Reason::ReadOnly, addr);
+        }
+        // It must be allowed to be read as well; what is written is what counts.
+        let size = Wanted::Exactly(V::SIZE);
+        self.at_end(range, addr, size, Purpose::of(false), |_| Ok(()))?;
+        self.at_end(range, addr, size, Purpose::of(true), |end| {
+            if end.room < V::SIZE.into() {
+                return refused(Reason::Rejected, end.address);
+            }
+            end.port.in_one_step_at::<V, R>(end.view, end.range, end.address, step)
+        })
+    }
+
+    #[inline]
+    fn in_one_step_at<V: Value, R>(
+        &self,
+        view: &PinnedView<'_>,
+        range: Option<&FlatRange>,
+        addr: u64,
+        step: impl FnOnce(RamSpan<'_>, u64) -> Option<(R, bool)>,
+    ) -> Result<R, MemTxError> {
+        let size = V::SIZE;
+        let Some(range) = range else {
             return Err(self.unassigned(addr, size, true));
         };
         let refused = |reason| Err(MemTxError::refused(reason).at(addr, size, Some(range.region())));
@@ -38,7 +77,7 @@ impl Port<'_> {
         match step(ram, addr - range.start()) {
             Some((found, wrote_it)) => {
                 if wrote_it {
-                    wrote(&view, range, addr, size.into());
+                    wrote(view, range, addr, size.into());
                 }
                 Ok(found)
             }

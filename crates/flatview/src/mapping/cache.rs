@@ -74,8 +74,8 @@ impl Port<'_> {
     /// Looks up `len` bytes at `addr`, or as many of them as one cache can have, to be accessed over and over (QEMU:
     /// `address_space_cache_init`). See [`RegionCache`]. Other than a [mapping](Self::map), it may be read in any case.
     ///
-    /// RAM is cached as far as it is one run of the same region. What is not RAM that can be accessed that way is accessed as
-    /// through this port, in the view of now.
+    /// RAM is cached as far as it is one run of the same region. What is not RAM that can be accessed that way, and what is
+    /// behind an IOMMU, is accessed as through this port, in the view of now.
     ///
     /// # Errors
     /// [`MapError::Empty`], [`MapError::Access`].

@@ -1,14 +1,16 @@
 //! One run of RAM, by the rules of who may access it directly.
 //!
 //! What it is: the RAM behind some addresses, as far as it is one run of the same region, held with its block. What it
-//! is not: the addresses; the map may change, and the run stays what it was.
+//! is not: the addresses; the map may change, and the run stays what it was. So may what IOMMUs say on the way.
 
 use std::sync::Arc;
 
 use super::Direction;
+use crate::access::{Purpose, Wanted};
 use crate::ram::{Anchored, Answer, HostPtr, RamBlock, RamSpan};
 use crate::span::Span;
 use crate::view::{FlatRange, FlatView};
+use crate::{Port, RegionId};
 
 /// A run of a block.
 #[derive(Clone)]
@@ -17,6 +19,8 @@ pub(super) struct DirectRam {
     memory: Anchored<RamBlock>,
     /// Of the first byte in the block.
     base: u64,
+    /// Whose memory it is.
+    region: Option<RegionId>,
 }
 
 /// Whether loads, or stores, or both go to the memory of the range (QEMU: `memory_access_is_direct`).
@@ -53,7 +57,16 @@ impl DirectRam {
             }
         }
         let (block, base) = first.body().direct_block()?;
-        Self::of_block(block, base.checked_add(offset)?, found)
+        let ram = Self::of_block(block, base.checked_add(offset)?, found)?;
+        Some(Self { region: Some(first.region()), ..ram })
+    }
+
+    /// This and `next` as one, if they are one run of the same region.
+    fn followed_by(&self, next: &Self) -> Option<Self> {
+        let follows = self.region == next.region && self.base.checked_add(self.len()) == Some(next.base);
+        let one = follows && Arc::ptr_eq(self.block(), next.block());
+        let ram = Self::of_block(self.block(), self.base, self.len().checked_add(next.len())?);
+        Some(Self { region: self.region, ..ram.filter(|_| one)? })
     }
 
     /// `len` bytes of a block from `base` on, if they are inside; at least one.
@@ -62,7 +75,7 @@ impl DirectRam {
         let memory =
             Anchored::new(span, block, |b| b.span(base, len).map_or(Answer::Nothing, Answer::Memory));
         memory.memory()?;
-        Some(Self { memory, base })
+        Some(Self { memory, base, region: None })
     }
 
     pub fn len(&self) -> u64 {
@@ -99,5 +112,70 @@ impl DirectRam {
     /// A guarded pointer to the bytes.
     pub fn host(&self) -> Option<HostPtr> {
         HostPtr::of(self.block(), self.base, self.len())
+    }
+}
+
+impl Port<'_> {
+    /// The RAM at `addr` as [`DirectRam::find`] finds it, through IOMMUs too, if the attributes allow it.
+    pub(super) fn find_ram(
+        &self,
+        view: &FlatView,
+        addr: u64,
+        len: u64,
+        direction: Direction,
+    ) -> Option<DirectRam> {
+        let ram = DirectRam::find(view, addr, len, direction);
+        match &ram {
+            // Who asks for RAM only gets no ROM device.
+            Some(_) if self.attrs().memory => ram.filter(|_| self.is_allowed(view.lookup(addr))),
+            Some(_) => ram,
+            None => self.find_ram_through(view, addr, len, direction),
+        }
+    }
+
+    /// The RAM behind IOMMUs: page by page, as long as it is one run.
+    #[cold]
+    #[inline(never)]
+    fn find_ram_through(
+        &self,
+        view: &FlatView,
+        addr: u64,
+        len: u64,
+        direction: Direction,
+    ) -> Option<DirectRam> {
+        let mut found: Option<DirectRam> = None;
+        loop {
+            let done = found.as_ref().map_or(0, DirectRam::len);
+            let at = addr.checked_add(done).filter(|_| done < len);
+            let range = at.and_then(|at| view.lookup(at)).filter(|range| range.is_iommu());
+            let (Some(at), Some(range)) = (at, range.filter(|r| !(direction.writes() && r.readonly())))
+            else {
+                return found;
+            };
+            let wanted = Wanted::UpTo(usize::try_from(len - done).unwrap_or(usize::MAX));
+            let there = |write| {
+                let part = self.at_end(range, at, wanted, Purpose::of_mapping(write), |end| {
+                    let ram = DirectRam::find(end.view, end.address, end.room.min(len - done), direction);
+                    Ok(ram.filter(|_| end.port.is_allowed(end.range)))
+                });
+                part.ok().flatten()
+            };
+            // A device may allow the one and not the other, or lead them to different places.
+            let part = match direction {
+                Direction::Read => there(false),
+                Direction::Write => there(true),
+                Direction::ReadWrite => {
+                    there(false).zip(there(true)).and_then(|(a, b)| a.is_same(&b).then_some(a))
+                }
+            };
+            let more = match &found {
+                None => part,
+                Some(found) => part.and_then(|part| found.followed_by(&part)),
+            };
+            if more.is_none() {
+                return found;
+            }
+            found = more;
+        }
     }
 }

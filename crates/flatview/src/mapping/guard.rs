@@ -87,7 +87,8 @@ impl Port<'_> {
     /// Maps memory for a device to work on: `len` bytes at `addr`, or as many of them as can be had (QEMU:
     /// `address_space_map`); see [`Mapped`]. Never past the last address.
     ///
-    /// RAM is mapped as far as it is one run of the same region, in the view and in the host. A bounce buffer has as many
+    /// RAM is mapped as far as it is one run of the same region, in the view and in the host. An IOMMU is asked for each page
+    /// when memory behind it is mapped, and not again: what it says later does not end the mapping. A bounce buffer has as many
     /// bytes as the space's [budget](AddressSpace::set_bounce_budget) has left, and reaches over whatever stands there. That
     /// reading it failed is no error here; what could not be read is zeros, and [`Mapped::contents`] and
     /// [`Mapped::unmap`] tell.
@@ -101,9 +102,7 @@ impl Port<'_> {
         }
         let direct = {
             let view = self.pin()?;
-            // Who asks for RAM only gets no ROM device.
-            let allowed = !self.attrs().memory || self.is_allowed(view.lookup(addr));
-            if allowed { DirectRam::find(&view, addr, len, direction) } else { None }
+            self.find_ram(&view, addr, len, direction)
         };
         match direct {
             Some(ram) => Ok(Mapped { ram, addr, direction, lent: AtomicBool::new(false), bounce: None }),

@@ -9,6 +9,7 @@
 
 mod access;
 mod cache;
+mod held;
 mod notify;
 mod random;
 #[path = "../support/seeds.rs"]

@@ -158,8 +158,8 @@ impl World {
             rng: rng(seed),
             verbose,
         };
-        for store in 0..STORES.len() {
-            let mut fresh = vec![0; STORES[store].0 as usize];
+        for (store, (size, ..)) in STORES.iter().enumerate() {
+            let mut fresh = vec![0; *size as usize];
             world.rng.fill(&mut fresh);
             match world.blocks.get(store) {
                 Some(block) => block.write(0, &fresh).unwrap(),

@@ -16,6 +16,7 @@
 //! | marks dirty what was accessed | `unmapping_marks_what_was_accessed_and_nothing_else` |
 //! | dropped without a length (ours) | `a_dropped_mapping_marks_all_if_its_pointer_was_asked_for`, `a_dropped_bounce_buffer_is_not_written_back` |
 //! | a log that is turned on while mapped | `a_log_that_begins_while_memory_is_mapped_learns_of_the_writes` |
+//! | … and to one that begins at any moment | `no_write_through_a_mapping_or_a_cache_is_lost_to_a_log_that_begins_meanwhile` |
 //! | the memory stays while it is mapped | `ram_is_unmapped_only_after_its_mapping_is_gone` |
 //! | the end of the space, no bytes, very many | `mappings_end_at_the_last_address`, `no_bytes_cannot_be_mapped`, `a_mapping_of_everything_is_as_long_as_it_can_be` |
 //! | `attrs.memory` | `who_asks_for_ram_only_gets_nothing_else` |
@@ -499,6 +500,73 @@ fn a_log_that_begins_while_memory_is_mapped_learns_of_the_writes() {
     assert_eq!(dirty(&memory, ram, 4 * PAGE), []);
     mapped.unmap(2 * PAGE + 1).unwrap();
     assert_eq!(dirty(&memory, ram, 4 * PAGE), [0, 1, 2]);
+}
+
+/// One thread writes through mappings and a cache, by their methods and by the pointer; the other one begins to log in
+/// the middle and keeps a copy by the pages that it is told of, which must be equal in the end.
+#[test]
+fn no_write_through_a_mapping_or_a_cache_is_lost_to_a_log_that_begins_meanwhile() {
+    const PAGES: u64 = 16;
+    for round in 0..60_u64 {
+        let memory = Memory::new(Endianness::Little);
+        let block = block(PAGES * PAGE);
+        let ram = map(&memory, 0, Region::ram("ram", Arc::clone(&block)));
+        let space = memory.memory_space();
+        let stop = AtomicBool::new(false);
+        let mut copy = vec![0; (PAGES * PAGE) as usize];
+        let mut take = || {
+            for page in dirty(&memory, ram, PAGES * PAGE) {
+                let at = (page * PAGE) as usize;
+                let part = copy.get_mut(at..at + PAGE as usize).unwrap();
+                block.read(page * PAGE, part).unwrap();
+            }
+        };
+        thread::scope(|s| {
+            let writer = s.spawn(|| {
+                let mut rng = fastrand::Rng::with_seed(round);
+                let cache = space.cache(0, PAGES * PAGE, Write).unwrap();
+                while !stop.load(SeqCst) {
+                    let mapped = space.map(0, PAGES * PAGE, Write).unwrap();
+                    let mut last = 0;
+                    for _ in 0..rng.u64(1..200) {
+                        let at = rng.u64(..PAGES * PAGE - 8);
+                        match rng.u8(..4) {
+                            0 => mapped.store::<Le, u64>(at, rng.u64(..)).unwrap(),
+                            1 => mapped.write(at, &[rng.u8(..); 7]).unwrap(),
+                            2 => cache.store::<Le, u32>(at, rng.u32(..)).unwrap(),
+                            _ => {
+                                last = last.max(at + 1);
+                                // SAFETY: the guard lives; the byte is inside the mapping, which is for writing.
+                                unsafe { mapped.as_ptr().add(at as usize).write_volatile(rng.u8(..)) };
+                            }
+                        }
+                    }
+                    if rng.bool() {
+                        mapped.unmap(last).unwrap();
+                    }
+                }
+            });
+            for _ in 0..round * 20 {
+                std::hint::spin_loop();
+            }
+            memory.set_log(ram, DirtyClient::MIGRATION, true).unwrap();
+            for _ in 0..20 {
+                take();
+            }
+            // What is logged again after a pause is told from then on.
+            memory.set_log(ram, DirtyClient::MIGRATION, false).unwrap();
+            memory.set_log(ram, DirtyClient::MIGRATION, true).unwrap();
+            for _ in 0..20 {
+                take();
+            }
+            stop.store(true, SeqCst);
+            writer.join().unwrap();
+        });
+        take();
+        let mut now = vec![0; copy.len()];
+        block.read(0, &mut now).unwrap();
+        assert!(now == copy, "a write was lost in round {round}");
+    }
 }
 
 /// Memory whose end somebody notices.

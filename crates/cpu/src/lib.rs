@@ -10,6 +10,7 @@
 mod cache;
 mod core;
 mod cpu;
+mod foreign;
 mod guest;
 mod inputs;
 mod interp;

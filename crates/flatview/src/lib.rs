@@ -33,7 +33,8 @@
 //! - [`MemoryListener`], [`Delta`]: being told what changed;
 //! - [`DirtyClient`], [`Memory::set_log`], [`DirtySnapshot`]: which pages were written;
 //! - [`FlatView`], [`FlatRange`], [`visibility`]: seeing what it is; [`mtree`]: as QEMU's `info mtree` prints it, and
-//!   from what it printed.
+//!   from what it printed;
+//! - `vm_memory` (with the feature `vm-memory`): the RAM as rust-vmm's crates want it.
 
 mod access;
 mod commit;
@@ -55,6 +56,8 @@ mod thread;
 mod topology;
 mod view;
 pub mod visibility;
+#[cfg(feature = "vm-memory")]
+pub mod vm_memory;
 
 pub use access::{Access, MemTxAttrs, Port, Reader};
 pub use dirty::{DirtyClient, GlobalLog};

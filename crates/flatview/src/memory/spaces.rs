@@ -16,11 +16,22 @@ pub(crate) struct SpaceInner {
     pub name: Arc<str>,
     /// Where the view of this space is published; spaces with the same effective root share one slot.
     pub slot: ArcSwap<Slot<FlatView>>,
+    /// The RAM that the space showed when somebody last asked for it.
+    #[cfg(feature = "vm-memory")]
+    pub ram: crate::vm_memory::LastRam,
 }
 
 impl SpaceInner {
     pub fn new(id: SpaceId, name: Arc<str>, slot: Arc<Slot<FlatView>>) -> Self {
-        Self { id, name, slot: ArcSwap::new(slot) }
+        #[cfg(feature = "vm-memory")]
+        let ram = crate::vm_memory::LastRam::new(&slot);
+        Self {
+            id,
+            name,
+            slot: ArcSwap::new(slot),
+            #[cfg(feature = "vm-memory")]
+            ram,
+        }
     }
 }
 

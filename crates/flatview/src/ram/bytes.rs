@@ -55,12 +55,12 @@ impl<'a> RamSpan<'a> {
     }
 
     #[inline]
-    pub(super) fn ptr(self) -> NonNull<u8> {
+    pub fn ptr(self) -> NonNull<u8> {
         self.ptr
     }
 
     #[inline]
-    pub(super) fn len(self) -> u64 {
+    pub fn len(self) -> u64 {
         self.len
     }
 

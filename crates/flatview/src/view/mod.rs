@@ -25,16 +25,28 @@ use crate::span::Span;
 pub struct FlatView {
     pub(crate) tree: RangeTree,
     root: Option<RegionId>,
+    /// Its RAM, once somebody has asked for it.
+    #[cfg(feature = "vm-memory")]
+    ram: std::sync::OnceLock<std::sync::Arc<crate::vm_memory::RamView>>,
 }
 
 impl FlatView {
+    fn of(tree: RangeTree, root: Option<RegionId>) -> Self {
+        Self {
+            tree,
+            root,
+            #[cfg(feature = "vm-memory")]
+            ram: std::sync::OnceLock::new(),
+        }
+    }
+
     pub(crate) fn empty(root: Option<RegionId>) -> Self {
-        Self { tree: RangeTree::default(), root }
+        Self::of(RangeTree::default(), root)
     }
 
     /// The view after the ranges that begin in `span` were replaced.
     pub(crate) fn replaced(&self, span: Span, ranges: &[FlatRange]) -> Self {
-        Self { tree: self.tree.replaced(span, ranges), root: self.root }
+        Self::of(self.tree.replaced(span, ranges), self.root)
     }
 
     /// The region the view was rendered from (not always the space's root: see
@@ -71,6 +83,13 @@ impl FlatView {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Its writable RAM as rust-vmm's crates see memory. Made once, and kept as long as the view.
+    #[cfg(feature = "vm-memory")]
+    #[must_use]
+    pub fn ram(&self) -> &std::sync::Arc<crate::vm_memory::RamView> {
+        self.ram.get_or_init(|| std::sync::Arc::new(crate::vm_memory::RamView::of(self)))
     }
 
     /// The shape of the lookup structure: levels, chunks, and how full they are.

@@ -54,6 +54,7 @@ mod section;
 mod span;
 mod thread;
 mod topology;
+mod unlikely;
 mod view;
 pub mod visibility;
 #[cfg(feature = "vm-memory")]

@@ -34,7 +34,7 @@
 //! - [`DirtyClient`], [`Memory::set_log`], [`DirtySnapshot`]: which pages were written;
 //! - [`FlatView`], [`FlatRange`], [`visibility`]: seeing what it is; [`mtree`]: as QEMU's `info mtree` prints it, and
 //!   from what it printed;
-//! - `vm_memory` (with the feature `vm-memory`): the RAM as rust-vmm's crates want it.
+//! - `RamView` (with the feature `vm-memory`): the RAM as rust-vmm's crates want it.
 
 mod access;
 mod commit;
@@ -58,8 +58,10 @@ mod unlikely;
 mod view;
 pub mod visibility;
 #[cfg(feature = "vm-memory")]
-pub mod vm_memory;
+mod vm_memory;
 
+#[cfg(feature = "vm-memory")]
+pub use crate::vm_memory::{DirtyPages, DirtySlice, RamGuard, RamRegion, RamView};
 pub use access::{Access, MemTxAttrs, Port, Reader};
 pub use dirty::{DirtyClient, GlobalLog};
 pub use dirty_rate::{DirtyRate, DirtyRateMeter};

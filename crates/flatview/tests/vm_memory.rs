@@ -8,10 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use flatview::vm_memory::{DirtySlice, RamView};
 use flatview::{
-    AddressSpace, Delta, DirtyClient, Endianness, FlatView, Le, ListenerError, Memory, MemoryListener, Ops,
-    RamBlock, Region, RegionId, Section, Share,
+    AddressSpace, Delta, DirtyClient, DirtySlice, Endianness, FlatView, Le, ListenerError, Memory,
+    MemoryListener, Ops, RamBlock, RamView, Region, RegionId, Section, Share,
 };
 use vm_memory::bitmap::Bitmap;
 use vm_memory::{
@@ -210,6 +209,16 @@ fn asking_again_gives_the_same_until_the_view_changes_and_the_new_one_from_then_
     assert!(Arc::ptr_eq(&first, space.view().unwrap().ram()), "the view's own");
     memory.update(|t| t.set_address(low, 0x8000)).unwrap();
     assert_eq!((table(&first), table(&space.ram_view())), (vec![(0, 0xfff)], vec![(0x8000, 0x8fff)]));
+    // A change of anything but the RAM leaves it as it is, and one that cuts the RAM does not.
+    let second = space.ram_view();
+    let io = memory.add(Region::io("io", 8, Ops::new())).unwrap();
+    memory.map(memory.system(), 0x9000, io).unwrap();
+    for addr in [0x1_0000, 0x2_0000, 0x7ff8] {
+        memory.update(|t| t.set_address(io, addr)).unwrap();
+        assert!(Arc::ptr_eq(&second, &space.ram_view()), "{addr:#x}");
+    }
+    memory.update(|t| t.set_address(io, 0x8ff8)).unwrap();
+    assert_eq!(table(&space.ram_view()), [(0x8000, 0x8ff7)]);
     // An update that fails changes nothing.
     let second = space.ram_view();
     let failed: Result<(), flatview::MemoryError> = memory.update(|t| {

@@ -10,8 +10,9 @@ use std::fmt;
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use flatview::vm_memory::{RamRegion, RamView};
-use flatview::{AddressSpace, ListenerError, ListenerPriority, MemoryListener, SpaceId, WeakSpace};
+use flatview::{
+    AddressSpace, ListenerError, ListenerPriority, MemoryListener, RamRegion, RamView, SpaceId, WeakSpace,
+};
 use vhost::{VhostBackend, VhostUserMemoryRegionInfo};
 use vm_memory::{FileOffset, GuestMemoryRegion};
 

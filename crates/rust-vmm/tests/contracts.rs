@@ -10,8 +10,7 @@ use std::io::Cursor;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use flatview::vm_memory::RamView;
-use flatview::{DirtyClient, Endianness, Memory, RamBlock, Region};
+use flatview::{DirtyClient, Endianness, Memory, RamBlock, RamView, Region};
 use vm_memory::bitmap::{AtomicBitmap, Bitmap, BitmapSlice};
 use vm_memory::{
     AtomicAccess, ByteValued, Bytes, GuestAddress, GuestAddressSpace, GuestMemory, GuestMemoryAtomic,

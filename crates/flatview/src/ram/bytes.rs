@@ -68,6 +68,7 @@ impl<'a> RamSpan<'a> {
     }
 
     /// `len` of these bytes, from `offset` on.
+    #[inline]
     pub fn sub(&self, offset: u64, len: u64) -> Option<Self> {
         Some(Self { ptr: NonNull::new(self.at(offset, len)?)?, len, block: PhantomData })
     }

@@ -46,7 +46,15 @@ impl FlatView {
 
     /// The view after the ranges that begin in `span` were replaced.
     pub(crate) fn replaced(&self, span: Span, ranges: &[FlatRange]) -> Self {
-        Self::of(self.tree.replaced(span, ranges), self.root)
+        let new = Self::of(self.tree.replaced(span, ranges), self.root);
+        #[cfg(feature = "vm-memory")]
+        if let Some(ram) = self.ram.get() {
+            let old = self.ranges_from(span.start).take_while(|r| r.start() <= span.last);
+            if crate::vm_memory::is_same_ram(old, ranges.iter()) {
+                new.ram.get_or_init(|| std::sync::Arc::clone(ram));
+            }
+        }
+        new
     }
 
     /// The region the view was rendered from (not always the space's root: see

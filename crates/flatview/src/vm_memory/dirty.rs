@@ -31,15 +31,16 @@ pub struct DirtyPages {
 /// has never started is dirty: nothing is known of it.
 #[derive(Debug, Clone, Copy)]
 pub struct DirtySlice<'a> {
-    block: &'a RamBlock,
+    // Two words: `vm-memory` moves it about in every access.
+    pages: &'a DirtyPages,
+    /// The offset in the block of the first byte.
     base: u64,
-    client: DirtyClient,
 }
 
 impl DirtyPages {
     #[inline]
     pub(super) fn from(&self, offset: u64) -> DirtySlice<'_> {
-        DirtySlice { block: &self.block, base: self.base.saturating_add(offset), client: self.client }
+        DirtySlice { pages: self, base: self.base.saturating_add(offset) }
     }
 }
 
@@ -70,14 +71,15 @@ impl BitmapSlice for DirtySlice<'_> {}
 impl<'b> Bitmap for DirtySlice<'b> {
     #[inline]
     fn mark_dirty(&self, offset: usize, len: usize) {
-        self.block.dirty().mark_for_all(self.base.saturating_add(offset as u64), len as u64);
+        self.pages.block.dirty().mark_for_all(self.base.saturating_add(offset as u64), len as u64);
     }
 
     fn dirty_at(&self, offset: usize) -> bool {
-        let at = self.base.saturating_add(offset as u64);
-        self.block.dirty().count(u32::from(self.client.index), at, 1) > 0
+        let (at, client) = (self.base.saturating_add(offset as u64), self.pages.client);
+        self.pages.block.dirty().count(u32::from(client.index), at, 1) > 0
     }
 
+    #[inline]
     fn slice_at(&self, offset: usize) -> DirtySlice<'b> {
         Self { base: self.base.saturating_add(offset as u64), ..*self }
     }

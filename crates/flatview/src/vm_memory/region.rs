@@ -62,18 +62,21 @@ impl RamRegion {
         Self { at: self.at.clone(), dirty, file: self.file.clone() }
     }
 
+    #[inline]
     fn span(&self) -> Span {
         self.at.span()
     }
 
     /// The first address.
     #[must_use]
+    #[inline]
     pub fn start(&self) -> u64 {
         self.span().start
     }
 
     /// The last address.
     #[must_use]
+    #[inline]
     pub fn last(&self) -> u64 {
         self.span().last
     }
@@ -94,19 +97,23 @@ impl RamRegion {
 impl GuestMemoryRegion for RamRegion {
     type B = DirtyPages;
 
+    #[inline]
     fn len(&self) -> GuestUsize {
         // A block is shorter than 2^64 bytes, so this cannot wrap around (V1).
         (self.span().last - self.span().start).wrapping_add(1)
     }
 
+    #[inline]
     fn start_addr(&self) -> GuestAddress {
         GuestAddress(self.start())
     }
 
+    #[inline]
     fn last_addr(&self) -> GuestAddress {
         GuestAddress(self.last())
     }
 
+    #[inline]
     fn bitmap(&self) -> BS<'_, DirtyPages> {
         self.dirty.from(0)
     }

@@ -27,7 +27,7 @@ pub struct FlatView {
     root: Option<RegionId>,
     /// Its RAM, once somebody has asked for it.
     #[cfg(feature = "vm-memory")]
-    ram: std::sync::OnceLock<std::sync::Arc<crate::vm_memory::RamView>>,
+    ram: parking_lot::Mutex<Option<std::sync::Arc<crate::vm_memory::RamView>>>,
 }
 
 impl FlatView {
@@ -36,7 +36,7 @@ impl FlatView {
             tree,
             root,
             #[cfg(feature = "vm-memory")]
-            ram: std::sync::OnceLock::new(),
+            ram: parking_lot::Mutex::new(None),
         }
     }
 
@@ -47,11 +47,12 @@ impl FlatView {
     /// The view after the ranges that begin in `span` were replaced.
     pub(crate) fn replaced(&self, span: Span, ranges: &[FlatRange]) -> Self {
         let new = Self::of(self.tree.replaced(span, ranges), self.root);
+        // Who is just making it is not waited for.
         #[cfg(feature = "vm-memory")]
-        if let Some(ram) = self.ram.get() {
+        if let Some(ram) = self.ram.try_lock().and_then(|ram| ram.clone()) {
             let old = self.ranges_from(span.start).take_while(|r| r.start() <= span.last);
             if crate::vm_memory::is_same_ram(old, ranges.iter()) {
-                new.ram.get_or_init(|| std::sync::Arc::clone(ram));
+                *new.ram.lock() = Some(ram);
             }
         }
         new
@@ -96,8 +97,9 @@ impl FlatView {
     /// Its writable RAM as rust-vmm's crates see memory. Made once, and kept as long as the view.
     #[cfg(feature = "vm-memory")]
     #[must_use]
-    pub fn ram(&self) -> &std::sync::Arc<crate::vm_memory::RamView> {
-        self.ram.get_or_init(|| std::sync::Arc::new(crate::vm_memory::RamView::of(self)))
+    pub fn ram(&self) -> std::sync::Arc<crate::vm_memory::RamView> {
+        let make = || std::sync::Arc::new(crate::vm_memory::RamView::of(self));
+        std::sync::Arc::clone(self.ram.lock().get_or_insert_with(make))
     }
 
     /// The shape of the lookup structure: levels, chunks, and how full they are.

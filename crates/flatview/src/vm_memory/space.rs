@@ -130,8 +130,8 @@ impl fmt::Debug for RamGuard {
 /// `GuestAddressSpace::memory` gives the newest [`RamView`] of the space. [`AddressSpace`] has a method of its own named
 /// `memory`, so that code which is not generic calls [`ram_view`](AddressSpace::ram_view).
 ///
-/// It takes no lock while the view is the one that was asked for last, and never one that is held while callers' code runs;
-/// so it may be called from anywhere. Inside an [`update`](crate::Memory::update) it gives the map before the change. A
+/// It takes no lock while the view is the one that was asked for last, and otherwise only such as no caller's code runs
+/// under; so it may be called from anywhere. Inside an [`update`](crate::Memory::update) it gives the map before the change. A
 /// space that was removed has no RAM.
 impl GuestAddressSpace for AddressSpace {
     type M = RamView;
@@ -156,7 +156,7 @@ impl AddressSpace {
         let slot = self.inner.slot.load_full();
         // Before the look at the view, which may then be newer than this says, but never older.
         let version = slot.version();
-        let view = Reader::new(self).look(|view| Arc::clone(view.ram())).unwrap_or_default();
+        let view = Reader::new(self).look(FlatView::ram).unwrap_or_default();
         let new = Arc::new(Shown { slot, version, view });
         let kept = &self.inner.ram.shown;
         kept.store(Arc::clone(&new));

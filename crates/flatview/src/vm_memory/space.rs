@@ -153,18 +153,27 @@ impl AddressSpace {
 
     #[cold]
     fn newer_ram(&self) -> RamGuard {
+        let new = Arc::new(self.look_for_ram());
+        self.keep_ram(&new);
+        RamGuard(Guard::from_inner(new))
+    }
+
+    fn look_for_ram(&self) -> Shown {
         let slot = self.inner.slot.load_full();
         // Before the look at the view, which may then be newer than this says, but never older.
         let version = slot.version();
         let view = Reader::new(self).look(FlatView::ram).unwrap_or_default();
-        let new = Arc::new(Shown { slot, version, view });
+        Shown { slot, version, view }
+    }
+
+    /// For the next who asks, if it is still the newest then.
+    fn keep_ram(&self, new: &Arc<Shown>) {
         let kept = &self.inner.ram.shown;
-        kept.store(Arc::clone(&new));
+        kept.store(Arc::clone(new));
         self.memory().0.ram_users.add(&self.inner);
         if !new.is_current() {
-            kept.compare_and_swap(&new, Shown::nothing(&new.slot));
+            kept.compare_and_swap(new, Shown::nothing(&new.slot));
         }
-        RamGuard(Guard::from_inner(new))
     }
 }
 
@@ -193,6 +202,23 @@ mod tests {
         assert_eq!(seen.regions().len(), 1, "who has it keeps it");
         assert_eq!(space.ram_view().regions().len(), 0);
         assert!(Arc::ptr_eq(&ports, &io.ram_view()));
+    }
+
+    #[test]
+    fn what_comes_after_the_commit_that_makes_it_old_is_not_kept() {
+        let memory = Memory::new(Endianness::Little);
+        let space = memory.memory_space();
+        let ram = memory.add(Region::ram("ram", RamBlock::anonymous("ram", 0x1000).unwrap())).unwrap();
+        memory.map(memory.system(), 0, ram).unwrap();
+        // Somebody who was put to sleep between the look and the putting in.
+        let late = Arc::new(space.look_for_ram());
+        let newer = space.ram_view();
+        memory.update(|t| t.unmap(memory.system(), ram)).unwrap();
+        space.keep_ram(&late);
+        assert!(!is_kept(&space), "or an idle space would keep it until the next commit");
+        drop((late, newer));
+        assert_eq!(space.ram_view().regions().len(), 0);
+        assert!(is_kept(&space));
     }
 
     #[test]

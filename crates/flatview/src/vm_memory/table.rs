@@ -65,7 +65,7 @@ use crate::{DirtyClient, FlatRange, FlatView};
 /// lock. After a change of the RAM the first who asks walks the ranges of the new view, once for all spaces that share it; a
 /// change of anything else leaves the `RamView` as it is. Nobody who does not ask pays for it.
 ///
-/// **Dirty tracking** is the library's own, whose bits are the RAM block's: see [`DirtySlice`].
+/// **Dirty tracking** is the library's own, whose bits are the RAM block's: see [`DirtySlice`](super::DirtySlice).
 #[derive(Default)]
 pub struct RamView {
     /// Where the regions begin: apart from them, so that a search touches few cache lines.

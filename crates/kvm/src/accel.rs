@@ -106,9 +106,11 @@ impl KvmBuilder {
             ..terms.clone()
         };
         let (eventfds, first) = (terms.eventfds, terms.address_space == 0);
-        let side = Arc::new(Side::new(&self.vm, self.space, false, terms, self.gate.clone()));
+        let space = self.memory.space(self.space)?;
+        let side = Arc::new(Side::new(&self.vm, &space, false, terms, self.gate.clone()));
+        let ports_space = self.io.map(|io| self.memory.space(io)).transpose()?;
         let io =
-            self.io.filter(|_| first).map(|space| Arc::new(Side::new(&self.vm, space, true, ports, None)));
+            ports_space.filter(|_| first).map(|io| Arc::new(Side::new(&self.vm, &io, true, ports, None)));
         let mut kvm = KvmMemory {
             vm: self.vm,
             memory: self.memory,

@@ -1,8 +1,11 @@
 //! The ioeventfds of a space.
 //!
 //! What it is: those that the view shows, and which of them the kernel has. What must hold: after every call that gave no
-//! error the kernel has all of them but those that cannot stand beside a newer one; after one that gave an error it has
-//! what it had.
+//! error the kernel has all of them whose first address their region answers, but those that cannot stand beside a newer
+//! one; after one that gave an error it has what it had.
+//!
+//! The view shows an ioeventfd that any byte of which is seen (so does QEMU). A write that begins where another region
+//! answers is that region's, though, and the kernel knows no regions.
 //!
 //! The kernel refuses an ioeventfd where the same write would signal another one. One that comes may be told before the
 //! one that goes in its favour, so the newest wins, and the older one comes back if the newer one goes first: that is the
@@ -13,7 +16,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
 
-use flatview::{Endianness, EventNotifier, IoEventFd};
+use flatview::{Endianness, EventNotifier, FlatView, IoEventFd, RegionId};
 
 use crate::error::Refused;
 use crate::ioctls::{IoEventFdRequest, VmIoctls};
@@ -24,8 +27,8 @@ pub(crate) type Key = (u64, u32, Option<u64>, RawFd);
 #[derive(Debug)]
 struct Entry {
     notifier: Arc<EventNotifier>,
-    /// How often it is shown: regions may show the same one after each other.
-    shown: u32,
+    /// Who shows it: regions may show the same one after each other.
+    regions: Vec<RegionId>,
     /// Whether the kernel has it.
     assigned: bool,
 }
@@ -52,6 +55,13 @@ pub(crate) fn key_of(eventfd: &IoEventFd) -> Key {
 pub(crate) fn collide(a: &Key, b: &Key) -> bool {
     let any_size = a.1 == 0 || b.1 == 0;
     a.0 == b.0 && (any_size || (a.1 == b.1 && (a.2.is_none() || b.2.is_none() || a.2 == b.2)))
+}
+
+impl Entry {
+    /// Whether a write there would be its region's.
+    fn is_seen(&self, addr: u64, view: Option<&FlatView>) -> bool {
+        view.and_then(|v| v.lookup(addr)).is_some_and(|range| self.regions.contains(&range.region()))
+    }
 }
 
 impl EventFds {
@@ -94,43 +104,92 @@ impl EventFds {
         Ok(())
     }
 
-    /// It is shown.
-    pub fn add(&mut self, key: Key, notifier: &Arc<EventNotifier>) -> Result<(), Refused> {
-        if let Some(entry) = self.all.get_mut(&key) {
-            entry.shown += 1;
+    /// A region shows it in this view.
+    pub fn add(
+        &mut self,
+        key: Key,
+        region: RegionId,
+        notifier: &Arc<EventNotifier>,
+        view: Option<&FlatView>,
+    ) -> Result<(), Refused> {
+        let new = || Entry { notifier: Arc::clone(notifier), regions: Vec::new(), assigned: false };
+        let entry = self.all.entry(key).or_insert_with(new);
+        entry.regions.push(region);
+        if entry.assigned || !entry.is_seen(key.0, view) {
             return Ok(());
         }
         let rivals: Vec<_> = self.at(key.0).filter(|k| collide(k, &key)).filter(|k| self.has(k)).collect();
-        self.all.insert(key, Entry { notifier: Arc::clone(notifier), shown: 1, assigned: false });
-        self.tell_all(&rivals, &[key]).inspect_err(|_| {
-            self.all.remove(&key);
-        })
+        self.tell_all(&rivals, &[key]).inspect_err(|_| self.forget(key, region))
     }
 
-    /// It is shown no more.
-    pub fn remove(&mut self, key: Key) -> Result<(), Refused> {
-        let Some(entry) = self.all.get_mut(&key) else { return Ok(()) };
-        if entry.shown > 1 {
-            entry.shown -= 1;
-            return Ok(());
+    fn forget(&mut self, key: Key, region: RegionId) {
+        if let Some(entry) = self.all.get_mut(&key) {
+            if let Some(at) = entry.regions.iter().rposition(|r| *r == region) {
+                entry.regions.remove(at);
+            }
+            if entry.regions.is_empty() {
+                self.all.remove(&key);
+            }
         }
-        let returns = self.returning(key);
-        self.tell_all(&[key], &returns)?;
-        self.all.remove(&key);
-        Ok(())
     }
 
-    /// Those that can stand again when this one is gone.
-    fn returning(&self, gone: Key) -> Vec<Key> {
-        let mut standing: Vec<_> = self.at(gone.0).filter(|k| *k != gone && self.has(k)).collect();
-        let mut returns = Vec::new();
-        for key in self.at(gone.0).filter(|k| *k != gone && !self.has(k)) {
-            if !standing.iter().any(|other| collide(other, &key)) {
-                standing.push(key);
+    /// A region shows it no more.
+    pub fn remove(&mut self, key: Key, region: RegionId, view: Option<&FlatView>) -> Result<(), Refused> {
+        let Some(entry) = self.all.get_mut(&key) else { return Ok(()) };
+        let Some(at) = entry.regions.iter().rposition(|r| *r == region) else { return Ok(()) };
+        entry.regions.remove(at);
+        let told = if entry.is_seen(key.0, view) {
+            Ok(())
+        } else {
+            let returns = self.returning(&[key], self.at(key.0), view);
+            self.tell_all(&[key], &returns)
+        };
+        let Some(entry) = self.all.get_mut(&key) else { return told };
+        match told {
+            Err(_) => entry.regions.push(region),
+            Ok(()) if entry.regions.is_empty() => drop(self.all.remove(&key)),
+            Ok(()) => {}
+        }
+        told
+    }
+
+    /// Of these, those that can stand when some are gone.
+    fn returning(&self, gone: &[Key], of: impl Iterator<Item = Key>, view: Option<&FlatView>) -> Vec<Key> {
+        let mut returns: Vec<Key> = Vec::new();
+        for key in of.filter(|k| !gone.contains(k) && !self.has(k)) {
+            let seen = self.all.get(&key).is_some_and(|e| e.is_seen(key.0, view));
+            let mut stands = self.at(key.0).filter(|k| self.has(k) && !gone.contains(k));
+            if seen && !stands.any(|k| collide(&k, &key)) && !returns.iter().any(|k| collide(k, &key)) {
                 returns.push(key);
             }
         }
         returns
+    }
+
+    /// Other regions may answer at these addresses now. Gives what was given back and what was taken.
+    pub fn settle(
+        &mut self,
+        moved: &[(u64, u64)],
+        view: Option<&FlatView>,
+    ) -> Result<(Vec<Key>, Vec<Key>), Refused> {
+        let mut there = Vec::new();
+        for (start, last) in moved.iter().filter(|_| !self.all.is_empty()) {
+            let (from, to) = ((*start, 0, None, RawFd::MIN), (*last, u32::MAX, Some(u64::MAX), RawFd::MAX));
+            there.extend(self.all.range(from..=to).map(|(key, _)| *key));
+        }
+        there.sort_unstable();
+        there.dedup();
+        let hidden = |k: &Key| self.all.get(k).is_some_and(|e| e.assigned && !e.is_seen(k.0, view));
+        let back: Vec<_> = there.iter().copied().filter(hidden).collect();
+        let take = self.returning(&back, there.iter().copied(), view);
+        self.tell_all(&back, &take)?;
+        Ok((back, take))
+    }
+
+    /// Takes back what [`settle`](Self::settle) did.
+    pub fn unsettle(&mut self, (back, take): &(Vec<Key>, Vec<Key>)) {
+        // There is an error to be told already; what does not come back is tried again with the next change there.
+        let _ = self.tell_all(take, back);
     }
 
     fn has(&self, key: &Key) -> bool {

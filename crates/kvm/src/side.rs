@@ -13,8 +13,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use flatview::{
-    DIRTY_PAGE_SIZE, Delta, IoEventFd, ListenerError, ListenerPriority, MemoryListener, Section, SpaceDelta,
-    SpaceId,
+    AddressSpace, DIRTY_PAGE_SIZE, Delta, FlatView, IoEventFd, ListenerError, ListenerPriority,
+    MemoryListener, Section, SpaceDelta, SpaceId, WeakSpace,
 };
 use parking_lot::Mutex;
 
@@ -48,6 +48,8 @@ pub(crate) struct Side {
     terms: Terms,
     vm: Arc<dyn VmIoctls>,
     gate: Option<Arc<dyn VcpuGate>>,
+    /// To ask who answers where.
+    seen: WeakSpace,
     state: Mutex<State>,
 }
 
@@ -58,6 +60,8 @@ struct State {
     wanted: BTreeMap<u64, Part>,
     /// Where the two may differ.
     touched: BTreeSet<u64>,
+    /// First and last addresses at which others may answer than did.
+    moved: Vec<(u64, u64)>,
     eventfds: EventFds,
     zones: Zones,
     /// Nothing is followed any more.
@@ -82,7 +86,7 @@ enum Undo {
 impl Side {
     pub fn new(
         vm: &Arc<dyn VmIoctls>,
-        space: SpaceId,
+        space: &AddressSpace,
         pio: bool,
         terms: Terms,
         gate: Option<Arc<dyn VcpuGate>>,
@@ -91,15 +95,22 @@ impl Side {
             slots: Slots::new(Arc::clone(vm), terms.address_space, terms.numbers.clone()),
             wanted: BTreeMap::new(),
             touched: BTreeSet::new(),
+            moved: Vec::new(),
             eventfds: EventFds::new(Arc::clone(vm), pio),
             zones: Zones::new(Arc::clone(vm), pio),
             closed: false,
         };
-        Self { space, pio, terms, vm: Arc::clone(vm), gate, state: Mutex::new(state) }
+        let (seen, space) = (space.downgrade(), space.id());
+        Self { space, pio, terms, vm: Arc::clone(vm), gate, seen, state: Mutex::new(state) }
     }
 
     fn parts(&self, section: &Section) -> Vec<Part> {
         if self.pio { Vec::new() } else { parts_of(section, self.terms.shape) }
+    }
+
+    /// What the space shows; `None` if it is gone. Asked before the own state is locked.
+    fn view(&self) -> Option<Arc<FlatView>> {
+        self.seen.upgrade().and_then(|space| space.view().ok())
     }
 
     /// What it knows, for questions.
@@ -126,6 +137,7 @@ impl Side {
         state.closed = true;
         state.wanted.clear();
         state.touched.clear();
+        state.moved.clear();
         let left = |what: String, error: io::Error| KvmError::Leftover { what, error };
         let eventfds = state.eventfds.clear();
         let zones = state.zones.clear();
@@ -377,6 +389,7 @@ impl MemoryListener for Side {
         if state.closed {
             return Ok(());
         }
+        state.moved.push((section.offset_in_space, section.last()));
         for part in self.parts(section) {
             state.touched.insert(part.addr);
             state.wanted.insert(part.addr, part);
@@ -386,6 +399,10 @@ impl MemoryListener for Side {
 
     fn region_del(&self, section: &Section) -> Result<(), ListenerError> {
         let mut state = self.state.lock();
+        if state.closed {
+            return Ok(());
+        }
+        state.moved.push((section.offset_in_space, section.last()));
         for part in self.parts(section) {
             state.touched.insert(part.addr);
             state.wanted.remove(&part.addr);
@@ -409,6 +426,7 @@ impl MemoryListener for Side {
     }
 
     fn commit(&self) -> Result<(), ListenerError> {
+        let view = self.view();
         let mut state = self.state.lock();
         let state = &mut *state;
         if state.closed {
@@ -417,21 +435,25 @@ impl MemoryListener for Side {
         let work = Self::work(state);
         let _paused = Paused::new(self.gate.as_deref().filter(|_| self.needs_pause(state, &work)));
         // After a failure they may still differ, if something could not be taken back.
-        self.carry_out(&mut state.slots, work)?;
+        let settled = state.eventfds.settle(&state.moved, view.as_deref())?;
+        self.carry_out(&mut state.slots, work).inspect_err(|_| state.eventfds.unsettle(&settled))?;
         state.touched.clear();
+        state.moved.clear();
         Ok(())
     }
 
     fn eventfd_add(&self, eventfd: &IoEventFd) -> Result<(), ListenerError> {
+        let view = self.view();
         let mut state = self.state.lock();
         if state.closed || !self.terms.eventfds {
             return Ok(());
         }
-        Ok(state.eventfds.add(key_of(eventfd), &eventfd.notifier)?)
+        Ok(state.eventfds.add(key_of(eventfd), eventfd.region, &eventfd.notifier, view.as_deref())?)
     }
 
     fn eventfd_del(&self, eventfd: &IoEventFd) -> Result<(), ListenerError> {
-        Ok(self.state.lock().eventfds.remove(key_of(eventfd))?)
+        let view = self.view();
+        Ok(self.state.lock().eventfds.remove(key_of(eventfd), eventfd.region, view.as_deref())?)
     }
 
     fn coalesced_io_add(&self, _: &Section, addr: u64, size: u128) -> Result<(), ListenerError> {

@@ -1,5 +1,5 @@
 //! Which slots KVM gets, one rule a test; on a VM that is only imagined.
-#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests fail loudly")]
+#![expect(clippy::unwrap_used, reason = "tests fail loudly")]
 
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
@@ -479,6 +479,29 @@ fn an_ioeventfd_is_matched_as_the_host_reads_what_a_cpu_of_the_target_stores() {
     // A little-endian CPU's store of 0x1122 is the same bytes, whatever the device makes of them.
     let as_read = if cfg!(target_endian = "little") { 0x1122 } else { 0x2211 };
     assert_eq!(m.kvm.eventfds(), [(false, 0x1000, 2, Some(as_read)), (false, 0x2000, 2, Some(as_read))]);
+}
+
+#[test]
+fn a_write_that_begins_in_another_device_does_not_signal() {
+    let m = machine(FakeVm::new());
+    let notifier = Arc::new(EventNotifier::new().unwrap());
+    let io = m.region(Region::io("io", 0x100, Ops::new()), 0x1000, 0);
+    m.memory.update(|t| t.add_eventfd(io, 0x10, 4, None, &notifier)).unwrap();
+    assert_eq!(m.kvm.eventfds(), [(false, 0x1010, 4, None)]);
+    // Its last two bytes are still seen.
+    let over = m.region(Region::io("over", 2, Ops::new()), 0x1010, 1);
+    assert_eq!(m.kvm.eventfds(), []);
+    m.memory.update(|t| t.add_eventfd(io, 0x10, 4, Some(3), &notifier)).unwrap_err();
+    m.memory.update(|t| t.add_eventfd(io, 0x10, 2, None, &notifier)).unwrap();
+    assert_eq!(m.kvm.eventfds(), [], "nothing of it is seen");
+    let before = m.vm.picture();
+    for n in 1..=2 {
+        m.vm.fail_at(n);
+        m.memory.update(|t| t.unmap(m.memory.system(), over)).unwrap_err();
+        assert_eq!(m.vm.picture(), before);
+    }
+    m.memory.update(|t| t.set_address(over, 0x1012)).unwrap();
+    assert_eq!(m.kvm.eventfds(), [(false, 0x1010, 2, None), (false, 0x1010, 4, None)]);
 }
 
 #[test]

@@ -24,7 +24,7 @@ fn after_each_of_ten_thousand_changes_the_slots_are_the_flat_view_and_the_guest_
     }
     let code = memory.add(Region::ram("code", code)).unwrap();
     memory.map(memory.system(), CODE, code).unwrap();
-    let mut guest = Guest::new(vm, &memory);
+    let mut guest = Guest::new(&vm, &memory);
     guest.kvm.collect_writes(&guest.vcpu).unwrap();
     guest.start_flat();
     let shown = |addr: u64| {

@@ -30,8 +30,8 @@ pub struct Guest {
 }
 
 impl Guest {
-    pub fn new(vm: Arc<VmFd>, memory: &Memory) -> Self {
-        let kvm = KvmMemory::new(Arc::clone(&vm), memory).unwrap();
+    pub fn new(vm: &Arc<VmFd>, memory: &Memory) -> Self {
+        let kvm = KvmMemory::new(Arc::clone(vm), memory).unwrap();
         let (bus, vcpu) = (kvm.bus().unwrap(), vm.create_vcpu(0).unwrap());
         Self { kvm, bus, vcpu }
     }

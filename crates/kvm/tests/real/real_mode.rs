@@ -95,7 +95,7 @@ fn a_guest_in_real_mode_reaches_ram_through_two_aliases_rom_devices_ports_and_io
         Ok::<_, MemoryError>(ram)
     };
     let ram = memory.update(build).unwrap();
-    let mut guest = Guest::new(vm, &memory);
+    let mut guest = Guest::new(&vm, &memory);
     guest.kvm.collect_writes(&guest.vcpu).unwrap();
     assert_eq!(guest.kvm.slots().len(), 4);
     assert_eq!(guest.kvm.collected(), [(false, 0xd_1000, 0x20)]);
@@ -171,7 +171,7 @@ fn a_string_instruction_reaches_its_port_in_accesses_of_its_own_size() {
     let fifo = memory.add(Region::io("fifo", 2, fifo)).unwrap();
     memory.map(memory.system(), 0, ram).unwrap();
     memory.map(memory.io(), 0x72, fifo).unwrap();
-    let mut guest = Guest::new(vm, &memory);
+    let mut guest = Guest::new(&vm, &memory);
     guest.start_real_mode(0x1000);
     assert!(guest.run_to_halt().iter().all(Result::is_ok));
     assert_eq!(*count.lock().unwrap(), 6);
@@ -197,7 +197,7 @@ fn what_is_not_in_a_slot_answers_through_exits() {
     memory.map(memory.system(), 0, ram).unwrap();
     memory.map(memory.system(), 0x2_0000, askew).unwrap();
     memory.update(|t| t.map_overlap(memory.system(), 0x5000, uart, 1)).unwrap();
-    let mut guest = Guest::new(vm, &memory);
+    let mut guest = Guest::new(&vm, &memory);
     guest.start_flat();
     let mut load = |addr: u64| guest.access(0x1000, addr, 0);
     assert_eq!(load(0x1000).1, 0, "RAM");

@@ -247,7 +247,7 @@ impl World {
         };
     }
 
-    /// The ioeventfds that the view shows: address, size, what is matched, who is signalled.
+    /// The ioeventfds whose first address is their region's: address, size, what is matched, who is signalled.
     pub fn eventfds(&self) -> BTreeSet<(u64, u32, Option<u64>, RawFd)> {
         let mut all = BTreeSet::new();
         for range in self.space.view().unwrap().ranges() {
@@ -255,8 +255,7 @@ impl World {
             let of = self.nodes.iter().filter(|n| n.id == range.region()).flat_map(|n| &n.eventfds);
             for (offset, size, data, who) in of {
                 let from = i128::from(*offset) + shift;
-                let last = from + i128::from((*size).max(1)) - 1;
-                if from >= 0 && from <= range.last().into() && last >= range.start().into() {
+                if from >= range.start().into() && from <= range.last().into() {
                     all.insert((from as u64, *size, *data, self.notifiers[*who].as_fd().as_raw_fd()));
                 }
             }

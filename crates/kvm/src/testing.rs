@@ -76,6 +76,8 @@ struct State {
     manual: bool,
     failing: Failing,
     calls: Vec<Call>,
+    /// The guest writes there as soon as there is a slot.
+    waits_at: Option<u64>,
 }
 
 /// A VM without a kernel, with KVM's rules. Pages have 4096 bytes, whatever the host's have.
@@ -114,6 +116,7 @@ impl FakeVm {
             manual: false,
             failing: Failing::No,
             calls: Vec::new(),
+            waits_at: None,
         };
         let max_slot_pages = (1 << 31) - 1;
         Self { slots: 512, max_slot_pages, address_bits: 52, capabilities, state: Mutex::new(state) }
@@ -160,6 +163,11 @@ impl FakeVm {
         self.state.lock().failing != Failing::No
     }
 
+    /// The guest waits for memory at this address: it writes there once, as soon as a slot is made that has it.
+    pub fn guest_waits_at(&self, addr: Option<u64>) {
+        self.state.lock().waits_at = addr;
+    }
+
     /// What it has.
     #[must_use]
     pub fn picture(&self) -> Picture {
@@ -181,18 +189,7 @@ impl FakeVm {
 
     /// The guest writes a byte: whether a slot takes the write, which is logged then if the slot is.
     pub fn guest_writes(&self, addr: u64) -> bool {
-        let mut state = self.state.lock();
-        let at = |s: &&mut Slot| {
-            addr >= s.request.guest_addr
-                && addr - s.request.guest_addr < s.request.size
-                && !s.request.readonly
-        };
-        let Some(slot) = state.slots.values_mut().find(at) else { return false };
-        let page = (addr - slot.request.guest_addr) / PAGE;
-        if let Some(word) = slot.dirty.as_mut().and_then(|d| d.get_mut((page / 64) as usize)) {
-            *word |= 1 << (page % 64);
-        }
-        true
+        self.state.lock().guest_writes(addr)
     }
 }
 
@@ -212,6 +209,20 @@ fn refuse<T>(errno: Errno) -> io::Result<T> {
 }
 
 impl State {
+    fn guest_writes(&mut self, addr: u64) -> bool {
+        let at = |s: &&mut Slot| {
+            addr >= s.request.guest_addr
+                && addr - s.request.guest_addr < s.request.size
+                && !s.request.readonly
+        };
+        let Some(slot) = self.slots.values_mut().find(at) else { return false };
+        let page = (addr - slot.request.guest_addr) / PAGE;
+        if let Some(word) = slot.dirty.as_mut().and_then(|d| d.get_mut((page / 64) as usize)) {
+            *word |= 1 << (page % 64);
+        }
+        true
+    }
+
     /// Counts a call, which may be the one that is to fail.
     fn counted(&mut self) -> io::Result<()> {
         let (failing, fails) = match self.failing {
@@ -300,6 +311,10 @@ impl VmIoctls for FakeVm {
         }
         state.slots.insert(slot, Slot { request: *request, dirty: log.then(fresh) });
         state.calls.push(Call::Create(*request));
+        if let Some(addr) = state.waits_at.filter(|a| *a >= guest_addr && a - guest_addr < size) {
+            state.guest_writes(addr);
+            state.waits_at = None;
+        }
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use flatview::{
     DirtyClient, DirtyRateMeter, Endianness, ListenerPriority, Memory, MemoryError, MemoryListener, Ops,
     RamBlock, Region, RegionId, Section,
 };
-use flatview_kvm::testing::FakeVm;
+use flatview_kvm::testing::{Call, FakeVm};
 use flatview_kvm::{Capability, KvmMemory};
 
 const PAGE: u64 = 4096;
@@ -92,7 +92,13 @@ fn writes_through_either_alias_are_writes_to_the_same_page() {
 fn taking_a_part_leaves_the_neighbours() {
     for m in machines() {
         m.writes([10, 11, 12, 13, 14, 200]);
+        m.vm.take_calls();
         assert_eq!(m.take(11, 2), [11, 12]);
+        let cleared = m.vm.take_calls().into_iter().filter_map(|call| match call {
+            Call::ClearDirtyLog(_, bits) => Some(bits),
+            _ => None,
+        });
+        assert!(matches!(cleared.collect::<Vec<_>>()[..], [] | [2]), "exactly the two");
         assert_eq!(m.take(11, 2), [], "they were taken, though KVM clears in runs of 64");
         m.writes([12]);
         assert_eq!(m.take(10, 5), [10, 12, 13, 14]);
@@ -237,6 +243,23 @@ fn a_change_that_fails_loses_no_write() {
             }
             assert!(matches!(changed, Err(MemoryError::ListenerFailed { .. })));
         }
+    }
+}
+
+#[test]
+fn a_slot_that_was_there_for_a_moment_is_asked_what_it_knows() {
+    for m in machines() {
+        let device = m.memory.add(Region::io("device", PAGE.into(), Ops::new())).unwrap();
+        m.vm.guest_waits_at(Some(5 * PAGE));
+        // The old slot's log is read, it is deleted, the first of the new ones is made, and the second is not.
+        m.vm.fail_at(4);
+        let change =
+            |t: &mut flatview::Transaction<'_>| t.map_overlap(m.memory.system(), 20 * PAGE, device, 1);
+        m.memory.update(change).unwrap_err();
+        assert!(!m.vm.is_failing());
+        let shown = m.memory.memory_space().view().unwrap();
+        assert_eq!(shown.lookup(5 * PAGE).unwrap().last(), 300 * PAGE - 1);
+        assert_eq!(m.take(0, 300), [5]);
     }
 }
 

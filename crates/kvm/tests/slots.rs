@@ -5,8 +5,8 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
 
 use flatview::{
-    DirtyClient, Endianness, EventNotifier, HostBuffer, Memory, MemoryError, Ops, RamBlock, Region, RegionId,
-    mtree,
+    DirtyClient, Endianness, EventNotifier, HostBuffer, IoEventFd, ListenerError, Memory, MemoryError,
+    MemoryListener, Ops, RamBlock, Region, RegionId, mtree,
 };
 use flatview_kvm::testing::{Call, FakeVm, Picture};
 use flatview_kvm::{Capability, KvmError, KvmMemory, VcpuGate};
@@ -482,6 +482,25 @@ fn an_ioeventfd_is_matched_as_the_host_reads_what_a_cpu_of_the_target_stores() {
 }
 
 #[test]
+fn an_ioeventfd_that_another_region_shows_from_now_on_stays() {
+    let m = machine(FakeVm::new());
+    let notifier = Arc::new(EventNotifier::new().unwrap());
+    let first = m.region(Region::io("first", 8, Ops::new()), 0x1000, 0);
+    let second = m.memory.add(Region::io("second", 8, Ops::new())).unwrap();
+    for id in [first, second] {
+        m.memory.update(|t| t.add_eventfd(id, 0, 4, None, &notifier)).unwrap();
+    }
+    m.vm.take_calls();
+    let over = |t: &mut flatview::Transaction<'_>| t.map_overlap(m.memory.system(), 0x1000, second, 1);
+    m.memory.update(over).unwrap();
+    m.memory.update(|t| t.unmap(m.memory.system(), second)).unwrap();
+    assert_eq!(m.vm.take_calls(), []);
+    assert_eq!(m.kvm.eventfds(), [(false, 0x1000, 4, None)]);
+    m.memory.update(|t| t.unmap(m.memory.system(), first)).unwrap();
+    assert_eq!(m.kvm.eventfds(), []);
+}
+
+#[test]
 fn a_write_that_begins_in_another_device_does_not_signal() {
     let m = machine(FakeVm::new());
     let notifier = Arc::new(EventNotifier::new().unwrap());
@@ -502,6 +521,18 @@ fn a_write_that_begins_in_another_device_does_not_signal() {
     }
     m.memory.update(|t| t.set_address(over, 0x1012)).unwrap();
     assert_eq!(m.kvm.eventfds(), [(false, 0x1010, 2, None), (false, 0x1010, 4, None)]);
+}
+
+/// Cannot follow an ioeventfd that compares nothing.
+struct Deaf;
+
+impl MemoryListener for Deaf {
+    fn name(&self) -> &str {
+        "deaf"
+    }
+    fn eventfd_add(&self, eventfd: &IoEventFd) -> Result<(), ListenerError> {
+        eventfd.data.map(drop).ok_or_else(|| ListenerError::new("it compares nothing"))
+    }
 }
 
 #[test]
@@ -532,6 +563,11 @@ fn an_ioeventfd_that_takes_anothers_place_may_come_before_it_goes() {
         replace(&new, &new, (None, Some(5))).unwrap();
         assert_eq!(m.kvm.eventfds(), [(false, 0x1000, 4, Some(5))]);
     }
+    // Somebody else cannot follow when KVM has the new one already, and the old one has not been told to go.
+    m.memory.add_listener(Arc::new(Deaf)).unwrap();
+    let before = m.vm.picture();
+    replace(&new, &old, (Some(5), None)).unwrap_err();
+    assert_eq!(m.vm.picture(), before);
     let both = m.memory.update(|t| t.add_eventfd(io, 0, 4, None, &old)).unwrap_err();
     assert!(both.to_string().contains("cannot tell two ioeventfds at 0x1000 apart"), "{both}");
 }

@@ -19,7 +19,6 @@ pub struct KvmBus {
     pub(crate) memory: Reader,
     pub(crate) io: Option<Reader>,
     pub(crate) attrs: MemTxAttrs,
-    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "nobody runs there"))]
     pub(crate) gate: Option<Arc<dyn VcpuGate>>,
 }
 

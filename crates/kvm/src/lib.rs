@@ -39,6 +39,13 @@
 //!   replaced;
 //! - [`VmIoctls`]: what is asked of KVM, and `testing::FakeVm` (feature `testing`), which answers as KVM does where there
 //!   is none.
+#![cfg_attr(
+    not(all(
+        target_os = "linux",
+        any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")
+    )),
+    expect(dead_code, reason = "what only vCPUs use, of which this host has none")
+)]
 
 mod accel;
 mod bus;

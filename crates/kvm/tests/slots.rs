@@ -302,6 +302,18 @@ fn a_slot_that_somebody_else_made_is_not_touched() {
 }
 
 #[test]
+fn a_space_or_a_slot_number_that_is_not_there_is_a_typed_error() {
+    let bare = Memory::builder(Endianness::Little).bare().build();
+    let vm = Arc::new(FakeVm::new().with_slots(8));
+    let none = KvmMemory::new(Arc::clone(&vm), &bare);
+    assert!(matches!(none, Err(KvmError::Memory(MemoryError::StaleSpace))), "{none:?}");
+    let memory = Memory::new(Endianness::Little);
+    let high = KvmMemory::builder(Arc::clone(&vm), &memory, memory.memory_space().id()).slots(8..16).build();
+    assert!(matches!(high, Err(KvmError::NoSlots { first: 8, last: 7 })), "{high:?}");
+    assert!(memory.listeners().is_empty() && vm.picture() == Picture::default());
+}
+
+#[test]
 fn system_management_mode_has_slots_of_its_own() {
     let memory = Memory::new(Endianness::Little);
     let vm = Arc::new(FakeVm::new());

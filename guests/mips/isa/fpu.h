@@ -18,9 +18,15 @@
 #define FCSR_ENABLE(flags) ((flags) << 7)
 #define CAUSE_OF(fcsr) ((fcsr) >> 12 & 63)
 
-static inline void fpu_on(void)
+/* False, and said, where there is no FPU (a 24Kc). */
+static inline bool fpu_on(void)
 {
+    if (!(read_c0(16, 1) & 1)) {
+        left_out("all", "this CPU says that it has no FPU (Config1.FP is 0)");
+        return false;
+    }
     write_c0(12, 0, (read_c0(12, 0) & ~STATUS_FR) | STATUS_CU1);
+    return true;
 }
 
 static inline u32 fcsr_read(void)

@@ -132,7 +132,8 @@ static void moves(void)
 
 void group(void)
 {
-    fpu_on();
+    if (!fpu_on())
+        return;
     COMPARE(0, "f");
     COMPARE(1, "un");
     COMPARE(2, "eq");

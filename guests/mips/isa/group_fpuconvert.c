@@ -52,7 +52,8 @@ struct convert_case {
 
 void group(void)
 {
-    fpu_on();
+    if (!fpu_on())
+        return;
     RUN(s_w, IN4, OUT4, "cvt.w.s $f0, $f2");
     RUN(d_w, IN8, OUT4, "cvt.w.d $f0, $f2");
     RUN(w_s, IN4, OUT4, "cvt.s.w $f0, $f2");

@@ -49,7 +49,8 @@ static void three(u64 addend, u64 a, u64 b, const u64 want[4], u32 line)
 
 void group(void)
 {
-    fpu_on();
+    if (!fpu_on())
+        return;
     RUN(add, "add.d $f0, $f2, $f4");
     RUN(sub, "sub.d $f0, $f2, $f4");
     RUN(mul, "mul.d $f0, $f2, $f4");

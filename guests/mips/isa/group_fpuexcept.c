@@ -36,7 +36,8 @@ static u32 target(void)
 
 void group(void)
 {
-    fpu_on();
+    if (!fpu_on())
+        return;
     TAKEN(F_Z, "div.s $f0, $f2, $f4", 0x3f800000, 0, F_Z);
     TAKEN(F_I, "div.s $f0, $f2, $f4", 0x3f800000, 0x40400000, F_I);
     TAKEN(F_V, "div.s $f0, $f2, $f4", 0, 0, F_V);

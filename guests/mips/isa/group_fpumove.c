@@ -84,7 +84,8 @@ static void faults(void)
 
 void group(void)
 {
-    fpu_on();
+    if (!fpu_on())
+        return;
     pairs();
     whole();
     faults();

@@ -41,7 +41,8 @@ struct single_case {
 
 void group(void)
 {
-    fpu_on();
+    if (!fpu_on())
+        return;
     RUN(add, "add.s $f0, $f2, $f4");
     RUN(sub, "sub.s $f0, $f2, $f4");
     RUN(mul, "mul.s $f0, $f2, $f4");

@@ -92,7 +92,12 @@ static void misses(void)
     CHECK(exception.badvaddr, VA + 1);
     RAISES_AT(0, EXC_TLBS, "swr $8, 2(%1)", VA, 0);
     CHECK(exception.badvaddr, VA + 2);
+    RAISES_AT(0, EXC_TLBL, "lwr $8, 2(%1)", VA, 0);
+    CHECK(exception.badvaddr, VA + 2);
+    RAISES_AT(0, EXC_TLBS, "swl $8, 1(%1)", VA, 0);
+    CHECK(exception.badvaddr, VA + 1);
     RAISES_AT(0, EXC_TLBL, "ll $8, 4(%1)", VA, 0);
+    CHECK(exception.badvaddr, VA + 4);
     /* Misaligned comes before unmapped. */
     RAISES(EXC_ADEL, "lw $8, 1(%1)", VA, 0);
     /* PTEBase is software's, and kept. */

@@ -12,6 +12,7 @@ use flatview::{AddressSpace, Endianness, Memory, MemoryError, Owner, RamBlock, R
 use flatview_device::chardev::NullBackend;
 use flatview_device::{
     CharBackend, CharSpec, Clock, IrqLine, Log, MapHandle, QomNode, QtreeBus, QtreeDevice, Reset, Unmodelled,
+    WallClock,
 };
 
 use crate::firmware::{FirmwareDirs, Image, Rom};
@@ -124,6 +125,7 @@ pub struct BoardBuilder<'a> {
     config: &'a MachineConfig,
     memory: Memory,
     clock: Clock,
+    wall: WallClock,
     map: MapHandle,
     requests: Arc<Requests>,
     dirs: FirmwareDirs,
@@ -146,11 +148,13 @@ impl<'a> BoardBuilder<'a> {
     ) -> BoardBuilder<'a> {
         let memory = Memory::new(target);
         let clock = if config.qtest { Clock::stepped() } else { Clock::realtime() };
+        let wall = if config.rtc.machine_clock { WallClock::machine } else { WallClock::new };
+        let wall = wall(&clock, config.rtc.base);
         let map = MapHandle::new(&memory, &config.log);
         let dirs = FirmwareDirs::new(&config.firmware_dirs);
         let objects = Arc::new(MemoryObjects::new(&memory, board, config.prealloc_hook.watch()));
         let parts = Parts::new(board, objects);
-        BoardBuilder { config, memory, clock, map, requests, dirs, unattached: 0, parts }
+        BoardBuilder { config, memory, clock, wall, map, requests, dirs, unattached: 0, parts }
     }
 
     pub(crate) fn finish(self) -> (Memory, Clock, Parts) {
@@ -170,6 +174,11 @@ impl<'a> BoardBuilder<'a> {
     /// Virtual time.
     pub fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// The date that clock chips show.
+    pub fn wall_clock(&self) -> &WallClock {
+        &self.wall
     }
 
     /// The log of `-d`.

@@ -25,7 +25,7 @@ pub mod size;
 pub mod state;
 
 pub use builder::{BoardBuilder, PinDirection};
-pub use config::{BoardInfo, MachineConfig, PreallocHook, SerialConfig};
+pub use config::{BoardInfo, MachineConfig, PreallocHook, RtcConfig, SerialConfig};
 pub use error::{BoardError, PinError, RequestError};
 pub use firmware::RomInfo;
 pub use flatview_device as device;

@@ -2,9 +2,10 @@
 
 use crate::hmp::HmpError;
 use crate::hmp::format::integer;
+use crate::pagemap;
 use flatview::{AddressSpace, Endianness};
 use flatview_board::Machine;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::Write;
 
 /// The unit in which memory is looked at where some of it may be unreadable.
@@ -24,6 +25,24 @@ pub(crate) fn peek(machine: &Machine, space: &AddressSpace, addr: u64, buf: &mut
         .find(|&addr| space.peek(addr, &mut byte).is_err())
         .unwrap_or(addr);
     Err(refusal(machine, space, bad))
+}
+
+/// The same by virtual address; without a CPU that translates, they are physical ones.
+///
+/// # Errors
+/// As [`peek`], or that nothing is mapped there.
+pub(crate) fn peek_virtual(
+    machine: &Machine,
+    space: &AddressSpace,
+    addr: u64,
+    buf: &mut [u8],
+) -> Result<(), String> {
+    let room = PAGE - addr % PAGE;
+    let at = room.min(buf.len() as u64) as usize;
+    let (here, behind) = buf.split_at_mut(at);
+    let phys = machine.translate(addr).ok_or_else(|| format!("{addr:#x} is not mapped by the CPU"))?;
+    peek(machine, space, phys, here)?;
+    if behind.is_empty() { Ok(()) } else { peek_virtual(machine, space, addr.wrapping_add(room), behind) }
 }
 
 /// Why a byte cannot be looked at.
@@ -48,7 +67,7 @@ fn refusal(machine: &Machine, space: &AddressSpace, addr: u64) -> String {
 pub(crate) type TakePage<'a, E> = dyn FnMut(&[u8], Option<u64>) -> Result<(), E> + 'a;
 
 /// Looks at `size` bytes from `addr` on, a page at a time. What cannot be looked at is 0, and the address of the first such
-/// byte of a page is passed along.
+/// byte of a page is passed along. `is_virtual`: the CPU translates, and what it does not is such a byte.
 ///
 /// # Errors
 /// Those of `take`.
@@ -56,6 +75,7 @@ pub(crate) fn peek_pages<E>(
     machine: &Machine,
     addr: u64,
     size: u64,
+    is_virtual: bool,
     take: &mut TakePage<'_, E>,
 ) -> Result<(), E> {
     let space = machine.cpu_space();
@@ -65,8 +85,16 @@ pub(crate) fn peek_pages<E>(
         let len = left.min(PAGE - addr % PAGE);
         let bytes = page.get_mut(..len as usize).unwrap_or_default();
         let mut bad = None;
-        if space.peek(addr, bytes).is_err() {
-            for (at, byte) in (0..).map(|offset: u64| addr.wrapping_add(offset)).zip(bytes.iter_mut()) {
+        let phys = if is_virtual { machine.translate(addr) } else { Some(addr) };
+        let Some(phys) = phys else {
+            bytes.fill(0);
+            take(bytes, Some(addr))?;
+            addr = addr.wrapping_add(len);
+            left -= len;
+            continue;
+        };
+        if space.peek(phys, bytes).is_err() {
+            for (at, byte) in (0..).map(|offset: u64| phys.wrapping_add(offset)).zip(bytes.iter_mut()) {
                 let mut one = [0];
                 if space.peek(at, &mut one).is_err() {
                     one = [0];
@@ -103,8 +131,18 @@ pub(crate) fn save(
     unreadable: Unreadable,
 ) -> Result<(), HmpError> {
     let file_error = |action| move |source| HmpError::File { action, path: path.to_owned(), source };
-    let mut file = File::create(path).map_err(file_error("open"))?;
-    peek_pages(machine, addr, size, &mut |bytes, bad| match (bad, unreadable) {
+    // Emptied only when it is known to be no memory of the machine.
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+    let mut file = file.map_err(file_error("open"))?;
+    if let Some(block) = machine.block_of_file(&file) {
+        return Err(HmpError::IsMemory { path: path.to_owned(), block });
+    }
+    // Devices and pipes have no length to cut.
+    if file.metadata().map_err(file_error("open"))?.is_file() {
+        file.set_len(0).map_err(file_error("open"))?;
+    }
+    let is_virtual = unreadable == Unreadable::Refuse;
+    peek_pages(machine, addr, size, is_virtual, &mut |bytes, bad| match (bad, unreadable) {
         (Some(_), Unreadable::Refuse) => {
             Err(HmpError::Failed(format!("Invalid addr 0x{addr:016x}/size {size} specified")))
         }
@@ -112,20 +150,35 @@ pub(crate) fn save(
     })
 }
 
+/// Where the host keeps the RAM at a physical address: the region's name and the address in this process.
+///
+/// # Errors
+/// What QEMU says where there is none.
+fn host(machine: &Machine, addr: u64) -> Result<(String, u64), String> {
+    let unmapped = || format!("No memory is mapped at address {addr:#x}");
+    let view = machine.cpu_space().view().map_err(|_| unmapped())?;
+    let range = view.lookup(addr).ok_or_else(unmapped)?;
+    let memory = range.block().filter(|_| range.is_ram() || range.romd());
+    let (block, offset) = memory.ok_or_else(|| format!("Memory at address {addr:#x} is not RAM"))?;
+    let host = block.host().as_ptr().addr() as u64 + offset + (addr - range.start());
+    Ok((range.name().to_owned(), host))
+}
+
 /// What `gpa2hva` says about a physical address.
 pub(crate) fn host_address(machine: &Machine, addr: u64) -> String {
-    let space = machine.cpu_space();
-    let view = space.view().ok();
-    let Some(range) = view.as_ref().and_then(|view| view.lookup(addr)) else {
-        return format!("No memory is mapped at address {addr:#x}");
-    };
-    let ram = machine.memory().region(range.region()).ok().and_then(|region| region.ram);
-    let Some((block, window)) = ram else {
-        return format!("Memory at address {addr:#x} is not RAM");
-    };
-    let offset = window + range.offset() + (addr - range.start());
-    let host = block.host().as_ptr().addr() as u64 + offset;
-    format!("Host virtual address for {addr:#x} ({}) is {host:#x}", range.name())
+    match host(machine, addr) {
+        Ok((name, host)) => format!("Host virtual address for {addr:#x} ({name}) is {host:#x}"),
+        Err(reason) => reason,
+    }
+}
+
+/// What `gpa2hpa` says about a physical address of the guest.
+pub(crate) fn host_physical_address(machine: &Machine, addr: u64) -> String {
+    let found = host(machine, addr).and_then(|(name, host)| Ok((name, pagemap::physical(host)?)));
+    match found {
+        Ok((name, host)) => format!("Host physical address for {addr:#x} ({name}) is {host:#x}"),
+        Err(reason) => reason,
+    }
 }
 
 /// The bytes of an integer in the target's order.

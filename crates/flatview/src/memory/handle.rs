@@ -137,7 +137,7 @@ impl fmt::Debug for Memory {
 
 /// A handle that does not keep the memory alive: what a device holds that changes the map from its callbacks, so
 /// that the memory, its regions and the device do not keep each other.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct WeakMemory(std::sync::Weak<Inner>);
 
 impl fmt::Debug for WeakMemory {
@@ -147,6 +147,10 @@ impl fmt::Debug for WeakMemory {
 }
 
 impl WeakMemory {
+    pub(crate) fn of(memory: &Arc<Inner>) -> Self {
+        Self(Arc::downgrade(memory))
+    }
+
     /// The memory, if anybody still holds it.
     #[must_use]
     pub fn upgrade(&self) -> Option<Memory> {
@@ -310,7 +314,7 @@ impl Memory {
         let known = self.0.defaults.as_ref().and_then(|d| self.space(which(d)).ok());
         known.unwrap_or_else(|| {
             let slot = Arc::new(crate::publish::Slot::new(Arc::new(FlatView::empty(None))));
-            let inner = Arc::new(super::SpaceInner::new(self.no_space(), "removed".into(), slot));
+            let inner = super::SpaceInner::shared(self.no_space(), "removed".into(), slot);
             AddressSpace { memory: self.clone(), inner }
         })
     }

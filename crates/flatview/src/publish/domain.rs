@@ -37,6 +37,12 @@ impl<T> Slot<T> {
         self.current.load(Ordering::Acquire)
     }
 
+    /// Whether what is published now is `value`, which somebody keeps from being freed, or its place in memory from being
+    /// used again.
+    pub fn publishes(&self, value: *const T) -> bool {
+        self.current().cast_const() == value
+    }
+
     /// Makes every reader of this slot look again at its next access.
     pub fn bump(&self) {
         self.version.fetch_add(1, Ordering::Release);

@@ -35,7 +35,8 @@
 //! - [`MemoryListener`], [`Delta`]: being told what changed;
 //! - [`DirtyClient`], [`Memory::set_log`], [`DirtySnapshot`]: which pages were written;
 //! - [`FlatView`], [`FlatRange`], [`visibility`]: seeing what it is; [`mtree`]: as QEMU's `info mtree` prints it, and
-//!   from what it printed.
+//!   from what it printed;
+//! - `RamView` (with the feature `vm-memory`): the RAM as rust-vmm's crates want it.
 
 mod access;
 mod commit;
@@ -60,7 +61,11 @@ mod topology;
 mod unlikely;
 mod view;
 pub mod visibility;
+#[cfg(feature = "vm-memory")]
+mod vm_memory;
 
+#[cfg(feature = "vm-memory")]
+pub use crate::vm_memory::{DirtyPages, DirtySlice, RamGuard, RamRegion, RamView};
 pub use access::{Access, MemTxAttrs, Port, Reader};
 pub use dirty::{DirtyClient, GlobalLog};
 pub use dirty_rate::{DirtyRate, DirtyRateMeter};

@@ -237,7 +237,6 @@ impl<'a> Port<'a> {
             let (piece, memory) = self.bus_piece(range, addr, rest.len(), readable);
             let (now, later) = std::mem::take(&mut rest).split_at_mut(piece);
             let done = match range {
-                Some(range) if range.is_iommu() => self.read_through(range, addr, now),
                 _ if !self.is_allowed(range) => {
                     now.fill(0);
                     Err(self.not_ram(range, addr, piece, false))
@@ -246,6 +245,7 @@ impl<'a> Port<'a> {
                     let copied = range.readable_ram().and_then(|ram| ram.read(addr - range.start(), now));
                     copied.ok_or(MemTxError::decode().at(addr, piece as u32, Some(range.region())))
                 }
+                Some(range) if range.is_iommu() => self.read_through(range, addr, now),
                 Some(range) => {
                     let (value, result) = self.call_read_all(range, addr, piece as u32);
                     put_value(value, range.order(), now);
@@ -286,13 +286,13 @@ impl<'a> Port<'a> {
             let (piece, memory) = self.bus_piece(range, addr, rest.len(), |r| r.writable_ram().is_some());
             let (now, later) = rest.split_at(piece);
             let done = match range {
-                Some(range) if range.is_iommu() => self.write_through(range, addr, now),
                 _ if !self.is_allowed(range) => Err(self.not_ram(range, addr, piece, true)),
                 Some(range) if memory => {
                     let copied = range.writable_ram().and_then(|ram| ram.write(addr - range.start(), now));
                     wrote(view, range, addr, piece as u64);
                     copied.ok_or(MemTxError::decode().at(addr, piece as u32, Some(range.region())))
                 }
+                Some(range) if range.is_iommu() => self.write_through(range, addr, now),
                 Some(range) => self.call_write(range, addr, piece as u32, value_of(now, range.order())),
                 None => Err(self.unassigned(addr, piece as u32, true)),
             };
@@ -306,7 +306,8 @@ impl<'a> Port<'a> {
     /// Whether the attributes allow an access of what is there at all (QEMU: `flatview_access_allowed`).
     #[inline]
     pub(crate) fn is_allowed(&self, range: Option<&FlatRange>) -> bool {
-        !self.attrs.memory || range.is_some_and(FlatRange::is_ram)
+        // Of what is behind an IOMMU it is asked there.
+        !self.attrs.memory || range.is_some_and(|r| r.is_ram() || r.is_iommu())
     }
 
     /// The range at an address, for a read. If it is memory it is remembered.

@@ -61,6 +61,12 @@ impl Reader {
         Self { lanes, hazards, space: Arc::clone(&space.inner), memory, failure, iotlb }
     }
 
+    /// Looks at the current view of the reader's own space.
+    #[cfg(feature = "vm-memory")]
+    pub(crate) fn look<R>(&self, f: impl FnOnce(&FlatView) -> R) -> Option<R> {
+        self.pin(&self.space).ok().map(|view| f(&view))
+    }
+
     /// The current view of the reader's own space or, inside a callback, of another; held while the guard lives.
     #[inline]
     pub(super) fn pin(&self, space: &SpaceInner) -> Result<PinnedView<'_>, MemTxError> {

@@ -99,6 +99,9 @@ pub(crate) struct Inner {
     pub discards: DiscardRules,
     pub flush: ArcSwapOption<super::accel::FlushHook>,
     pub kernel_eventfds: AtomicBool,
+    /// The spaces that keep RAM for rust-vmm's crates.
+    #[cfg(feature = "vm-memory")]
+    pub ram_users: crate::vm_memory::RamUsers,
     defaults: Option<Defaults>,
 }
 
@@ -198,6 +201,8 @@ impl MemoryBuilder {
             discards: DiscardRules::default(),
             flush: ArcSwapOption::empty(),
             kernel_eventfds: AtomicBool::new(false),
+            #[cfg(feature = "vm-memory")]
+            ram_users: crate::vm_memory::RamUsers::default(),
             defaults,
         };
         if self.bare {

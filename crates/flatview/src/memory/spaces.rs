@@ -19,6 +19,9 @@ pub(crate) struct SpaceInner {
     pub slot: ArcSwap<Slot<FlatView>>,
     pub bounce: BounceBudget,
     me: Weak<Self>,
+    /// The RAM that the space showed when somebody last asked for it.
+    #[cfg(feature = "vm-memory")]
+    pub ram: crate::vm_memory::LastRam,
 }
 
 impl SpaceInner {
@@ -26,6 +29,8 @@ impl SpaceInner {
         Arc::new_cyclic(|me| Self {
             id,
             name,
+            #[cfg(feature = "vm-memory")]
+            ram: crate::vm_memory::LastRam::new(&slot),
             slot: ArcSwap::new(slot),
             bounce: BounceBudget::default(),
             me: Weak::clone(me),

@@ -21,7 +21,7 @@ impl<T> Slot<T> {
     }
 
     #[inline]
-    pub(super) fn version(&self) -> u64 {
+    pub fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
 

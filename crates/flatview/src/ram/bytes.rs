@@ -58,16 +58,17 @@ impl<'a> RamSpan<'a> {
     }
 
     #[inline]
-    pub(super) fn ptr(self) -> NonNull<u8> {
+    pub fn ptr(self) -> NonNull<u8> {
         self.ptr
     }
 
     #[inline]
-    pub(super) fn len(self) -> u64 {
+    pub fn len(self) -> u64 {
         self.len
     }
 
     /// `len` of these bytes, from `offset` on.
+    #[inline]
     pub fn sub(&self, offset: u64, len: u64) -> Option<Self> {
         Some(Self { ptr: NonNull::new(self.at(offset, len)?)?, len, block: PhantomData })
     }

@@ -13,6 +13,7 @@ use flatview_cpu::GuestCpu;
 use flatview_device::chardev::NullBackend;
 use flatview_device::{
     CharBackend, CharSpec, Clock, IrqLine, Log, MapHandle, QomNode, QtreeBus, QtreeDevice, Reset, Unmodelled,
+    WallClock,
 };
 
 use crate::firmware::{FirmwareDirs, Image, Rom};
@@ -125,6 +126,7 @@ pub struct BoardBuilder<'a> {
     config: &'a MachineConfig,
     memory: Memory,
     clock: Clock,
+    wall: WallClock,
     map: MapHandle,
     requests: Arc<Requests>,
     dirs: FirmwareDirs,
@@ -148,11 +150,24 @@ impl<'a> BoardBuilder<'a> {
     ) -> BoardBuilder<'a> {
         let memory = Memory::new(target);
         let clock = if config.qtest { Clock::stepped() } else { Clock::realtime() };
+        let wall = if config.rtc.machine_clock { WallClock::machine } else { WallClock::new };
+        let wall = wall(&clock, config.rtc.base);
         let map = MapHandle::new(&memory, &config.log);
         let dirs = FirmwareDirs::new(&config.firmware_dirs);
         let objects = Arc::new(MemoryObjects::new(&memory, board, config.prealloc_hook.watch()));
         let parts = Parts::new(board, objects);
-        BoardBuilder { config, memory, clock, map, requests, dirs, unattached: 0, parts, cpus: Vec::new() }
+        BoardBuilder {
+            config,
+            memory,
+            clock,
+            wall,
+            map,
+            requests,
+            dirs,
+            unattached: 0,
+            parts,
+            cpus: Vec::new(),
+        }
     }
 
     pub(crate) fn finish(self) -> (Memory, Clock, Parts, Vec<Box<dyn GuestCpu>>) {
@@ -172,6 +187,11 @@ impl<'a> BoardBuilder<'a> {
     /// Virtual time.
     pub fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// The date that clock chips show.
+    pub fn wall_clock(&self) -> &WallClock {
+        &self.wall
     }
 
     /// The log of `-d`.

@@ -59,6 +59,8 @@ pub struct MachineConfig {
     pub no_reboot: bool,
     /// Time moves only when stepped (`-qtest`).
     pub qtest: bool,
+    /// What date clock chips show (`-rtc`).
+    pub rtc: RtcConfig,
     /// Where log lines go (`-d`, `-D`).
     pub log: Log,
 }
@@ -68,6 +70,16 @@ impl MachineConfig {
     pub fn new(board: impl Into<String>) -> MachineConfig {
         MachineConfig { board: board.into(), ..MachineConfig::default() }
     }
+}
+
+/// What date clock chips show (`-rtc`): by default the host's, in UTC.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RtcConfig {
+    /// The date at start, in seconds since 1970; `None` is the host's.
+    pub base: Option<i64>,
+    /// It goes with the machine's clock, which stands while the machine does, and not with the host's. With a clock
+    /// that moves only when stepped it always does.
+    pub machine_clock: bool,
 }
 
 /// What hears how far preallocation is: nothing by default.

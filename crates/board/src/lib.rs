@@ -32,7 +32,7 @@ pub mod size;
 pub mod state;
 
 pub use builder::{BoardBuilder, PinDirection};
-pub use config::{BoardInfo, MachineConfig, PreallocHook, SerialConfig};
+pub use config::{BoardInfo, MachineConfig, PreallocHook, RtcConfig, SerialConfig};
 pub use dirty_rate::{DirtyRateError, DirtyRateInfo, DirtyRateMode, DirtyRateSpec, DirtyRateStatus};
 pub use dump::{DumpError, DumpFormat, DumpInfo, DumpSpec, DumpStatus};
 pub use error::{BoardError, PinError, RequestError};

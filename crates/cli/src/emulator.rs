@@ -207,6 +207,7 @@ fn config(options: &Options, serials: Vec<SerialConfig>, log: Log) -> Result<Mac
         memory_backend: options.memory_backend.clone(),
         mem_path: options.mem_path.clone(),
         mem_prealloc: options.mem_prealloc,
+        rtc: options.rtc,
         memory_backends: options.memory_backends.clone(),
         prealloc_hook: progress::hook(),
         bios: options.bios.clone(),

@@ -15,6 +15,7 @@ mod mtree;
 mod mux;
 mod options;
 mod progress;
+mod rtc;
 mod size;
 mod suggest;
 mod terminal;

@@ -3,9 +3,10 @@
 //! Long options take one dash or two; of an option that may stand once the last one counts, as in QEMU. This module opens
 //! nothing and starts nothing: [`parse`] gives plain data.
 
+use crate::rtc;
 use crate::size;
 use crate::suggest::hint;
-use flatview_board::{MemdevKind, MemdevSpec, Properties};
+use flatview_board::{MemdevKind, MemdevSpec, Properties, RtcConfig};
 use getopts::{Fail, Matches, Options as Getopts};
 use std::path::PathBuf;
 use thiserror::Error;
@@ -140,6 +141,8 @@ pub struct Options {
     pub name: Option<String>,
     /// `-nodefaults`
     pub nodefaults: bool,
+    /// `-rtc`
+    pub rtc: RtcConfig,
     /// `-device`, in order.
     pub devices: Vec<String>,
 }
@@ -200,6 +203,12 @@ const OPTIONS: &[Known] = &[
     known("S", "", "", "do not start: the monitor's 'cont' lets the machine go"),
     known("s", "", "", "the same as -gdb tcp::1234"),
     known("", "gdb", "dev", "gdb server on dev (comes with the CPU engine)"),
+    known(
+        "",
+        "rtc",
+        "[base=utc|datetime][,clock=host|rt|vm]",
+        "date that clock chips show at start (2026-11-22T16:05:06), and what it goes with:\nthe host's time, or the machine's",
+    ),
     known("", "no-reboot", "", "end where the machine would reset"),
     known("", "display", "type", "none is the only one"),
     known("", "nographic", "", "serial port and monitor share standard input and output (Ctrl-A h: help)"),
@@ -370,6 +379,9 @@ fn run_options(matches: &Matches) -> Result<Options, OptionError> {
             }
         }
     }
+    if let Some(text) = last("rtc") {
+        options.rtc = rtc::parse(&text).map_err(|reason| bad("rtc", &text, reason))?;
+    }
     if let Some(text) = last("name") {
         options.name = name(&text)?;
     }
@@ -495,6 +507,13 @@ mod tests {
         assert_eq!(options.gdb.as_deref(), Some("tcp::1234"));
         assert!(options.stopped);
         assert_eq!(options.monitors, ["stdio"]);
+    }
+
+    #[test]
+    fn the_date_of_clock_chips_is_taken_or_refused() {
+        let rtc = options("-M mips -rtc base=1970-01-02,clock=vm").rtc;
+        assert_eq!(rtc, RtcConfig { base: Some(86_400), machine_clock: true });
+        assert!(asked("-M mips -rtc base=noon").unwrap_err().contains("2006-06-17"));
     }
 
     #[test]

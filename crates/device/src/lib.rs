@@ -10,6 +10,7 @@
 //! | Where does a device keep its state, and when do its effects happen? | [`cell`] |
 //! | How does a device interrupt? | [`irq`] |
 //! | What time is it in the machine? | [`clock`] |
+//! | What date does a clock chip show? | [`calendar`] |
 //! | How does a serial port reach a terminal, a socket, a file? | [`chardev`] |
 //! | What do `info qtree` and `info qom-tree` print? | [`tree`] |
 //! | What stands where a device is not modelled yet? | [`unmodelled`] |
@@ -18,6 +19,7 @@
 //! | Where do `-d guest_errors,unimp` lines go? | [`log`] |
 
 pub mod bank;
+pub mod calendar;
 pub mod cell;
 pub mod chardev;
 pub mod clock;
@@ -30,6 +32,7 @@ pub mod tree;
 pub mod unmodelled;
 
 pub use bank::{Bank, Register, Registers};
+pub use calendar::WallClock;
 pub use cell::{DeviceCell, Effects};
 pub use chardev::{CharBackend, CharError, CharEvent, CharSink, CharSpec};
 pub use clock::{Clock, ClockError, Timer};

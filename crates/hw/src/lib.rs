@@ -8,16 +8,20 @@
 //! |---|---|
 //! | [`mod@char`] | serial ports |
 //! | [`cpiom`] | devices of the avionics board |
+//! | [`input`] | keyboards and mice |
 //! | [`intc`] | interrupt controllers |
 //! | [`isa`] | small devices on ISA ports |
 //! | [`misc`] | what fits nowhere else |
 //! | [`nvram`] | memories that keep their contents, firmware configuration |
 //! | [`pci`] | configuration space, host bridges |
+//! | [`timer`] | interval timers, real-time clocks |
 
 pub mod char;
 pub mod cpiom;
+pub mod input;
 pub mod intc;
 pub mod isa;
 pub mod misc;
 pub mod nvram;
 pub mod pci;
+pub mod timer;

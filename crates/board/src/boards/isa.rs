@@ -2,14 +2,21 @@
 //!
 //! Helpers for boards, not a board. The ports' container and the interrupt lines are the board's.
 
+use std::sync::Arc;
+
 use flatview::{MemoryError, Owner, Region, RegionId};
 use flatview_device::{IrqLine, QtreeDevice, Unmodelled};
 use flatview_hw::char::serial16550::Serial16550;
+use flatview_hw::input::i8042::I8042;
 use flatview_hw::intc::i8259::I8259;
 use flatview_hw::isa::pc_testdev::{IOMEM_ADDRESS, PcTestdev};
+use flatview_hw::timer::i8254::{self, I8254};
+use flatview_hw::timer::mc146818::{self, Mc146818};
+use flatview_hw::timer::pcspk::{self, PcSpeaker};
 
 use super::device_kind;
 use crate::builder::{BusId, PinDirection};
+use crate::state::{Cause, Request};
 use crate::{BoardBuilder, BoardError};
 
 /// A board's ISA bus.
@@ -89,77 +96,93 @@ impl IsaBus {
         Ok(())
     }
 
-    /// The real-time clock: not modelled yet.
+    /// The real-time clock, on interrupt 8.
     ///
     /// # Errors
     /// What the memory says.
-    pub fn rtc(&self, b: &mut BoardBuilder<'_>, owner: &Owner, base_year: u64) -> Result<(), MemoryError> {
-        let rtc = b.map_unmodelled(self.ports, 0x70, 0, "rtc", 2, owner)?;
-        b.map_unmodelled(rtc, 0, 0, "rtc-index", 1, owner)?;
-        b.plug(self.bus, move || {
-            QtreeDevice::new("mc146818rtc")
-                .unmodelled()
-                .gpio_out("", 1)
-                .number("base_year", base_year)
-                .number("iobase", 0x70)
-                .number("irq", 8)
-                .text("lost_tick_policy", "discard")
-        });
+    pub fn rtc(
+        &self,
+        b: &mut BoardBuilder<'_>,
+        owner: &Owner,
+        base_year: u16,
+    ) -> Result<Arc<Mc146818>, MemoryError> {
+        let rtc = Mc146818::new(b.wall_clock(), base_year);
+        rtc.irq().connect_to(&self.irq(8));
+        let (ports, index) = rtc.regions(owner);
+        let ports = b.map(self.ports, mc146818::BASE.into(), 0, ports)?;
+        b.map(ports, 0, 0, index)?;
+        b.pins(owner, PinDirection::Out, None, &[rtc.irq().clone()]);
+        b.reset(&rtc);
+        let picture = rtc.clone();
+        b.plug(self.bus, move || picture.qtree());
+        Ok(rtc)
+    }
+
+    /// The interval timer, on interrupt 0.
+    ///
+    /// # Errors
+    /// What the memory says.
+    pub fn pit(&self, b: &mut BoardBuilder<'_>, owner: &Owner) -> Result<Arc<I8254>, MemoryError> {
+        let pit = I8254::new(b.clock());
+        pit.connect(&self.irq(0));
+        self.map(b, [(i8254::BASE, pit.region(owner))])?;
+        let enable = IrqLine::new("isa-pit.in");
+        pit.connect_enable(&enable);
+        b.pins(owner, PinDirection::In, None, &[enable]);
+        b.pins(owner, PinDirection::Out, None, &[pit.irq().clone()]);
+        b.reset(&pit);
+        let picture = pit.clone();
+        b.plug(self.bus, move || picture.qtree());
+        Ok(pit)
+    }
+
+    /// The speaker's port, which also shows what counter 2 of the interval timer does.
+    ///
+    /// # Errors
+    /// What the memory says.
+    pub fn pcspk(
+        &self,
+        b: &mut BoardBuilder<'_>,
+        owner: &Owner,
+        pit: &Arc<I8254>,
+    ) -> Result<(), MemoryError> {
+        let speaker = PcSpeaker::new(pit);
+        self.map(b, [(pcspk::PORT, speaker.region(owner))])?;
+        b.reset(&speaker);
+        b.plug(self.bus, move || speaker.qtree());
         Ok(())
     }
 
-    /// The interval timer: not modelled yet.
+    /// The keyboard controller with keyboard and mouse, on interrupts 1 and 12.
     ///
     /// # Errors
     /// What the memory says.
-    pub fn pit(&self, b: &mut BoardBuilder<'_>, owner: &Owner) -> Result<(), MemoryError> {
-        self.unmodelled(b, owner, "pit", &[(0x40, 4)])?;
-        b.pins(owner, PinDirection::In, None, &[IrqLine::new("isa-pit.in")]);
-        b.plug(self.bus, || {
-            QtreeDevice::new("isa-pit").unmodelled().gpio_in("", 1).gpio_out("", 1).number("iobase", 0x40)
-        });
-        Ok(())
-    }
-
-    /// The keyboard controller: not modelled yet.
-    ///
-    /// # Errors
-    /// What the memory says.
-    pub fn i8042(&self, b: &mut BoardBuilder<'_>, owner: &Owner) -> Result<(), MemoryError> {
-        self.unmodelled(b, owner, "i8042-data", &[(0x60, 1)])?;
-        self.unmodelled(b, owner, "i8042-cmd", &[(0x64, 1)])?;
-        for port in ["ps2-kbd", "ps2-mouse"] {
-            let line = IrqLine::new(format!("{port}-input-irq"));
-            b.pins(owner, PinDirection::In, Some(&format!("{port}-input-irq")), &[line]);
+    pub fn i8042(&self, b: &mut BoardBuilder<'_>, owner: &Owner) -> Result<Arc<I8042>, MemoryError> {
+        let request = b.requester();
+        let chip = I8042::new(move || request(Request::SystemReset(Cause::GuestReset)));
+        chip.keyboard_irq().connect_to(&self.irq(1));
+        chip.mouse_irq().connect_to(&self.irq(12));
+        self.map(b, chip.regions(owner))?;
+        for (port, line) in [("ps2-kbd", chip.keyboard_input()), ("ps2-mouse", chip.mouse_input())] {
+            b.pins(owner, PinDirection::In, Some(&format!("{port}-input-irq")), std::slice::from_ref(line));
             let object = port.replace('-', "");
             b.object(&format!("{}/{object}", owner.path()), port);
-            b.plug(b.system_bus(), move || QtreeDevice::new(port).unmodelled().gpio_out("", 1));
+            b.plug(b.system_bus(), move || QtreeDevice::new(port).gpio_out("", 1));
         }
-        b.plug(self.bus, || {
-            QtreeDevice::new("i8042")
-                .unmodelled()
-                .gpio_in("ps2-mouse-input-irq", 1)
-                .gpio_in("ps2-kbd-input-irq", 1)
-                .gpio_out("", 2)
-                .gpio_out("a20", 1)
-                .flag("extended-state", true)
-                .flag("kbd-throttle", false)
-                .number("kbd-irq", 1)
-                .number("mouse-irq", 12)
-        });
-        Ok(())
+        let irqs = [chip.keyboard_irq().clone(), chip.mouse_irq().clone()];
+        b.pins(owner, PinDirection::Out, None, &irqs);
+        b.pins(owner, PinDirection::Out, Some("a20"), std::slice::from_ref(chip.a20()));
+        b.reset(&chip);
+        let picture = chip.clone();
+        b.plug(self.bus, move || picture.qtree());
+        Ok(chip)
     }
 
     /// One chip of the interrupt controller.
     ///
     /// # Errors
     /// What the memory says.
-    pub fn pic(
-        &self,
-        b: &mut BoardBuilder<'_>,
-        owner: &Owner,
-        chip: &std::sync::Arc<I8259>,
-    ) -> Result<(), MemoryError> {
+    pub fn pic(&self, b: &mut BoardBuilder<'_>, owner: &Owner, chip: &Arc<I8259>) -> Result<(), MemoryError> {
         self.map(b, [(chip.base(), chip.region(owner)), (chip.elcr_port(), chip.elcr_region(owner))])?;
         b.pins(owner, PinDirection::In, None, chip.inputs());
         b.pins(owner, PinDirection::Out, None, &[chip.output().clone()]);

@@ -2,7 +2,8 @@
 //!
 //! Eight byte-wide registers. Characters leave at once: the line's speed is not modelled, only how long a receiver
 //! waits before it says that the line has become quiet (four character times). Parity, framing errors and breaks do
-//! not occur. The modem lines say that somebody is there. (PC16550D datasheet, §8.)
+//! not occur, and a break that the guest sends (LCR bit 6) goes nowhere. The modem lines say that somebody is there and never change, so MSR's delta bits stay 0; in
+//! loop-back too, as on QEMU. (PC16550D datasheet, §8.)
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -283,12 +284,15 @@ impl Serial16550 {
                 (0, true) => state.divisor = state.divisor & 0xff00 | u16::from(value),
                 (1, true) => state.divisor = state.divisor & 0x00ff | u16::from(value) << 8,
                 (0, false) => {
+                    // The interrupt ends here and comes again when the character has left, so that a guest that
+                    // does not read IIR in between still gets an edge for each.
+                    state.tx_pending = false;
+                    self.drive(state, effects);
                     if state.mcr & MCR_LOOP != 0 {
                         state.tx_pending = true;
                         self.drive(state, effects);
                         return (false, true);
                     }
-                    state.tx_pending = false;
                     if state.sending.len() < FIFO {
                         state.sending.push_back(value);
                     }
@@ -386,6 +390,8 @@ impl MmioOps for Registers {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use flatview_device::chardev::MemoryBackend;
 
     use super::*;
@@ -443,5 +449,88 @@ mod tests {
         assert!(backend.take().is_empty());
         assert_eq!((uart.read(5), uart.read(5)), (0x63, 0x61));
         assert_eq!((0..17).map(|_| uart.read(0)).collect::<Vec<_>>(), (0..16).chain([0]).collect::<Vec<_>>());
+    }
+
+    /// How often the line has risen since this was called.
+    fn edges(uart: &Serial16550) -> Arc<AtomicUsize> {
+        let count = Arc::new(AtomicUsize::new(0));
+        let seen = count.clone();
+        let last = std::sync::atomic::AtomicBool::new(uart.irq().level());
+        uart.irq().connect(move |level| {
+            if level && !last.swap(level, Ordering::Relaxed) {
+                seen.fetch_add(1, Ordering::Relaxed);
+            }
+            last.store(level, Ordering::Relaxed);
+        });
+        count
+    }
+
+    #[test]
+    fn each_character_sent_makes_an_edge_even_if_nobody_asks_who_interrupted() {
+        for mcr in [0x08, 0x18] {
+            let (uart, ..) = uart();
+            uart.write(4, mcr);
+            uart.write(1, 2);
+            let edges = edges(&uart);
+            (0..3).for_each(|_| uart.write(0, b'x'));
+            assert_eq!(edges.load(Ordering::Relaxed), 3, "{mcr:#x}");
+            assert!(uart.irq().level());
+        }
+    }
+
+    #[test]
+    fn an_overrun_comes_before_data_and_data_before_the_empty_transmitter() {
+        let (uart, ..) = uart();
+        uart.write(4, 0x10);
+        uart.write(2, 0x01);
+        uart.write(1, 0x07);
+        (0..17).for_each(|n| uart.write(0, n));
+        assert_eq!(uart.read(2), 0xc6);
+        assert_eq!(uart.read(5) & 2, 2, "reading the line status ends the first");
+        assert_eq!(uart.read(2), 0xc4);
+        (0..16).for_each(|n| assert_eq!(uart.read(0), n));
+        assert_eq!((uart.read(2), uart.read(2), uart.irq().level()), (0xc2, 0xc1, false));
+    }
+
+    #[test]
+    fn the_time_out_counts_from_the_last_character_read_or_received() {
+        let (uart, backend, clock) = uart();
+        // 9600 baud, eight bits: a character takes 1.04 ms.
+        uart.write(3, 3);
+        uart.write(2, 0xc1);
+        uart.write(1, 1);
+        backend.send(b"abc");
+        clock.step(Some(4_000_000)).unwrap();
+        backend.send(b"d");
+        clock.step(Some(4_000_000)).unwrap();
+        assert_eq!(uart.read(2), 0xc1, "not quiet for four characters yet");
+        clock.step(Some(200_000)).unwrap();
+        assert_eq!(uart.read(2), 0xcc);
+        assert_eq!((uart.read(0), uart.read(2)), (b'a', 0xc1), "reading ends it");
+        clock.step(Some(4_200_000)).unwrap();
+        assert_eq!(uart.read(2), 0xcc);
+        uart.write(2, 0xc3);
+        assert_eq!(
+            (uart.read(2), uart.read(5), uart.irq().level()),
+            (0xc1, 0x60, false),
+            "the FIFO is reset"
+        );
+        clock.step(Some(10_000_000)).unwrap();
+        assert_eq!(uart.read(2), 0xc1, "an empty FIFO does not time out");
+    }
+
+    #[test]
+    fn every_trigger_level_interrupts_at_its_level() {
+        for (fcr, level) in [(0x01, 1), (0x41, 4), (0x81, 8), (0xc1, 14)] {
+            let (uart, backend, _) = uart();
+            uart.write(2, fcr);
+            uart.write(1, 1);
+            backend.send(&vec![b'x'; level - 1]);
+            assert!(!uart.irq().level(), "{fcr:#x}");
+            backend.send(b"x");
+            assert_eq!((uart.irq().level(), uart.read(2)), (true, 0xc4), "{fcr:#x}");
+            uart.read(0);
+            assert!(!uart.irq().level(), "below the level again");
+        }
     }
 }

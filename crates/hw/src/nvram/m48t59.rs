@@ -1,14 +1,15 @@
 //! `isa-m48t59`: 8 KiB of battery-backed RAM with a clock in its last eight bytes, behind ISA ports.
 //!
 //! Ports 0x74 and 0x75 take the address, low byte first; port 0x77 is the data; writing it leaves the address at 0. The
-//! address and port 0x76 do not read back. The clock's registers show the host's date (UTC) in BCD; setting them is not modelled and is logged. A system
+//! address and port 0x76 do not read back. The clock's registers show the [`WallClock`]'s date in BCD; setting them is not modelled and is logged. A system
 //! reset keeps the contents. (ST M48T59 datasheet, "Clock operations".)
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use flatview::{Access, AccessRules, DeviceEndian, MemTxError, MmioOps, Owner, Region};
-use flatview_device::{DeviceCell, Log, LogMask, QtreeDevice};
+use flatview_device::calendar::{self, DAY, to_bcd};
+use flatview_device::clock::NANOSECONDS;
+use flatview_device::{DeviceCell, Log, LogMask, QtreeDevice, WallClock};
 
 /// Size of the memory, clock included, in bytes.
 pub const SIZE: usize = 0x2000;
@@ -19,6 +20,7 @@ const CLOCK: usize = 0x1ff8;
 #[derive(Debug)]
 pub struct M48t59 {
     cell: DeviceCell<State>,
+    wall: WallClock,
     log: Log,
 }
 
@@ -32,11 +34,12 @@ impl M48t59 {
     /// First port.
     pub const BASE: u16 = 0x74;
 
-    /// A memory that starts with these contents, zeros beyond them.
-    pub fn new(contents: &[u8], log: &Log) -> Arc<M48t59> {
+    /// A memory that starts with these contents, zeros beyond them; its clock shows the wall clock's date.
+    pub fn new(contents: &[u8], wall: &WallClock, log: &Log) -> Arc<M48t59> {
         let mut bytes = contents.to_vec();
         bytes.resize(SIZE, 0);
-        Arc::new(M48t59 { cell: DeviceCell::new(State { address: 0, bytes }), log: log.clone() })
+        let cell = DeviceCell::new(State { address: 0, bytes });
+        Arc::new(M48t59 { cell, wall: wall.clone(), log: log.clone() })
     }
 
     /// The region of the four ports.
@@ -52,57 +55,37 @@ impl M48t59 {
             .number("irq", 8)
     }
 
-    fn data(state: &State) -> u8 {
+    fn data(&self, state: &State) -> u8 {
         let address = usize::from(state.address);
         match address.checked_sub(CLOCK) {
-            Some(register) if address < SIZE => clock_register(register, state.bytes.get(CLOCK).copied()),
+            Some(register) if address < SIZE => {
+                clock_register(register, state.bytes.get(CLOCK).copied(), self.wall.now() / NANOSECONDS)
+            }
             _ => state.bytes.get(address).copied().unwrap_or(0xff),
         }
     }
 }
 
-/// Seconds since 1970, now.
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
-}
-
-/// Year, month and day of a number of days since 1970-01-01 (Howard Hinnant's `civil_from_days`).
-fn civil(days: u64) -> (u64, u64, u64) {
-    let shifted = days + 719_468;
-    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
-}
-
-fn bcd(value: u64) -> u8 {
-    (value / 10 % 10 * 16 + value % 10) as u8
-}
-
-fn clock_register(register: usize, control: Option<u8>) -> u8 {
-    let seconds = now();
-    let days = seconds / 86_400;
-    let (year, month, day) = civil(days);
+fn clock_register(register: usize, control: Option<u8>, seconds: i64) -> u8 {
+    let days = seconds.div_euclid(DAY);
+    let (year, month, day) = calendar::civil(days);
     match register {
         0 => control.unwrap_or(0),
-        1 => bcd(seconds % 60),
-        2 => bcd(seconds / 60 % 60),
-        3 => bcd(seconds / 3600 % 24),
-        // 1970-01-01 was a Thursday; the register counts from Sunday.
-        4 => bcd((days + 4) % 7),
-        5 => bcd(day),
-        6 => bcd(month),
-        _ => bcd(year % 100),
+        1 => to_bcd(seconds.rem_euclid(60)),
+        2 => to_bcd(seconds.rem_euclid(3600) / 60),
+        3 => to_bcd(seconds.rem_euclid(DAY) / 3600),
+        // QEMU's counts from Sunday, which is 0.
+        4 => to_bcd(calendar::weekday(days)),
+        5 => to_bcd(day),
+        6 => to_bcd(month),
+        _ => to_bcd(year),
     }
 }
 
 impl M48t59 {
     /// Reads the port at an offset from the first one.
     fn read(&self, port: u64) -> u8 {
-        if port == 3 { self.cell.peek(Self::data) } else { 0xff }
+        if port == 3 { self.cell.peek(|state| self.data(state)) } else { 0xff }
     }
 
     /// Writes the port at an offset from the first one.
@@ -155,26 +138,26 @@ impl MmioOps for Ports {
 
 #[cfg(test)]
 mod tests {
+    use flatview_device::Clock;
+
     use super::*;
 
     #[test]
-    fn dates_are_those_of_the_calendar() {
-        for (days, date) in [
-            (0, (1970, 1, 1)),
-            (11_016, (2000, 2, 29)),
-            (11_017, (2000, 3, 1)),
-            (19_723, (2024, 1, 1)),
-            (47_540, (2100, 2, 28)),
-            (47_541, (2100, 3, 1)),
-        ] {
-            assert_eq!(civil(days), date, "{days}");
-        }
-        assert_eq!(bcd(59), 0x59);
+    fn the_clock_shows_the_date_and_goes_on() {
+        let clock = Clock::stepped();
+        let nvram = M48t59::new(b"", &WallClock::new(&clock, Some(1_795_391_999)), &Log::none());
+        let shown = || -> Vec<u8> {
+            let registers = 1..8_usize;
+            registers.map(|n| clock_register(n, None, nvram.wall.now() / NANOSECONDS)).collect()
+        };
+        assert_eq!(shown(), [0x59, 0x59, 0x23, 0, 0x22, 0x11, 0x26], "a Sunday");
+        clock.step(Some(NANOSECONDS)).unwrap();
+        assert_eq!(shown(), [0, 0, 0, 1, 0x23, 0x11, 0x26]);
     }
 
     #[test]
     fn the_memory_is_reached_through_address_and_data_ports() {
-        let nvram = M48t59::new(b"QEMU", &Log::none());
+        let nvram = M48t59::new(b"QEMU", &WallClock::new(&Clock::stepped(), None), &Log::none());
         nvram.write(0, 1);
         nvram.write(1, 0);
         assert_eq!((nvram.read(3), nvram.read(0), nvram.read(2)), (b'E', 0xff, 0xff));

@@ -39,6 +39,8 @@ const COMMAND_LINE: u64 = 0x017f_f000;
 const RAM_LIMIT: u64 = 1 << 32;
 /// Inputs of the CPU: hard reset and external interrupt.
 const CPU_HRESET: usize = 0;
+/// The checksums in the clock chip's RAM that firmware expects, by index: 0x6aa9, twice.
+const RTC_CHECKSUMS: [(u8, u8); 4] = [(0x2e, 0xa9), (0x2f, 0x6a), (0x3e, 0xa9), (0x3f, 0x6a)];
 const CPU_INT: usize = 5;
 const ELF_POWERPC: u16 = 20;
 /// The ISA interrupt that all of PCI shares.
@@ -96,7 +98,10 @@ fn build(b: &mut BoardBuilder<'_>) -> Result<(), BoardError> {
     }
     memory_controller(b, &isa, ram_size)?;
     let rtc = b.unattached("mc146818rtc");
-    isa.rtc(b, &rtc, 1900)?;
+    let rtc = isa.rtc(b, &rtc, 1900)?;
+    for (index, value) in RTC_CHECKSUMS {
+        rtc.set_byte(index, value);
+    }
     if !b.config().nodefaults {
         let systemio = defaults(b, &isa, ram_size)?;
         if let Some(line) = cpu.get(CPU_HRESET) {
@@ -256,16 +261,9 @@ fn isa_bridge(
         isa.pic(b, &owner, chip)?;
     }
     let pit = b.unattached("isa-pit");
-    isa.pit(b, &pit)?;
+    let pit = isa.pit(b, &pit)?;
     let pcspk = b.unattached("isa-pcspk");
-    isa.unmodelled(b, &pcspk, "pcspk", &[(0x61, 1)])?;
-    b.plug(bus, || {
-        QtreeDevice::new("isa-pcspk")
-            .unmodelled()
-            .text("audiodev", "")
-            .number("iobase", 0x61)
-            .flag("migrate", true)
-    });
+    isa.pcspk(b, &pcspk, &pit)?;
     let i82374 = b.unattached("i82374");
     isa.unmodelled(b, &i82374, "i82374", &[(0x40a, 1), (0x410, 0x30)])?;
     b.plug(bus, || QtreeDevice::new("i82374").unmodelled().number("iobase", 0x400));
@@ -345,8 +343,11 @@ fn memory_controller(b: &mut BoardBuilder<'_>, isa: &IsaBus, ram_size: u64) -> R
 /// The devices that `-nodefaults` leaves out, in front of PCI's.
 fn defaults(b: &mut BoardBuilder<'_>, isa: &IsaBus, ram_size: u64) -> Result<Arc<SystemIo>, BoardError> {
     let owner = b.unattached("isa-m48t59");
-    let nvram =
-        M48t59::new(&prep_nvram::contents(ram_size, COMMAND_LINE, &b.config().kernel_arguments), b.log());
+    let nvram = M48t59::new(
+        &prep_nvram::contents(ram_size, COMMAND_LINE, &b.config().kernel_arguments),
+        b.wall_clock(),
+        b.log(),
+    );
     isa.map(b, [(M48t59::BASE, nvram.region(&owner))])?;
     b.plug(isa.bus, move || nvram.qtree());
 

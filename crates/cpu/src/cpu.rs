@@ -232,10 +232,8 @@ impl<I: Isa> Cpu<I> {
             if std::mem::take(&mut self.core.leave) || attention {
                 self.look_up();
             }
-            if attention {
-                if self.core.inputs().take_stop() {
-                    return Exit::Asked;
-                }
+            if attention && self.core.inputs().take_stop() {
+                return Exit::Asked;
             }
             if I::is_waiting(&self.core) && !I::wakes(&mut self.core) {
                 return Exit::Waiting;

@@ -27,37 +27,57 @@ fn escaped(name: &str) -> String {
 
 /// QEMU's properties of a region. It has 64 bits for the size, so that of a whole address space is one less than it is.
 fn properties(region: &RegionInfo, paths: &HashMap<RegionId, String>) -> Vec<QomProperty> {
-    let container = region.container.and_then(|id| paths.get(&id)).cloned().unwrap_or_default();
+    let container = region.container.and_then(|id| paths.get(&id));
     let size = u64::try_from(region.size).unwrap_or(u64::MAX);
+    properties_of(container, region.addr, size, region.priority)
+}
+
+fn properties_of(container: Option<&String>, addr: u64, size: u64, priority: i32) -> Vec<QomProperty> {
     let property = |name, kind, value| QomProperty { name, kind, value };
     vec![
-        property("container", "link<memory-region>", QomValue::Text(container)),
-        property("addr", "uint64", QomValue::Unsigned(region.addr)),
+        property("container", "link<memory-region>", QomValue::Text(container.cloned().unwrap_or_default())),
+        property("addr", "uint64", QomValue::Unsigned(addr)),
         property("size", "uint64", QomValue::Unsigned(size)),
-        property("priority", "uint32", QomValue::Signed(region.priority.into())),
+        property("priority", "uint32", QomValue::Signed(priority.into())),
     ]
 }
 
 impl Machine {
     /// The picture for `info qom-tree`: devices, their lines and all memory regions.
     pub fn qom(&self) -> QomNode {
-        let mut root = self.qom_of_devices().clone();
+        let [machine, _] = self.qom_trees();
+        machine
+    }
+
+    /// `/machine` and `/objects`, with all memory regions and their properties.
+    fn qom_trees(&self) -> [QomNode; 2] {
+        let (mut root, mut objects) = (self.qom_of_devices().clone(), self.object_tree());
         let mut regions = Vec::new();
         let mut paths = HashMap::new();
         for id in self.memory().regions() {
             let Ok(region) = self.memory().region(id) else { continue };
             let place = region.owner.as_ref().or(region.parent.as_ref());
-            if place.is_some_and(|owner| owner.path().starts_with("/objects/")) {
-                continue;
-            }
             let path = place.map_or("/machine/unattached", |owner| owner.path());
-            let name = root.entry(path).add_numbered(&escaped(&region.name), "memory-region");
+            // A back end's region is there whether or not it is mapped.
+            let name = if path.starts_with("/objects/") {
+                format!("{}[0]", escaped(&region.name))
+            } else {
+                root.entry(path).add_numbered(&escaped(&region.name), "memory-region")
+            };
             let path = format!("{path}/{name}");
             paths.insert(id, path.clone());
             regions.push((region, path));
         }
         for (region, path) in regions {
-            root.entry(&path).properties = properties(&region, &paths);
+            let tree = if path.starts_with("/objects/") { &mut objects } else { &mut root };
+            tree.entry(&path).properties = properties(&region, &paths);
+        }
+        for memdev in self.objects().memdevs() {
+            let id = &memdev.spec.id;
+            let node = objects.entry(&format!("/objects/{id}/{}[0]", escaped(id)));
+            if node.properties.is_empty() {
+                node.properties = properties_of(None, 0, memdev.spec.size, 0);
+            }
         }
         for dimm in self.objects().devices() {
             match &dimm.id {
@@ -70,13 +90,13 @@ impl Machine {
                 }
             }
         }
-        root
+        [root, objects]
     }
 
     /// What is at a path, absolute or the end of one that only one object has (QEMU: `object_resolve_path`), with its
     /// absolute path, which is empty for the root of all.
     fn qom_at(&self, path: &str) -> Option<(String, QomNode)> {
-        let trees = [self.qom(), self.object_tree()];
+        let trees = self.qom_trees();
         let absolute = if path.starts_with('/') {
             path.trim_end_matches('/').to_owned()
         } else {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use flatview::{MemoryError, Owner, Region, WHOLE};
 use flatview_board::device::{CharSpec, QomValue};
-use flatview_board::{Machine, MachineConfig, QomError, SerialConfig};
+use flatview_board::{Machine, MachineConfig, MemdevSpec, Properties, QomError, SerialConfig};
 
 fn machine() -> Arc<Machine> {
     Machine::new(MachineConfig {
@@ -103,4 +103,20 @@ fn a_path_may_be_the_end_of_one_that_only_one_object_has() {
     }
     let error = machine.qom_get("raven", "nope").unwrap_err();
     assert_eq!(error.to_string(), "Property 'raven-pcihost.nope' not found");
+}
+
+#[test]
+fn a_back_ends_region_has_properties_mapped_or_not() {
+    let mut config = MachineConfig::new("mips");
+    config.start_stopped = true;
+    config.serials = vec![SerialConfig::Spec(CharSpec::Null)];
+    let machine = Machine::new(config).unwrap();
+    let given = Properties::of_text("qom-type", "memory-backend-ram,id=spare,size=64k");
+    machine.objects().add(MemdevSpec::of(given).unwrap()).unwrap();
+    let get = |path: &str, property| machine.qom_get(path, property).unwrap();
+    let spare = "/objects/spare/spare[0]";
+    assert_eq!((get(spare, "size"), get(spare, "container")), (QomValue::Unsigned(64 << 10), text("")));
+    let ram = "/objects/mips_r4k.ram/mips_r4k.ram[0]";
+    assert_eq!(get(ram, "container"), text("/machine/unattached/system[0]"));
+    assert_eq!(get(ram, "size"), QomValue::Unsigned(128 << 20));
 }

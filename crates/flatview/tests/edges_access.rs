@@ -1,5 +1,4 @@
 //! Edges of attributes: what a device is told of who accesses it.
-#![expect(clippy::unwrap_used, reason = "helpers of tests may fail loudly")]
 
 use std::sync::{Arc, Mutex};
 

@@ -1,5 +1,4 @@
 //! Edges of RAM blocks: what the host has not got, what it is told to keep, and blocks by name and by host address.
-#![expect(clippy::unwrap_used, reason = "helpers of tests may fail loudly")]
 
 use std::sync::Arc;
 

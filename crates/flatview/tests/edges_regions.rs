@@ -215,6 +215,28 @@ fn an_ioeventfd_that_is_partly_seen_is_told() {
 }
 
 #[test]
+fn an_ioeventfd_that_is_seen_through_two_ranges_is_told_once() {
+    let memory = Memory::new(Endianness::Little);
+    let bell = memory.add(Region::io("bell", 0x20, Ops::new().write(|_, _| Ok(())))).unwrap();
+    let over = memory.add(Region::reservation("over", 1)).unwrap();
+    memory.map(memory.system(), 0x1000, bell).unwrap();
+    let told = Told::listening(&memory);
+    let notifier = Arc::new(EventNotifier::new().unwrap());
+    memory.update(|t| t.add_eventfd(bell, 0xc, 4, None, &notifier)).unwrap();
+    assert_eq!(told.taken(), ["fd 100c/4"]);
+    // One byte in its middle is another device's: two ranges show a part of it.
+    memory.update(|t| t.map_overlap(memory.system(), 0x100e, over, 1)).unwrap();
+    assert_eq!(memory.memory_space().view().unwrap().len(), 3);
+    let calls = told.taken();
+    assert!(!calls.iter().any(|c| c.contains("fd")), "{calls:?}");
+    let late = Arc::new(Told::default());
+    memory.add_listener(late.clone()).unwrap();
+    assert_eq!(late.taken().iter().filter(|c| *c == "fd 100c/4").count(), 1);
+    memory.update(|t| t.del_eventfd(bell, 0xc, 4, None, &notifier)).unwrap();
+    assert_eq!(late.taken(), ["no fd 100c/4"]);
+}
+
+#[test]
 fn ten_thousand_devices_of_one_byte_are_each_found() {
     // QEMU ends with 4,096 sections; three pages of registers are enough for that.
     let memory = Memory::new(Endianness::Little);

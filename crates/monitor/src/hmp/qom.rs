@@ -13,7 +13,7 @@ pub(super) fn list(hmp: &mut Hmp, args: &mut Args<'_>, out: &mut dyn Write) -> D
     let path = args.optional_word();
     args.end()?;
     let Some(path) = path else { return Ok(writeln!(out, "/")?) };
-    let list = hmp.machine.qom_list(&path).ok_or(QomError::NoObject { path }).map_err(failed)?;
+    let list = hmp.machine.qom_list(&path).ok_or(QomError::NoObject { path }).map_err(|e| failed(&e))?;
     for (name, kind) in list {
         writeln!(out, "{name} ({kind})")?;
     }
@@ -24,7 +24,7 @@ pub(super) fn list(hmp: &mut Hmp, args: &mut Args<'_>, out: &mut dyn Write) -> D
 pub(super) fn get(hmp: &mut Hmp, args: &mut Args<'_>, out: &mut dyn Write) -> Done {
     let (path, property) = (args.string()?, args.string()?);
     args.end()?;
-    let value = match hmp.machine.qom_get(&path, &property).map_err(failed)? {
+    let value = match hmp.machine.qom_get(&path, &property).map_err(|e| failed(&e))? {
         QomValue::Unsigned(value) => value.to_string(),
         QomValue::Signed(value) => value.to_string(),
         QomValue::Text(text) => serde_json::Value::from(text).to_string(),
@@ -32,6 +32,6 @@ pub(super) fn get(hmp: &mut Hmp, args: &mut Args<'_>, out: &mut dyn Write) -> Do
     Ok(writeln!(out, "{value}")?)
 }
 
-fn failed(error: QomError) -> HmpError {
+fn failed(error: &QomError) -> HmpError {
     HmpError::Failed(error.to_string())
 }

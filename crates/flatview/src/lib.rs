@@ -53,6 +53,7 @@ mod section;
 mod span;
 mod thread;
 mod topology;
+mod unlikely;
 mod view;
 pub mod visibility;
 

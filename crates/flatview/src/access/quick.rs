@@ -11,21 +11,12 @@ use crate::thread::InCallback;
 use crate::view::FlatRange;
 use crate::{ByteOrder, MemTxError, Value};
 
-/// How a load ended.
-pub(super) enum Quick {
-    Done(u64),
-    /// It goes the long way.
-    NotTaken,
-    /// The callback failed; the reader has the error.
-    Failed,
-}
-
 impl Reader {
-    /// One load of a value in order `O`.
+    /// One load of a value in order `O`; `None` if it failed, and the reader has the error.
     #[inline(never)]
-    pub(super) fn load_quick<O: ByteOrder, V: Value>(&self, addr: u64) -> Quick {
+    pub(super) fn load_elsewhere<O: ByteOrder, V: Value>(&self, addr: u64) -> Option<u64> {
         let Some(view) = self.own_lane().pin_current() else {
-            return Quick::NotTaken;
+            return self.load_long_way::<O, V>(addr);
         };
         let found = view.remember_reads(
             #[inline(always)]
@@ -35,14 +26,16 @@ impl Reader {
             },
         );
         let Some(range) = found else {
-            return Quick::NotTaken;
+            return self.load_long_way::<O, V>(addr);
         };
         let Some(ops) = range.direct(addr, V::SIZE) else {
-            let value = range.readable_ram().and_then(|ram| ram.load::<V>(addr - range.start()));
-            return value.map_or(Quick::NotTaken, |v| Quick::Done(from_memory::<O, V>(v).widen()));
+            return match range.readable_ram().and_then(|ram| ram.load::<V>(addr - range.start())) {
+                Some(native) => Some(from_memory::<O, V>(native).widen()),
+                None => self.load_long_way::<O, V>(addr),
+            };
         };
         let Some(_running) = InCallback::enter_below(Access::MAX_DEPTH) else {
-            return Quick::NotTaken;
+            return self.load_long_way::<O, V>(addr);
         };
         let access = Access {
             reader: self,
@@ -55,27 +48,26 @@ impl Reader {
             write: false,
         };
         match ops.read(&access) {
-            Ok(value) => Quick::Done(reorder(value & low_mask(V::SIZE), V::SIZE, range.order(), O::ORDER)),
-            Err(e) => {
-                self.failure.set(access.failed(&e));
-                Quick::Failed
-            }
+            Ok(value) => Some(reorder(value & low_mask(V::SIZE), V::SIZE, range.order(), O::ORDER)),
+            Err(e) => self.fails(access.failed(&e)),
         }
     }
 
-    /// What a load gives that was not done quickly.
+    /// Keeps the error for the caller.
+    #[cold]
+    fn fails(&self, error: MemTxError) -> Option<u64> {
+        self.failure.set(error);
+        None
+    }
+
+    /// The load, whatever it takes.
     #[cold]
     #[inline(never)]
-    pub(super) fn load_otherwise<O: ByteOrder, V: Value>(
-        &self,
-        addr: u64,
-        failed: bool,
-    ) -> Result<V, MemTxError> {
-        if failed {
-            return Err(self.failure.get());
-        }
+    fn load_long_way<O: ByteOrder, V: Value>(&self, addr: u64) -> Option<u64> {
         let port = self.port(MemTxAttrs::UNSPECIFIED);
-        let view = self.pin(&self.space)?;
-        port.load_in::<O, V>(&view, addr)
+        match self.pin(&self.space).and_then(|view| port.load_in::<O, V>(&view, addr)) {
+            Ok(value) => Some(value.widen()),
+            Err(e) => self.fails(e),
+        }
     }
 }

@@ -5,7 +5,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::port::{from_memory, mark_late};
-use super::quick::Quick;
 use super::{MemTxAttrs, Port};
 use crate::memory::{Inner, SpaceInner};
 use crate::publish::{LANES, Lane, Memo, Pinned};
@@ -173,15 +172,11 @@ impl Reader {
     pub fn load<O: ByteOrder, V: Value>(&self, addr: u64) -> Result<V, MemTxError> {
         match self.own_lane().on_reads(move |memory| memory.load::<V>(addr)) {
             Some(native) => Ok(from_memory::<O, V>(native)),
-            None => self.load_elsewhere::<O, V>(addr),
-        }
-    }
-
-    #[inline(always)]
-    fn load_elsewhere<O: ByteOrder, V: Value>(&self, addr: u64) -> Result<V, MemTxError> {
-        match self.load_quick::<O, V>(addr) {
-            Quick::Done(value) => Ok(V::narrow(value)),
-            other => self.load_otherwise::<O, V>(addr, matches!(other, Quick::Failed)),
+            // One call and no other: what a loop of loads looks at each time can stay in registers then.
+            None => match self.load_elsewhere::<O, V>(addr) {
+                Some(value) => Ok(V::narrow(value)),
+                None => Err(self.failure.get()),
+            },
         }
     }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::domain::Hazards;
 use super::{Ordering, Slot, fence};
 use crate::ram::light;
+use crate::unlikely::unlikely;
 
 /// What a lane remembers of the value it looks at, for reading and for writing. The defaults remember nothing.
 pub(crate) trait Memo {
@@ -103,6 +104,7 @@ impl<T, M: Memo> Lane<T, M> {
     #[inline]
     pub fn on_reads<R>(&self, f: impl for<'m> FnOnce(M::Reads<'m>) -> Option<R> + 'static) -> Option<R> {
         if !self.is_current() {
+            unlikely();
             return None;
         }
         // SAFETY: as for `Pinned::reads`; the lane is current, so it has a view, and `f` cannot change the lane.
@@ -122,6 +124,7 @@ impl<T, M: Memo> Lane<T, M> {
         // SAFETY: as in `is_current`; `f` cannot change the lane.
         let slot = unsafe { slot.as_ref() };
         if !slot.is_at(version) {
+            unlikely();
             return None;
         }
         // The memo is taken out for each anew: `f` need not wait for what only `or` looks at.

@@ -3,13 +3,16 @@
 //! UNSAFE: this module dereferences pointers into RAM blocks.
 //!
 //! What must hold is B1 and B2 of [`ram`](super). Host code never holds a reference to guest bytes; a value of up
-//! to eight naturally aligned bytes moves as one relaxed atomic, everything else byte by byte or by a raw copy, so
-//! that a racing guest can produce torn data but never undefined behaviour of ours to reason about.
+//! to eight naturally aligned bytes moves as one instruction or relaxed atomic, everything else in one instruction
+//! where the host has it, byte by byte, or by a raw copy, so that a racing guest can produce torn data but never
+//! undefined behaviour of ours to reason about.
 #![expect(unsafe_code, reason = "guest RAM is reached through raw pointers, here only")]
 
 use std::marker::PhantomData;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+#[cfg(not(all(target_arch = "x86_64", not(miri), not(flatview_tsan))))]
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
 
 use super::RamBlock;
 use crate::Value;
@@ -195,9 +198,44 @@ const fn host_low(n: usize) -> std::ops::Range<usize> {
     if cfg!(target_endian = "little") { 0..n } else { 8 - n..8 }
 }
 
+/// Whether a value that is not naturally aligned moves by one instruction too. Rust's atomics are for aligned values only,
+/// and its plain accesses not for memory that a guest changes meanwhile, so that takes the instruction itself. Miri and
+/// ThreadSanitizer look into atomics and not into instructions.
+pub(super) const ANY_ALIGNMENT: bool = cfg!(all(target_arch = "x86_64", not(miri), not(flatview_tsan)));
+
+/// The value in host order; a naturally aligned one is never torn.
+///
+/// # Safety
+/// `p` points to `size` (1, 2, 4 or 8) bytes that stay mapped; nobody has a reference to them.
+#[inline(always)]
+#[cfg(all(target_arch = "x86_64", not(miri), not(flatview_tsan)))]
+pub(super) unsafe fn load_raw(p: *mut u8, size: u32) -> u64 {
+    use std::arch::asm;
+    let v: u64;
+    macro_rules! load {
+        ($how:literal) => {
+            asm!($how, p = in(reg) p, v = lateout(reg) v, options(nostack, preserves_flags, readonly))
+        };
+    }
+    // SAFETY: each is one load of `size` bytes at `p`, which the caller promises; x86 loads at any alignment.
+    unsafe {
+        match size {
+            1 => load!("movzx {v:e}, byte ptr [{p}]"),
+            2 => load!("movzx {v:e}, word ptr [{p}]"),
+            4 => load!("mov {v:e}, dword ptr [{p}]"),
+            8 => load!("mov {v}, qword ptr [{p}]"),
+            _ => v = load_bytes(p, size),
+        };
+    }
+    v
+}
+
+/// The value in host order; a naturally aligned one is never torn.
+///
 /// # Safety
 /// `p` points to `size` (1, 2, 4 or 8) bytes that stay mapped; nobody has a reference to them.
 #[inline]
+#[cfg(not(all(target_arch = "x86_64", not(miri), not(flatview_tsan))))]
 pub(super) unsafe fn load_raw(p: *mut u8, size: u32) -> u64 {
     let aligned = (p as usize) & (size as usize - 1) == 0;
     // SAFETY: the caller promises the bytes; the atomics are aligned where used and shared access is theirs to have.
@@ -227,7 +265,31 @@ unsafe fn load_bytes(p: *mut u8, size: u32) -> u64 {
 
 /// # Safety
 /// As for [`load_raw`], and the bytes are writable.
+#[inline(always)]
+#[cfg(all(target_arch = "x86_64", not(miri), not(flatview_tsan)))]
+pub(super) unsafe fn store_raw(p: *mut u8, size: u32, v: u64) {
+    use std::arch::asm;
+    macro_rules! store {
+        ($how:literal) => {
+            asm!($how, p = in(reg) p, v = in(reg) v, options(nostack, preserves_flags))
+        };
+    }
+    // SAFETY: each is one store of `size` bytes at `p`, which the caller promises; x86 stores at any alignment.
+    unsafe {
+        match size {
+            1 => store!("mov byte ptr [{p}], {v:l}"),
+            2 => store!("mov word ptr [{p}], {v:x}"),
+            4 => store!("mov dword ptr [{p}], {v:e}"),
+            8 => store!("mov qword ptr [{p}], {v}"),
+            _ => store_bytes(p, size, v),
+        };
+    }
+}
+
+/// # Safety
+/// As for [`load_raw`], and the bytes are writable.
 #[inline]
+#[cfg(not(all(target_arch = "x86_64", not(miri), not(flatview_tsan))))]
 pub(super) unsafe fn store_raw(p: *mut u8, size: u32, v: u64) {
     let aligned = (p as usize) & (size as usize - 1) == 0;
     // SAFETY: as for `load_raw`.

@@ -11,8 +11,9 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 use super::RamSpan;
-use super::bytes::{copy_in, copy_out, load_raw, store_raw};
+use super::bytes::{ANY_ALIGNMENT, copy_in, copy_out, load_raw, store_raw};
 use crate::Value;
+use crate::unlikely::unlikely;
 
 /// The most bytes of one value.
 const MOST: u64 = 8;
@@ -56,14 +57,20 @@ impl<'a> RamWindow<'a> {
         Some(unsafe { self.ptr.as_ptr().add(offset as usize) })
     }
 
-    /// The value at `addr` in host order, if it is naturally aligned in host memory, in the window and at least seven
-    /// bytes before its end.
+    /// The same, if a value of `size` bytes there moves by one instruction.
+    #[inline]
+    fn at_one(&self, addr: u64, size: u32, any_alignment: bool) -> Option<*mut u8> {
+        self.at(addr).filter(|p| any_alignment || (*p as usize).is_multiple_of(size as usize))
+    }
+
+    /// The value at `addr` in host order, if it is in the window, at least seven bytes before its end, and moves by one
+    /// instruction: naturally aligned values do everywhere.
     #[inline]
     pub fn load<V: Value>(&self, addr: u64) -> Option<V> {
-        let p = self.at(addr)?;
-        if p as usize & (V::SIZE as usize - 1) != 0 {
+        let Some(p) = self.at_one(addr, V::SIZE, ANY_ALIGNMENT) else {
+            unlikely();
             return None;
-        }
+        };
         // SAFETY: `at` gives a pointer with eight bytes behind it that are mapped (B1) as long as the block (B2).
         Some(V::narrow(unsafe { load_raw(p, V::SIZE) }))
     }
@@ -71,11 +78,17 @@ impl<'a> RamWindow<'a> {
     /// Stores a value in host order, under the same conditions.
     #[inline]
     pub fn store<V: Value>(&self, addr: u64, value: V) -> Option<()> {
-        let p = self.at(addr)?;
-        if p as usize & (V::SIZE as usize - 1) != 0 {
-            return None;
-        }
+        let p = self.at_one(addr, V::SIZE, ANY_ALIGNMENT)?;
         // SAFETY: as for `load`; windows for stores are made of writable memory.
+        unsafe { store_raw(p, V::SIZE, value.widen()) };
+        Some(())
+    }
+
+    /// Stores a naturally aligned value in host order, under the same conditions.
+    #[inline]
+    pub fn store_aligned<V: Value>(&self, addr: u64, value: V) -> Option<()> {
+        let p = self.at_one(addr, V::SIZE, false)?;
+        // SAFETY: as for `store`.
         unsafe { store_raw(p, V::SIZE, value.widen()) };
         Some(())
     }

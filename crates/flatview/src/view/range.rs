@@ -376,7 +376,7 @@ impl Stores<'_> {
     #[inline(always)]
     pub fn store_logged<V: Value>(&self, addr: u64, native: V) -> Option<()> {
         // What the window takes is aligned, and so in one page.
-        self.logged.store(addr, native)?;
+        self.logged.store_aligned(addr, native)?;
         self.notes.mark_aligned(addr);
         Some(())
     }

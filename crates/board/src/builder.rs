@@ -15,8 +15,8 @@ use flatview_device::{
 };
 
 use crate::firmware::{FirmwareDirs, Image, Rom};
-use crate::machine::Requests;
 use crate::memdev::{MachineRam, MemdevKind, MemdevSpec, MemoryObjects, ObjectError};
+use crate::requests::Requests;
 use crate::state::Request;
 use crate::{BoardError, MachineConfig, SerialConfig};
 

@@ -152,6 +152,15 @@ pub fn nearest(name: &str, names: impl IntoIterator<Item = &'static str>) -> Opt
         .map(|(_, candidate)| candidate)
 }
 
+/// The host's reason for an error as C prints it: without Rust's `(os error 2)`.
+pub fn os_error(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.rfind(" (os error ") {
+        Some(end) => text.get(..end).unwrap_or(&text).to_owned(),
+        None => text,
+    }
+}
+
 /// Why a request was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
@@ -161,6 +170,9 @@ pub enum RequestError {
     /// A guest that has shut down must be reset first.
     #[error("Resetting the Virtual Machine is required")]
     ResetRequired,
+    /// It stands still for a dump of its memory.
+    #[error("There is a dump in process, please wait.")]
+    DumpInProcess,
 }
 
 /// Why there are no such lines.
@@ -192,4 +204,15 @@ pub enum PinError {
         /// Those it has.
         known: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_the_host_reads_as_in_c() {
+        let error = io::Error::from_raw_os_error(2);
+        assert_eq!(os_error(&error), "No such file or directory");
+    }
 }

@@ -12,22 +12,30 @@
 //! | What does the object tree (`info qom-tree`, `qom-get`) say? | [`qom`] |
 //! | How are sizes written? | [`size`] |
 //! | Where would QEMU have put a RAM block (`info ramblock`)? | [`ram_blocks`] |
+//! | How is the guest's memory dumped to a file? | [`dump`] |
+//! | How fast is memory written? | [`dirty_rate`] |
 //! | What can go wrong? | [`error`] |
 
 pub mod boards;
 pub mod builder;
 pub mod config;
+pub mod dirty_rate;
+pub mod dump;
 pub mod error;
 pub mod firmware;
 pub mod machine;
 pub mod memdev;
 pub mod qom;
 pub mod ram_blocks;
+mod requests;
+mod run_loop;
 pub mod size;
 pub mod state;
 
 pub use builder::{BoardBuilder, PinDirection};
 pub use config::{BoardInfo, MachineConfig, PreallocHook, SerialConfig};
+pub use dirty_rate::{DirtyRateError, DirtyRateInfo, DirtyRateMode, DirtyRateSpec, DirtyRateStatus};
+pub use dump::{DumpError, DumpFormat, DumpInfo, DumpSpec, DumpStatus};
 pub use error::{BoardError, PinError, RequestError};
 pub use firmware::RomInfo;
 pub use flatview_device as device;

@@ -1,4 +1,4 @@
-//! The machine: memory, devices, time, and the loop that carries out requests.
+//! The machine: memory, devices, time, and what can be asked of them.
 //!
 //! A [`Machine`] has one thread of its own. Devices and front ends *request* (reset, stop, continue, end) and the thread
 //! carries requests out one after the other, in the order in which they came; nothing waits for it unless it asks to.
@@ -6,92 +6,27 @@
 //! always hold: every change of the run state is an [`Event`] to each subscriber, in one order for all; after a system
 //! reset all devices are as at power on, ROM holds what was loaded and RAM what it held.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use flatview::{AccessLog, AddressSpace, InvalidAccess, Memory, RegionType};
 use flatview_device::{Clock, IrqLine, Log, LogMask, QomNode, QtreeBus};
 use parking_lot::{Condvar, Mutex};
 
 use crate::boards::{self, Board};
-use crate::builder::{BoardBuilder, Parts};
+use crate::builder::BoardBuilder;
+use crate::dirty_rate::DirtyRates;
+use crate::dump::{self, Dumps, ElfTarget};
 use crate::memdev::{self, MemoryObjects, ObjectError, Properties};
+use crate::requests::{Requests, Work};
+use crate::run_loop::{Core, Status};
 use crate::state::{Cause, Event, EventKind, Request, RunState};
 use crate::{
-    BoardError, BoardInfo, MachineConfig, PinDirection, PinError, RamBlockRow, RequestError, RomInfo,
+    BoardError, BoardInfo, DirtyRateError, DirtyRateInfo, DirtyRateSpec, DumpError, DumpInfo, DumpSpec,
+    MachineConfig, PinDirection, PinError, RamBlockRow, RequestError, RomInfo,
 };
-
-type Answer = Sender<Result<(), RequestError>>;
-
-/// Requests on their way to the machine's thread.
-#[derive(Default)]
-pub(crate) struct Requests {
-    queue: Mutex<Queue>,
-    arrived: Condvar,
-}
-
-#[derive(Default)]
-struct Queue {
-    waiting: VecDeque<(Request, Option<Answer>)>,
-    /// The thread should look at the clock again.
-    look: bool,
-    closed: bool,
-}
-
-impl Requests {
-    pub fn push(&self, request: Request) {
-        self.push_with(request, None);
-    }
-
-    fn push_with(&self, request: Request, answer: Option<Answer>) {
-        let mut queue = self.queue.lock();
-        // Once closed, dropping the answer tells the asker that the machine has quit.
-        if !queue.closed {
-            queue.waiting.push_back((request, answer));
-            self.arrived.notify_all();
-        }
-    }
-
-    fn look(&self) {
-        self.queue.lock().look = true;
-        self.arrived.notify_all();
-    }
-
-    /// Waits for a request, for `limit` at most if there is one.
-    fn next(&self, limit: Option<Duration>) -> Option<(Request, Option<Answer>)> {
-        let mut queue = self.queue.lock();
-        if queue.waiting.is_empty() && !queue.look {
-            match limit {
-                Some(limit) => drop(self.arrived.wait_for(&mut queue, limit)),
-                None => self.arrived.wait(&mut queue),
-            }
-        }
-        queue.look = false;
-        queue.waiting.pop_front()
-    }
-}
-
-/// What the machine's thread and its handles share.
-struct Core {
-    memory: Memory,
-    clock: Clock,
-    parts: Parts,
-    no_reboot: bool,
-    requests: Arc<Requests>,
-    status: Mutex<Status>,
-    ended: Condvar,
-}
-
-struct Status {
-    run_state: RunState,
-    subscribers: Vec<Sender<Event>>,
-    /// The exit status, once it has quit.
-    exit: Option<i32>,
-}
 
 /// A machine, made and running.
 pub struct Machine {
@@ -214,8 +149,11 @@ impl Machine {
             memory,
             clock,
             parts,
+            elf_target: ElfTarget { machine: board.elf_machine, order: board.target },
             no_reboot: config.no_reboot,
             requests,
+            dumps: Dumps::default(),
+            dirty_rate: DirtyRates::default(),
             status: Mutex::new(Status { run_state, subscribers: Vec::new(), exit: None }),
             ended: Condvar::new(),
         });
@@ -311,9 +249,7 @@ impl Machine {
     /// # Errors
     /// [`RequestError`] if it was refused, or the machine has quit before it came to it.
     pub fn perform(&self, request: Request) -> Result<(), RequestError> {
-        let (answer, answered) = channel();
-        self.core.requests.push_with(request, Some(answer));
-        answered.recv().unwrap_or(Err(RequestError::HasQuit))
+        self.core.perform(Work::Request(request))
     }
 
     /// All events from now on; the channel closes when the machine has quit.
@@ -416,6 +352,50 @@ impl Machine {
         Ok(())
     }
 
+    /// Writes the guest's memory to a file (QEMU: `dump-guest-memory`). The machine stands still meanwhile, and
+    /// subscribers are told when it is done. Not from inside an access.
+    ///
+    /// # Errors
+    /// [`DumpError`]: what was asked for cannot be, or the file cannot be written; detached, what goes wrong while it
+    /// is written is told by the event and by [`dump_info`](Self::dump_info).
+    pub fn dump(&self, spec: &DumpSpec) -> Result<(), DumpError> {
+        dump::dump(&self.core, spec)
+    }
+
+    /// How far the last dump is.
+    pub fn dump_info(&self) -> DumpInfo {
+        self.core.dumps.info()
+    }
+
+    /// Why the last dump failed, if it did.
+    pub fn dump_error(&self) -> Option<Arc<str>> {
+        self.core.dumps.error()
+    }
+
+    /// Waits until no dump is being written. Not from inside an access.
+    pub fn wait_for_dump(&self) {
+        self.core.dumps.wait();
+    }
+
+    /// Begins to measure how fast memory is written (QEMU: `calc-dirty-rate`), in a thread of its own.
+    ///
+    /// # Errors
+    /// [`DirtyRateError`] in QEMU's words.
+    pub fn calc_dirty_rate(&self, spec: &DirtyRateSpec) -> Result<(), DirtyRateError> {
+        self.core.dirty_rate.start(&self.core.memory, spec)
+    }
+
+    /// The last measurement.
+    pub fn dirty_rate(&self) -> DirtyRateInfo {
+        self.core.dirty_rate.info()
+    }
+
+    /// Whether an open file is memory of this machine: the name of the block. Who empties or writes such a file takes
+    /// the memory away.
+    pub fn block_of_file(&self, file: &std::fs::File) -> Option<String> {
+        self.core.parts.objects.block_of_file(file)
+    }
+
     /// The picture for `info qom-tree /objects`: memory back ends and their regions.
     pub fn object_tree(&self) -> QomNode {
         let mut root = QomNode::new("objects", "container");
@@ -491,98 +471,5 @@ impl Drop for Machine {
         {
             let _ = thread.join();
         }
-    }
-}
-
-impl Core {
-    fn run(&self) {
-        let exit = loop {
-            // A stepped clock's timers run where it is stepped.
-            let limit = if self.clock.is_stepped() {
-                None
-            } else {
-                self.clock.run_due();
-                self.clock.nanoseconds_to_next().map(Duration::from_nanos)
-            };
-            let Some((request, answer)) = self.requests.next(limit) else { continue };
-            let (result, exit) = self.carry_out(request);
-            if let Some(answer) = answer {
-                let _ = answer.send(result);
-            }
-            if let Some(exit) = exit {
-                break exit;
-            }
-        };
-        self.clock.stop();
-        for backend in &self.parts.backends {
-            backend.flush();
-        }
-        let mut queue = self.requests.queue.lock();
-        queue.closed = true;
-        queue.waiting.clear();
-        drop(queue);
-        let mut status = self.status.lock();
-        status.run_state = RunState::Shutdown;
-        status.subscribers.clear();
-        status.exit = Some(exit);
-        self.ended.notify_all();
-    }
-
-    /// Does what a request asks for; the exit status if that was the end.
-    fn carry_out(&self, request: Request) -> (Result<(), RequestError>, Option<i32>) {
-        match request {
-            Request::SystemReset(cause) if self.no_reboot => return self.end(cause),
-            Request::SystemReset(cause) => {
-                self.reset();
-                self.tell(EventKind::Reset { cause });
-            }
-            Request::Powerdown => self.tell(EventKind::Powerdown),
-            Request::Shutdown(cause) | Request::Quit(cause) => return self.end(cause),
-            Request::Stop => {
-                if self.status.lock().run_state.is_running() {
-                    self.clock.stop();
-                    self.change(RunState::Paused, EventKind::Stop);
-                }
-            }
-            Request::Continue => {
-                let state = self.status.lock().run_state;
-                match state {
-                    RunState::Shutdown => return (Err(RequestError::ResetRequired), None),
-                    RunState::Running => {}
-                    RunState::Prelaunch | RunState::Paused => {
-                        self.change(RunState::Running, EventKind::Resume);
-                        self.clock.start();
-                    }
-                }
-            }
-        }
-        (Ok(()), None)
-    }
-
-    fn end(&self, cause: Cause) -> (Result<(), RequestError>, Option<i32>) {
-        self.tell(EventKind::Shutdown { cause });
-        (Ok(()), Some(0))
-    }
-
-    /// Devices to their first state, in the order of the board; then ROM as it was loaded.
-    fn reset(&self) {
-        for device in &self.parts.resets {
-            device.reset();
-        }
-        let space = self.memory.memory_space();
-        for rom in &self.parts.roms {
-            // What the board checked against its ROM fits; a kernel may lie where this board has no RAM.
-            let _ = space.poke(rom.addr, &rom.data);
-        }
-    }
-
-    fn tell(&self, kind: EventKind) {
-        let event = Event::now(kind);
-        self.status.lock().subscribers.retain(|subscriber| subscriber.send(event.clone()).is_ok());
-    }
-
-    fn change(&self, run_state: RunState, kind: EventKind) {
-        self.status.lock().run_state = run_state;
-        self.tell(kind);
     }
 }

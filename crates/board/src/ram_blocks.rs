@@ -46,6 +46,11 @@ impl RamBlocks {
         self.0.retain(|(known, _)| !Arc::ptr_eq(known, block));
     }
 
+    /// The blocks.
+    pub fn all(&self) -> Vec<Arc<RamBlock>> {
+        self.0.iter().map(|(block, _)| Arc::clone(block)).collect()
+    }
+
     /// The lines, from the largest block to the smallest.
     pub fn rows(&self) -> Vec<RamBlockRow> {
         let mut rows: Vec<RamBlockRow> = self

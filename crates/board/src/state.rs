@@ -1,9 +1,11 @@
 //! What a machine is doing, what can be asked of it, and what happens to it: the words, as QMP has them.
 //!
-//! Only the words; who acts on them is [`machine`](crate::machine).
+//! Only the words; who acts on them is the machine's thread.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::DumpInfo;
 
 /// What a machine is doing (QMP's `RunState`, the part there is).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +16,8 @@ pub enum RunState {
     Running,
     /// Told to stop.
     Paused,
+    /// Stopped for as long as its memory is dumped.
+    SaveVm,
     /// The guest has ended it.
     Shutdown,
 }
@@ -25,6 +29,7 @@ impl RunState {
             RunState::Prelaunch => "prelaunch",
             RunState::Running => "running",
             RunState::Paused => "paused",
+            RunState::SaveVm => "save-vm",
             RunState::Shutdown => "shutdown",
         }
     }
@@ -117,6 +122,13 @@ pub enum EventKind {
         /// Its path in the object tree.
         path: Arc<str>,
     },
+    /// A dump of its memory ended, well or not.
+    DumpCompleted {
+        /// What it has come to.
+        info: DumpInfo,
+        /// What went wrong.
+        error: Option<Arc<str>>,
+    },
 }
 
 impl EventKind {
@@ -129,6 +141,7 @@ impl EventKind {
             EventKind::Shutdown { .. } => "SHUTDOWN",
             EventKind::Powerdown => "POWERDOWN",
             EventKind::DeviceDeleted { .. } => "DEVICE_DELETED",
+            EventKind::DumpCompleted { .. } => "DUMP_COMPLETED",
         }
     }
 
@@ -136,9 +149,11 @@ impl EventKind {
     pub fn cause(&self) -> Option<Cause> {
         match self {
             EventKind::Reset { cause } | EventKind::Shutdown { cause } => Some(*cause),
-            EventKind::Stop | EventKind::Resume | EventKind::Powerdown | EventKind::DeviceDeleted { .. } => {
-                None
-            }
+            EventKind::Stop
+            | EventKind::Resume
+            | EventKind::Powerdown
+            | EventKind::DeviceDeleted { .. }
+            | EventKind::DumpCompleted { .. } => None,
         }
     }
 }

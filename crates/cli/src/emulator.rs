@@ -118,6 +118,8 @@ pub fn run(options: &Options) -> Result<i32, RunError> {
         let machine = machine.clone();
         move || {
             if alone {
+                // Nobody else could tell that the file is incomplete.
+                machine.wait_for_dump();
                 machine.request(Request::Quit(Cause::HostUi));
             }
         }
@@ -135,6 +137,7 @@ pub fn run(options: &Options) -> Result<i32, RunError> {
         let shared = machine.clone();
         // A running machine goes on without a console, as in QEMU.
         let ended = move || {
+            shared.wait_for_dump();
             if alone && shared.run_state() != RunState::Running {
                 shared.request(Request::Quit(Cause::HostUi));
             }

@@ -2,9 +2,10 @@
 
 use crate::hmp::HmpError;
 use crate::hmp::format::integer;
+use crate::pagemap;
 use flatview::{AddressSpace, Endianness};
 use flatview_board::Machine;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::Write;
 
 /// The unit in which memory is looked at where some of it may be unreadable.
@@ -103,7 +104,16 @@ pub(crate) fn save(
     unreadable: Unreadable,
 ) -> Result<(), HmpError> {
     let file_error = |action| move |source| HmpError::File { action, path: path.to_owned(), source };
-    let mut file = File::create(path).map_err(file_error("open"))?;
+    // Emptied only when it is known to be no memory of the machine.
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+    let mut file = file.map_err(file_error("open"))?;
+    if let Some(block) = machine.block_of_file(&file) {
+        return Err(HmpError::IsMemory { path: path.to_owned(), block });
+    }
+    // Devices and pipes have no length to cut.
+    if file.metadata().map_err(file_error("open"))?.is_file() {
+        file.set_len(0).map_err(file_error("open"))?;
+    }
     peek_pages(machine, addr, size, &mut |bytes, bad| match (bad, unreadable) {
         (Some(_), Unreadable::Refuse) => {
             Err(HmpError::Failed(format!("Invalid addr 0x{addr:016x}/size {size} specified")))
@@ -112,20 +122,35 @@ pub(crate) fn save(
     })
 }
 
+/// Where the host keeps the RAM at a physical address: the region's name and the address in this process.
+///
+/// # Errors
+/// What QEMU says where there is none.
+fn host(machine: &Machine, addr: u64) -> Result<(String, u64), String> {
+    let unmapped = || format!("No memory is mapped at address {addr:#x}");
+    let view = machine.cpu_space().view().map_err(|_| unmapped())?;
+    let range = view.lookup(addr).ok_or_else(unmapped)?;
+    let memory = range.block().filter(|_| range.is_ram() || range.romd());
+    let (block, offset) = memory.ok_or_else(|| format!("Memory at address {addr:#x} is not RAM"))?;
+    let host = block.host().as_ptr().addr() as u64 + offset + (addr - range.start());
+    Ok((range.name().to_owned(), host))
+}
+
 /// What `gpa2hva` says about a physical address.
 pub(crate) fn host_address(machine: &Machine, addr: u64) -> String {
-    let space = machine.cpu_space();
-    let view = space.view().ok();
-    let Some(range) = view.as_ref().and_then(|view| view.lookup(addr)) else {
-        return format!("No memory is mapped at address {addr:#x}");
-    };
-    let ram = machine.memory().region(range.region()).ok().and_then(|region| region.ram);
-    let Some((block, window)) = ram else {
-        return format!("Memory at address {addr:#x} is not RAM");
-    };
-    let offset = window + range.offset() + (addr - range.start());
-    let host = block.host().as_ptr().addr() as u64 + offset;
-    format!("Host virtual address for {addr:#x} ({}) is {host:#x}", range.name())
+    match host(machine, addr) {
+        Ok((name, host)) => format!("Host virtual address for {addr:#x} ({name}) is {host:#x}"),
+        Err(reason) => reason,
+    }
+}
+
+/// What `gpa2hpa` says about a physical address of the guest.
+pub(crate) fn host_physical_address(machine: &Machine, addr: u64) -> String {
+    let found = host(machine, addr).and_then(|(name, host)| Ok((name, pagemap::physical(host)?)));
+    match found {
+        Ok((name, host)) => format!("Host physical address for {addr:#x} ({name}) is {host:#x}"),
+        Err(reason) => reason,
+    }
 }
 
 /// The bytes of an integer in the target's order.

@@ -8,13 +8,14 @@ pub mod qmp;
 pub mod qtest;
 
 mod guest;
+mod pagemap;
 mod session;
 #[cfg(test)]
 mod testing;
 mod text;
 
+pub use flatview_board::error::os_error;
 pub use session::{Served, Session, Waker, serve};
-pub use text::os_error;
 
 /// Flatview's version, which greetings, `info version` and `query-version` give.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

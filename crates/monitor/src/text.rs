@@ -2,16 +2,13 @@
 
 use flatview_board::Machine;
 use std::fmt::Write as _;
-use std::io;
 
-/// The host's reason for an error as C prints it: without Rust's `(os error 2)`.
-pub fn os_error(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.rfind(" (os error ") {
-        Some(end) => text.get(..end).unwrap_or(&text).to_owned(),
-        None => text,
-    }
-}
+/// Why no virtual CPU's writes are slowed down.
+pub(crate) const NO_DIRTY_LIMIT: &str =
+    "dirty page limit feature requires KVM with accelerator property 'dirty-ring-size' set'";
+
+/// `info numa` and `x-query-numa`: no board has nodes.
+pub(crate) const NO_NUMA: &str = "0 nodes\n";
 
 /// `info ramblock` and `x-query-ramblock`: QEMU's columns.
 pub(crate) fn ramblock_table(machine: &Machine) -> String {
@@ -60,11 +57,5 @@ mod tests {
         assert_eq!(size_text(4096), "4 KiB");
         assert_eq!(size_text(2 << 20), "2 MiB");
         assert_eq!(size_text(512), "512 B");
-    }
-
-    #[test]
-    fn an_error_of_the_host_reads_as_in_c() {
-        let error = io::Error::from_raw_os_error(2);
-        assert_eq!(os_error(&error), "No such file or directory");
     }
 }

@@ -48,6 +48,7 @@ pub static BOARD: Board = Board {
         aliases: &["mips-r4k"],
     },
     target: Endianness::Big,
+    elf_machine: ELF_MIPS,
     build,
 };
 

@@ -18,6 +18,8 @@ pub struct Board {
     pub info: BoardInfo,
     /// The byte order of its CPU.
     pub target: Endianness,
+    /// ELF's number of its CPU's kind (`e_machine`).
+    pub elf_machine: u16,
     /// Puts it together.
     pub build: fn(&mut BoardBuilder<'_>) -> Result<(), BoardError>,
 }

@@ -7,6 +7,8 @@
 //! the map changed, so a slot, an address and a back end are taken first and given back if that fails.
 
 use std::fmt;
+use std::fs::{File, Metadata};
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -200,6 +202,18 @@ impl MemoryObjects {
     /// The lines of `info ramblock`, in its order.
     pub fn ram_blocks(&self) -> Vec<RamBlockRow> {
         self.state.lock().blocks.rows()
+    }
+
+    /// The block whose memory an open file is, if it is one's.
+    pub(crate) fn block_of_file(&self, file: &File) -> Option<String> {
+        let identity = |m: &Metadata| (m.dev(), m.ino());
+        let wanted = identity(&file.metadata().ok()?);
+        let is_it = |block: &Arc<RamBlock>| {
+            let own = block.file().and_then(|(fd, _)| fd.try_clone_to_owned().ok());
+            own.and_then(|fd| File::from(fd).metadata().ok()).is_some_and(|m| identity(&m) == wanted)
+        };
+        let blocks = self.state.lock().blocks.all();
+        blocks.iter().find(|block| is_it(block)).map(|block| block.name().to_owned())
     }
 
     /// The board has addresses for memory devices, and the user asked for none.

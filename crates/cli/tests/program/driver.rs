@@ -10,6 +10,18 @@ use std::time::{Duration, Instant};
 /// How long anything may take.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
+/// Debian's QEMU for PowerPC, to compare with; `None`, and a word about it, where it is not installed.
+pub(crate) fn qemu_is_there() -> Option<&'static str> {
+    const QEMU: &str = "qemu-system-ppc";
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if std::env::split_paths(&path).any(|folder| folder.join(QEMU).is_file()) {
+        return Some(QEMU);
+    }
+    assert!(std::env::var_os("FLATVIEW_REQUIRE_QEMU").is_none(), "{QEMU} is not installed");
+    println!("skipped: {QEMU} is not installed");
+    None
+}
+
 /// What a program that ran to its end said.
 #[derive(Debug)]
 pub(crate) struct Said {

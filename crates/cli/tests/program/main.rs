@@ -10,6 +10,7 @@
 mod driver;
 mod front_ends;
 mod memory_backends;
+mod memory_dump;
 mod mtree_command;
 mod qemu_texts;
 mod terminal;

@@ -208,6 +208,12 @@ impl FlatRange {
         matches!(self.body().kind, Kind::Ram | Kind::RamDevice)
     }
 
+    /// Whether it is a RAM device, however it is seen (QEMU: `memory_region_is_ram_device`).
+    #[must_use]
+    pub fn is_ram_device(&self) -> bool {
+        matches!(self.body().kind, Kind::RamDevice)
+    }
+
     /// Whether reads come from memory.
     #[must_use]
     #[inline]

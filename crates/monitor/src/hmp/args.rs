@@ -30,6 +30,14 @@ pub enum ArgError {
         /// A line of its own in front, or nothing.
         detail: String,
     },
+    /// A file name that is missing, or that could not be read.
+    #[error("{detail}{command}: filename expected")]
+    FilenameExpected {
+        /// The command's name.
+        command: &'static str,
+        /// A line of its own in front, or nothing.
+        detail: String,
+    },
     /// `-x` where the command has no such option.
     #[error("{command}: unsupported option -{option}")]
     UnsupportedOption {
@@ -77,6 +85,14 @@ impl<'a> Args<'a> {
         let (value, rest) = expr::parse(self.rest, register)?;
         self.rest = rest;
         Ok(value)
+    }
+
+    /// A 64-bit expression, or nothing.
+    ///
+    /// # Errors
+    /// Anything that is no expression.
+    pub fn optional_long(&mut self, register: &dyn Fn(&str) -> Option<u64>) -> Result<Option<u64>, ArgError> {
+        if self.rest.is_empty() { Ok(None) } else { self.long(register).map(Some) }
     }
 
     /// An expression whose value must fit 32 bits.
@@ -127,6 +143,17 @@ impl<'a> Args<'a> {
         let (word, rest) = self.rest.split_at(end);
         self.rest = rest.trim_start();
         Some(word.to_owned())
+    }
+
+    /// The name of a file: as [`string`](Self::string), with an error of its own.
+    ///
+    /// # Errors
+    /// Nothing there, a missing quote, an escape that is none.
+    pub fn file(&mut self) -> Result<String, ArgError> {
+        self.string().map_err(|error| match error {
+            ArgError::StringExpected { command, detail } => ArgError::FilenameExpected { command, detail },
+            other => other,
+        })
     }
 
     /// Options of one letter each, `-f -d`, in any order (QEMU wants them in the order of the help text).

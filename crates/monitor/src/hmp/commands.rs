@@ -3,7 +3,7 @@
 //! Names and parameters of commands that QEMU has are QEMU's, so that what people know works; the explanations are our own.
 
 use super::args::Args;
-use super::{Hmp, HmpError, info, memory, objects, qom};
+use super::{Hmp, HmpError, dirty_rate, dump, info, memory, objects, qom};
 use flatview_board::{Cause, Request};
 use std::io::Write;
 
@@ -49,6 +49,19 @@ pub fn info_commands() -> Commands {
 }
 
 const COMMANDS: Commands = &[
+    Command {
+        name: "calc_dirty_rate",
+        params: "[-r] [-b] second [sample_pages_per_GB]",
+        help: "measure how fast memory is written, by looking at some pages twice\n\
+               \t\t\t(-b by counting all that are written, -r by the dirty rings of KVM)",
+        run: dirty_rate::calc,
+    },
+    Command {
+        name: "cancel_vcpu_dirty_limit",
+        params: "[cpu_index]",
+        help: "let CPUs write as fast as they can",
+        run: dirty_rate::cancel_limit,
+    },
     Command { name: "cont|c", params: "", help: "let the machine run", run: cont },
     Command {
         name: "device_add",
@@ -63,10 +76,31 @@ const COMMANDS: Commands = &[
         run: objects::device_del,
     },
     Command {
+        name: "dump-guest-memory",
+        params: "[-p] [-d] [-z|-l|-s|-w] filename [begin length]",
+        help: "write the guest's memory to a file, as an ELF core file\n\
+               \t\t\t-p ask the CPUs for virtual addresses, -d return at once ('info dump' tells how far it is),\n\
+               \t\t\t-z -l -s -w other formats, none of which is available\n\
+               \t\t\tbegin, length: only these physical addresses",
+        run: dump::dump_guest_memory,
+    },
+    Command {
+        name: "gpa2hpa",
+        params: "addr",
+        help: "the host's physical address of the RAM at a guest physical address",
+        run: memory::gpa2hpa,
+    },
+    Command {
         name: "gpa2hva",
         params: "addr",
         help: "where the host keeps the RAM at a guest physical address",
         run: memory::gpa2hva,
+    },
+    Command {
+        name: "gva2gpa",
+        params: "addr",
+        help: "the guest physical address behind a guest virtual address",
+        run: memory::gva2gpa,
     },
     Command { name: "help|?", params: "[cmd]", help: "list the commands, or explain one", run: help },
     Command {
@@ -127,6 +161,12 @@ const COMMANDS: Commands = &[
         run: qom::list,
     },
     Command { name: "quit|q", params: "", help: "end the emulator", run: quit },
+    Command {
+        name: "set_vcpu_dirty_limit",
+        params: "dirty_rate [cpu_index]",
+        help: "slow CPUs down that write faster than this (needs KVM)",
+        run: dirty_rate::set_limit,
+    },
     Command { name: "stop|s", params: "", help: "stop the machine", run: stop },
     Command {
         name: "sum",
@@ -147,6 +187,13 @@ const COMMANDS: Commands = &[
 ];
 
 const INFO: Commands = &[
+    Command {
+        name: "dirty_rate",
+        params: "",
+        help: "what calc_dirty_rate has measured",
+        run: dirty_rate::info,
+    },
+    Command { name: "dump", params: "", help: "how far the last memory dump is", run: dump::info },
     Command { name: "history", params: "", help: "the commands given so far", run: info::history },
     Command { name: "memdev", params: "", help: "memory back ends", run: objects::memdev },
     Command {
@@ -169,6 +216,7 @@ const INFO: Commands = &[
         run: info::mtree,
     },
     Command { name: "name", params: "", help: "the machine's name (-name)", run: info::name },
+    Command { name: "numa", params: "", help: "NUMA nodes of the guest", run: info::numa },
     Command {
         name: "qom-tree",
         params: "[path]",
@@ -179,6 +227,12 @@ const INFO: Commands = &[
     Command { name: "ramblock", params: "", help: "the host memory behind RAM and ROM", run: info::ramblock },
     Command { name: "roms", params: "", help: "images that were loaded", run: info::roms },
     Command { name: "status", params: "", help: "whether the machine runs", run: info::status },
+    Command {
+        name: "vcpu_dirty_limit",
+        params: "",
+        help: "how fast CPUs may write",
+        run: dirty_rate::info_limit,
+    },
     Command { name: "version", params: "", help: "the version of Flatview", run: info::version },
 ];
 

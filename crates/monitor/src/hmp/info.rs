@@ -2,7 +2,7 @@
 
 use super::args::Args;
 use super::{Hmp, HmpError};
-use crate::text::{ramblock_table, rom_table};
+use crate::text::{NO_NUMA, ramblock_table, rom_table};
 use flatview::mtree::{self, Options};
 use flatview_board::RunState;
 use std::io::Write;
@@ -44,6 +44,11 @@ pub(super) fn name(hmp: &mut Hmp, args: &mut Args<'_>, out: &mut dyn Write) -> D
         Some(name) => Ok(writeln!(out, "{name}")?),
         None => Ok(()),
     }
+}
+
+pub(super) fn numa(_: &mut Hmp, args: &mut Args<'_>, out: &mut dyn Write) -> Done {
+    args.end()?;
+    Ok(out.write_all(NO_NUMA.as_bytes())?)
 }
 
 pub(super) fn qom_tree(hmp: &mut Hmp, args: &mut Args<'_>, out: &mut dyn Write) -> Done {

@@ -42,6 +42,21 @@ pub(super) fn gpa2hva(hmp: &mut Hmp, args: &mut Args<'_>, out: &mut dyn Write) -
     Ok(writeln!(out, "{}", guest::host_address(&hmp.machine, addr))?)
 }
 
+/// `gpa2hpa ADDR`
+pub(super) fn gpa2hpa(hmp: &mut Hmp, args: &mut Args<'_>, out: &mut dyn Write) -> Done {
+    let addr = args.long(&|name| hmp.register(name))?;
+    args.end()?;
+    Ok(writeln!(out, "{}", guest::host_physical_address(&hmp.machine, addr))?)
+}
+
+/// `gva2gpa ADDR`: without a CPU there is nobody whose translation it could be.
+pub(super) fn gva2gpa(hmp: &mut Hmp, args: &mut Args<'_>, _: &mut dyn Write) -> Done {
+    args.long(&|name| hmp.register(name))?;
+    args.end()?;
+    let text = "This machine has no CPU that translates virtual addresses; use physical ones (xp, gpa2hva)";
+    Err(HmpError::Failed(text.to_owned()))
+}
+
 /// `memsave ADDR SIZE FILE`
 pub(super) fn memsave(hmp: &mut Hmp, args: &mut Args<'_>, _: &mut dyn Write) -> Done {
     let (addr, size, file) = save_args(hmp, args)?;

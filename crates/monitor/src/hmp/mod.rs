@@ -10,6 +10,8 @@
 
 pub mod args;
 pub mod commands;
+mod dirty_rate;
+mod dump;
 pub mod expr;
 pub mod format;
 mod info;
@@ -21,10 +23,10 @@ mod session;
 
 pub use session::{HmpSession, LineEnd};
 
-use crate::text::os_error;
+use crate::os_error;
 use args::{ArgError, Args};
 use commands::{Command, Commands};
-use flatview_board::{Machine, ObjectError, RequestError};
+use flatview_board::{DirtyRateError, DumpError, Machine, ObjectError, RequestError};
 use std::io::{self, Write};
 use std::sync::Arc;
 use thiserror::Error;
@@ -52,6 +54,20 @@ pub enum HmpError {
     /// An object or memory device cannot be.
     #[error("{}", .0.with_hint())]
     Object(#[from] ObjectError),
+    /// Memory cannot be dumped.
+    #[error(transparent)]
+    Dump(#[from] DumpError),
+    /// The dirty rate cannot be measured.
+    #[error(transparent)]
+    DirtyRate(#[from] DirtyRateError),
+    /// A file that memory should be saved to is memory of the machine.
+    #[error("'{path}' is the file behind RAM block '{block}' of this machine; save to another file")]
+    IsMemory {
+        /// The file.
+        path: String,
+        /// The block.
+        block: String,
+    },
     /// The command went wrong.
     #[error("{0}")]
     Failed(String),
@@ -68,6 +84,16 @@ pub enum HmpError {
     /// The client cannot be written to.
     #[error("The monitor's client cannot be written to: {0}")]
     Client(#[from] io::Error),
+}
+
+impl HmpError {
+    /// What would be right, for a line of its own.
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Dump(error) => error.hint(),
+            _ => None,
+        }
+    }
 }
 
 /// One monitor: what it remembers between commands.
@@ -117,7 +143,13 @@ impl Hmp {
                 writeln!(out, "{error}")?;
                 writeln!(out, "Try \"help {path}\" for more information")
             }
-            Err(error) => writeln!(out, "Error: {error}"),
+            Err(error) => {
+                writeln!(out, "Error: {error}")?;
+                match error.hint() {
+                    Some(hint) => writeln!(out, "{hint}"),
+                    None => Ok(()),
+                }
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 use super::*;
 use crate::session::Session;
 use crate::testing::mips;
+use flatview_board::MachineConfig;
 
 fn say(hmp: &mut Hmp, line: &str) -> String {
     let mut out = Vec::new();
@@ -20,7 +21,8 @@ fn every_command_of_the_help_is_found_and_explained() {
         }
     }
     assert!(help.contains("\nhelp|? [cmd] -- list the commands, or explain one\n"));
-    assert!(help.starts_with("cont|c  -- let the machine run\n"));
+    assert!(help.starts_with("calc_dirty_rate [-r] [-b] second [sample_pages_per_GB] -- "));
+    assert!(help.contains("\ncont|c  -- let the machine run\n"));
     assert_eq!(say(&mut hmp, "?"), help);
     let info = say(&mut hmp, "info");
     assert_eq!(say(&mut hmp, "help info"), info);
@@ -84,6 +86,132 @@ fn host_addresses_are_told_for_ram_only() {
 }
 
 #[test]
+fn the_hosts_physical_addresses_are_told_for_ram_that_is_there() {
+    let machine = mips();
+    machine.cpu_space().write(0x1000, &[1]).unwrap();
+    let mut hmp = Hmp::new(machine);
+    let there = say(&mut hmp, "gpa2hpa 0x1234");
+    let told = there.starts_with("Host physical address for 0x1234 (mips_r4k.ram) is 0x");
+    assert!((told && there.ends_with("234\n")) || there.contains("CAP_SYS_ADMIN"), "{there}");
+    assert_eq!(say(&mut hmp, "gpa2hpa 0x1fbf0000"), "Memory at address 0x1fbf0000 is not RAM\n");
+    assert_eq!(say(&mut hmp, "gpa2hpa 0x90000000"), "No memory is mapped at address 0x90000000\n");
+    // Nobody has touched it, nor anything near it that a huge page would have brought along.
+    assert_eq!(say(&mut hmp, "gpa2hpa 0x7000000"), "Page not present\n");
+    let nobody = say(&mut hmp, "gva2gpa 0x80001000");
+    assert!(nobody.starts_with("Error: This machine has no CPU that translates"), "{nobody}");
+}
+
+#[test]
+fn memory_is_dumped_with_the_answers_of_qemu() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a b");
+    let name = file.to_str().unwrap();
+    let machine = mips();
+    machine.cpu_space().write(0x1000, b"dumped").unwrap();
+    let mut hmp = Hmp::new(machine);
+    assert_eq!(say(&mut hmp, "info dump"), "Status: none\n");
+    let again = "Try \"help dump-guest-memory\" for more information\n";
+    for (line, answer) in [
+        ("dump-guest-memory", format!("dump-guest-memory: filename expected\n{again}")),
+        ("dump-guest-memory -p -d", format!("dump-guest-memory: filename expected\n{again}")),
+        (
+            "dump-guest-memory \"/tmp",
+            format!("unterminated string\ndump-guest-memory: filename expected\n{again}"),
+        ),
+        ("dump-guest-memory -x a", format!("dump-guest-memory: unsupported option -x\n{again}")),
+        ("dump-guest-memory a 0 x", format!("invalid char 'x' in expression\n{again}")),
+        (
+            "dump-guest-memory a 0 1 2",
+            format!("dump-guest-memory: extraneous characters at the end of line\n{again}"),
+        ),
+        ("dump-guest-memory -z -l a", "Error: only one of '-z|-l|-s|-w' can be set\n".to_owned()),
+        ("dump-guest-memory a 0", "Error: Parameter 'length' is missing\n".to_owned()),
+        ("dump-guest-memory -w a", "Error: Windows dump is only available for x86-64\n".to_owned()),
+        (
+            "dump-guest-memory -z a",
+            "Error: kdump-zlib is not available now; the formats are: elf\n".to_owned(),
+        ),
+        (
+            "dump-guest-memory -s a 0 1",
+            "Error: kdump-compressed format doesn't support paging or filter\n".to_owned(),
+        ),
+        (
+            "dump-guest-memory /tmp",
+            "Error: Could not open '/tmp': Is a directory\nName a file in it.\n".to_owned(),
+        ),
+        (
+            "dump-guest-memory a 0 0",
+            "Error: Invalid parameter 'length'\nIt is a number of bytes, at least 1.\n".to_owned(),
+        ),
+    ] {
+        assert_eq!(say(&mut hmp, line), answer, "{line}");
+    }
+    assert_eq!(say(&mut hmp, &format!("dump-guest-memory \"{name}\" 0x1000 6")), "");
+    assert!(std::fs::read(&file).unwrap().ends_with(b"dumped"));
+    assert_eq!(say(&mut hmp, "info dump"), "Status: completed\n");
+    let full = say(&mut hmp, "dump-guest-memory /dev/full");
+    assert!(full.starts_with(
+        "Error: dump: failed to write elf header: No space left on device; '/dev/full' has 0 of"
+    ));
+    assert_eq!(say(&mut hmp, "info dump"), format!("Status: failed\n{full}"));
+}
+
+#[test]
+fn the_dirty_rate_is_measured_and_told() {
+    let machine = mips();
+    let mut hmp = Hmp::new(machine.clone());
+    assert_eq!(
+        say(&mut hmp, "info dirty_rate"),
+        "Status: unstarted\nStart Time: 0 (ms)\nSample Pages: 0 (per GB)\nPeriod: 0 (sec)\nMode: page-sampling\n\
+         Dirty rate: (not ready)\n"
+    );
+    for (line, answer) in [
+        ("calc_dirty_rate 0", "Incorrect period length specified!\n"),
+        ("calc_dirty_rate -r -b 0", "Incorrect period length specified!\n"),
+        ("calc_dirty_rate -r -b 1", "Either dirty ring or dirty bitmap can be specified!\n"),
+        ("calc_dirty_rate 61", "Error: calc-time is out of range[1, 60].\n"),
+        ("calc_dirty_rate 1 64", "Error: sample-pages is out of range[128, 16384].\n"),
+        ("calc_dirty_rate -r 1", "Error: mode dirty-ring is not enabled, use other method instead.\n"),
+        (
+            "calc_dirty_rate -b 1",
+            "Starting dirty rate measurement with period 1 seconds\n[Please use 'info dirty_rate' to check results]\n",
+        ),
+        ("calc_dirty_rate 0x1", "Error: the dirty rate is already being measured.\n"),
+    ] {
+        assert_eq!(say(&mut hmp, line), answer, "{line}");
+    }
+    let measuring = say(&mut hmp, "info dirty_rate");
+    assert!(measuring.starts_with("Status: measuring\nStart Time: "), "{measuring}");
+    assert!(measuring.ends_with("Mode: dirty-bitmap\nDirty rate: (not ready)\n"), "{measuring}");
+    machine.cpu_space().fill(0, 0x55, 64 << 20).unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let measured = loop {
+        let told = say(&mut hmp, "info dirty_rate");
+        if told.starts_with("Status: measured\n") {
+            break told;
+        }
+        assert!(std::time::Instant::now() < deadline, "{told}");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    };
+    let rate = measured.split_once("Dirty rate: ").unwrap().1.split_once(" (MB/s)\n").unwrap().0;
+    // 64 MiB in a second and a little more.
+    assert!((1..=64).contains(&rate.parse::<u64>().unwrap()), "{measured}");
+}
+
+#[test]
+fn no_cpu_can_be_slowed_down() {
+    let mut hmp = Hmp::new(mips());
+    assert_eq!(say(&mut hmp, "info vcpu_dirty_limit"), "Dirty page limit not enabled!\n");
+    assert_eq!(
+        say(&mut hmp, "set_vcpu_dirty_limit 10 0"),
+        "Error: dirty page limit feature requires KVM with accelerator property 'dirty-ring-size' set'\n"
+    );
+    assert!(say(&mut hmp, "set_vcpu_dirty_limit").starts_with("unexpected end of expression\n"));
+    assert!(say(&mut hmp, "cancel_vcpu_dirty_limit 0").starts_with("[Please use 'info vcpu_dirty_limit'"));
+    assert_eq!(say(&mut hmp, "info numa"), "0 nodes\n");
+}
+
+#[test]
 fn saving_to_a_file_takes_zeros_for_what_is_not_memory_only_where_addresses_are_physical() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("a b");
@@ -99,6 +227,23 @@ fn saving_to_a_file_takes_zeros_for_what_is_not_memory_only_where_addresses_are_
     );
     assert_eq!(say(&mut hmp, &format!("memsave 0x7fffffc 4 \"{name}\"")), "");
     assert_eq!(std::fs::read(&file).unwrap(), [1, 2, 3, 4]);
+    let full = say(&mut hmp, "pmemsave 0 4096 \"/dev/full\"");
+    assert_eq!(full, "Error: Could not write '/dev/full': No space left on device\n");
+}
+
+#[test]
+fn memory_is_not_saved_over_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ram");
+    let config =
+        MachineConfig { start_stopped: true, mem_path: Some(file.clone()), ..MachineConfig::new("mips") };
+    let mut hmp = Hmp::new(Machine::new(config).unwrap());
+    let name = file.display();
+    for line in [format!("pmemsave 0 16 \"{name}\""), format!("dump-guest-memory \"{name}\"")] {
+        let answer = say(&mut hmp, &line);
+        assert!(answer.contains("is the file behind RAM block 'mips_r4k.ram'"), "{answer}");
+    }
+    assert_eq!(say(&mut hmp, "xp /xw 0"), "0000000000000000: 0x00000000\n");
 }
 
 #[test]
@@ -149,6 +294,8 @@ fn words_are_completed_from_the_tables() {
     assert_eq!(complete("info mt"), (5, vec!["mtree".to_owned()]));
     assert_eq!(complete("help info ram"), (10, vec!["ramblock".to_owned()]));
     assert_eq!(complete("xp /4x 0"), (7, vec![]));
+    assert_eq!(complete("du"), (0, vec!["dump-guest-memory".to_owned()]));
+    assert_eq!(complete("info d"), (5, vec!["dirty_rate".to_owned(), "dump".to_owned()]));
 }
 
 #[test]
@@ -225,6 +372,12 @@ fn no_line_makes_the_monitor_panic() {
         "object_del",
         "device_add",
         "device_del",
+        "calc_dirty_rate",
+        "set_vcpu_dirty_limit",
+        "gpa2hpa",
+        "gva2gpa",
+        "dump",
+        "numa",
         "memory-backend-ram,id=m0,size=64k",
         "pc-dimm,memdev=m0,id=d0",
         ",",

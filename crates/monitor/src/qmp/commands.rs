@@ -2,16 +2,23 @@
 
 use super::{QmpError, QmpSession};
 use crate::guest::{self, Unreadable};
-use crate::text::{ramblock_table, rom_table};
+use crate::text::{NO_DIRTY_LIMIT, NO_NUMA, ramblock_table, rom_table};
 use flatview_board::device::QomValue;
-use flatview_board::{Cause, DimmInfo, Given, Machine, MemdevSpec, Properties, QomError, Request};
+use flatview_board::{
+    Cause, DimmInfo, DirtyRateMode, DirtyRateSpec, DumpFormat, DumpInfo, DumpSpec, Given, Machine,
+    MemdevSpec, Properties, QomError, Request,
+};
 use serde_json::{Map, Value, json};
 
 /// What a parameter must be; the name that QEMU's messages use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A signed or unsigned 64-bit integer.
+    /// A signed 64-bit integer.
     Integer,
+    /// A whole number that is not negative.
+    Unsigned,
+    /// True or false.
+    Boolean,
     /// A text.
     String,
     /// A list.
@@ -24,6 +31,8 @@ impl Kind {
     fn name(self) -> &'static str {
         match self {
             Self::Integer => "integer",
+            Self::Unsigned => "uint64",
+            Self::Boolean => "boolean",
             Self::String => "string",
             Self::Array => "array",
             Self::Any => "value",
@@ -32,7 +41,9 @@ impl Kind {
 
     fn accepts(self, value: &Value) -> bool {
         match self {
-            Self::Integer => value.is_i64() || value.is_u64(),
+            Self::Integer => value.is_i64(),
+            Self::Unsigned => value.is_u64(),
+            Self::Boolean => value.is_boolean(),
             Self::String => value.is_string(),
             Self::Array => value.is_array(),
             Self::Any => true,
@@ -77,6 +88,9 @@ impl<'a> Parameters<'a> {
                 None if parameter.optional => {}
                 None => return Err(QmpError::Generic(format!("Parameter '{}' is missing", parameter.name))),
                 Some(value) if parameter.kind.accepts(value) => {}
+                Some(_) if parameter.kind == Kind::Unsigned => {
+                    return Err(QmpError::Generic(format!("Parameter '{}' expects uint64", parameter.name)));
+                }
                 Some(_) => {
                     return Err(QmpError::Generic(format!(
                         "Invalid parameter type for '{}', expected: {}",
@@ -118,13 +132,31 @@ impl<'a> Parameters<'a> {
         self.value(name).and_then(Value::as_str).unwrap_or_default()
     }
 
+    /// True or false; false if it was not given.
+    fn boolean(&self, name: &str) -> bool {
+        self.value(name).and_then(Value::as_bool).unwrap_or_default()
+    }
+
+    /// A whole number, if it was given.
+    fn integer(&self, name: &str) -> Option<i64> {
+        self.value(name).and_then(Value::as_i64)
+    }
+
+    /// One of the names that there are; the first if it was not given.
+    fn one_of<T: Copy + Default>(
+        &self,
+        name: &str,
+        all: &[T],
+        text: fn(T) -> &'static str,
+    ) -> Result<T, QmpError> {
+        let Some(given) = self.value(name).and_then(Value::as_str) else { return Ok(T::default()) };
+        let found = all.iter().copied().find(|value| text(*value) == given);
+        found.ok_or_else(|| QmpError::Generic(format!("Parameter '{name}' does not accept value '{given}'")))
+    }
+
     /// An address: negative numbers wrap, as in QEMU.
     fn address(&self, name: &str) -> u64 {
-        let value = self.value(name);
-        value
-            .and_then(Value::as_u64)
-            .or_else(|| value.and_then(Value::as_i64).map(i64::cast_unsigned))
-            .unwrap_or_default()
+        self.integer(name).map(i64::cast_unsigned).unwrap_or_default()
     }
 
     /// A size.
@@ -180,6 +212,21 @@ const SAVE_OF_CPU: &[Parameter] = &[
     optional("cpu-index", Kind::Integer),
 ];
 
+const DUMP: &[Parameter] = &[
+    needed("paging", Kind::Boolean),
+    needed("protocol", Kind::String),
+    optional("detach", Kind::Boolean),
+    optional("begin", Kind::Integer),
+    optional("length", Kind::Integer),
+    optional("format", Kind::String),
+];
+
+const DIRTY_RATE: &[Parameter] = &[
+    needed("calc-time", Kind::Integer),
+    optional("sample-pages", Kind::Integer),
+    optional("mode", Kind::String),
+];
+
 const COMMANDS: &[Command] = &[
     Command { name: "qmp_capabilities", parameters: &[], run: |_, _| Ok(json!({})) },
     Command { name: "query-version", parameters: &[], run: |_, _| Ok(version()) },
@@ -206,6 +253,33 @@ const COMMANDS: &[Command] = &[
         run: qom_get,
     },
     Command { name: "qom-list", parameters: &[needed("path", Kind::String)], run: qom_list },
+    Command { name: "dump-guest-memory", parameters: DUMP, run: dump_guest_memory },
+    Command { name: "query-dump", parameters: &[], run: query_dump },
+    Command {
+        name: "query-dump-guest-memory-capability",
+        parameters: &[],
+        run: |_, _| {
+            Ok(json!({"formats": DumpFormat::available().map(DumpFormat::as_str).collect::<Vec<_>>()}))
+        },
+    },
+    Command { name: "calc-dirty-rate", parameters: DIRTY_RATE, run: calc_dirty_rate },
+    Command { name: "query-dirty-rate", parameters: &[], run: query_dirty_rate },
+    Command {
+        name: "set-vcpu-dirty-limit",
+        parameters: &[optional("cpu-index", Kind::Integer), needed("dirty-rate", Kind::Unsigned)],
+        run: |_, _| Err(QmpError::generic(NO_DIRTY_LIMIT)),
+    },
+    Command {
+        name: "cancel-vcpu-dirty-limit",
+        parameters: &[optional("cpu-index", Kind::Integer)],
+        run: |_, _| Ok(json!({})),
+    },
+    Command { name: "query-vcpu-dirty-limit", parameters: &[], run: |_, _| Ok(json!([])) },
+    Command {
+        name: "x-query-numa",
+        parameters: &[],
+        run: |_, _| Ok(json!({"human-readable-text": NO_NUMA})),
+    },
     Command { name: "x-query-ramblock", parameters: &[], run: query_ramblock },
     Command { name: "x-query-roms", parameters: &[], run: query_roms },
     Command {
@@ -357,6 +431,53 @@ fn device_add(session: &mut QmpSession, parameters: &Parameters<'_>) -> Result<V
 fn device_del(session: &mut QmpSession, parameters: &Parameters<'_>) -> Result<Value, QmpError> {
     session.machine.device_del(parameters.string("id"))?;
     Ok(json!({}))
+}
+
+fn dump_guest_memory(session: &mut QmpSession, parameters: &Parameters<'_>) -> Result<Value, QmpError> {
+    let spec = DumpSpec {
+        paging: parameters.boolean("paging"),
+        protocol: parameters.string("protocol").to_owned(),
+        detach: parameters.boolean("detach"),
+        begin: parameters.integer("begin"),
+        length: parameters.integer("length"),
+        format: parameters.one_of("format", &DumpFormat::ALL, DumpFormat::as_str)?,
+    };
+    session.machine.dump(&spec)?;
+    Ok(json!({}))
+}
+
+/// How far a dump is: `query-dump`, and part of `DUMP_COMPLETED`.
+pub(super) fn dump_result(info: &DumpInfo) -> Value {
+    json!({"total": info.total, "status": info.status.as_str(), "completed": info.completed})
+}
+
+fn query_dump(session: &mut QmpSession, _: &Parameters<'_>) -> Result<Value, QmpError> {
+    Ok(dump_result(&session.machine.dump_info()))
+}
+
+fn calc_dirty_rate(session: &mut QmpSession, parameters: &Parameters<'_>) -> Result<Value, QmpError> {
+    let spec = DirtyRateSpec {
+        calc_time: parameters.integer("calc-time").unwrap_or_default(),
+        sample_pages: parameters.integer("sample-pages"),
+        mode: parameters.one_of("mode", &DirtyRateMode::ALL, DirtyRateMode::as_str)?,
+    };
+    session.machine.calc_dirty_rate(&spec)?;
+    Ok(json!({}))
+}
+
+fn query_dirty_rate(session: &mut QmpSession, _: &Parameters<'_>) -> Result<Value, QmpError> {
+    let info = session.machine.dirty_rate();
+    let mut reply = Map::new();
+    let mut member = |name: &str, value: Value| reply.insert(name.to_owned(), value);
+    member("status", json!(info.status.as_str()));
+    member("sample-pages", json!(info.sample_pages));
+    if let Some(rate) = info.rate {
+        member("dirty-rate", json!(rate));
+    }
+    member("mode", json!(info.mode.as_str()));
+    member("start-time", json!(info.start.as_secs()));
+    member("calc-time", json!(info.calc_time));
+    Ok(Value::Object(reply))
 }
 
 fn query_ramblock(session: &mut QmpSession, _: &Parameters<'_>) -> Result<Value, QmpError> {

@@ -11,7 +11,9 @@ mod json;
 use crate::hmp::{Hmp, HmpError};
 use crate::session::{Session, Waker};
 use commands::Parameters;
-use flatview_board::{Event, EventKind, Machine, ObjectError, QomError, RequestError};
+use flatview_board::{
+    DirtyRateError, DumpError, Event, EventKind, Machine, ObjectError, QomError, RequestError,
+};
 use frame::{Framer, Piece};
 use serde_json::{Map, Value, json};
 use std::io::{self, Write};
@@ -71,6 +73,18 @@ impl From<QomError> for QmpError {
             QomError::NoObject { .. } => Self::DeviceNotFound(text),
             _ => Self::Generic(text),
         }
+    }
+}
+
+impl From<DumpError> for QmpError {
+    fn from(error: DumpError) -> Self {
+        Self::Generic(error.to_string())
+    }
+}
+
+impl From<DirtyRateError> for QmpError {
+    fn from(error: DirtyRateError) -> Self {
+        Self::Generic(error.to_string())
     }
 }
 
@@ -268,6 +282,14 @@ fn event_object(event: &Event) -> Value {
                 data.insert("device".to_owned(), json!(&**device));
             }
             data.insert("path".to_owned(), json!(&**path));
+            object.insert("data".to_owned(), Value::Object(data));
+        }
+        EventKind::DumpCompleted { info, error } => {
+            let mut data = Map::new();
+            data.insert("result".to_owned(), commands::dump_result(info));
+            if let Some(error) = error {
+                data.insert("error".to_owned(), json!(&**error));
+            }
             object.insert("data".to_owned(), Value::Object(data));
         }
         EventKind::Stop | EventKind::Resume | EventKind::Powerdown => {}

@@ -94,6 +94,10 @@ fn bad_input_gets_the_errors_of_qemu_and_the_session_goes_on() {
             "{\"execute\":\"pmemsave\",\"arguments\":{\"val\":0,\"size\":4,\"filename\":\"/nonexist/z\"}}",
             "Could not open '/nonexist/z': No such file or directory",
         ),
+        (
+            "{\"execute\":\"pmemsave\",\"arguments\":{\"val\":0,\"size\":-4,\"filename\":\"/nonexist/z\"}}",
+            "Parameter 'size' expects a size of at least 0",
+        ),
     ] {
         let answer = say(&mut session, input);
         let expected = format!("{{\"error\": {{\"class\": \"GenericError\", \"desc\": \"{desc}\"}}}}");
@@ -160,6 +164,123 @@ fn quit_says_shutdown_first_and_nothing_is_done_after_it() {
         "\"event\": \"SHUTDOWN\", \"data\": {\"guest\": false, \"reason\": \"host-qmp-quit\"}}"
     );
     assert_eq!(lines[1], "{\"return\": {}, \"id\": \"q\"}");
+}
+
+#[test]
+fn a_dump_is_told_of_before_its_reply_and_can_be_asked_for_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("dump");
+    let mut session = negotiated();
+    assert_eq!(
+        say(&mut session, "{\"execute\":\"query-dump\"}"),
+        ["{\"return\": {\"total\": 0, \"status\": \"none\", \"completed\": 0}}"]
+    );
+    assert_eq!(
+        say(&mut session, "{\"execute\":\"query-dump-guest-memory-capability\"}"),
+        ["{\"return\": {\"formats\": [\"elf\"]}}"]
+    );
+    let arguments = |protocol: &str, more: Value| {
+        let mut arguments = json!({"paging": false, "protocol": protocol});
+        arguments.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({"execute": "dump-guest-memory", "arguments": arguments}).to_string()
+    };
+    let to = format!("file:{}", file.display());
+    let part = json!({"begin": 0x1000, "length": 4096});
+    let lines = say(&mut session, &arguments(&to, part));
+    let completed = "{\"total\": 4096, \"status\": \"completed\", \"completed\": 4096}";
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert_eq!(
+        untimed(&lines[0]),
+        format!("\"event\": \"DUMP_COMPLETED\", \"data\": {{\"result\": {completed}}}}}")
+    );
+    assert_eq!(lines[1], "{\"return\": {}}");
+    assert_eq!(say(&mut session, "{\"execute\":\"query-dump\"}"), [format!("{{\"return\": {completed}}}")]);
+
+    let lines = say(&mut session, &arguments("file:/dev/full", json!({})));
+    let event: Value = serde_json::from_str(&lines[0]).unwrap();
+    let reply: Value = serde_json::from_str(&lines[1]).unwrap();
+    assert_eq!(event["data"]["result"]["status"], "failed");
+    assert_eq!(event["data"]["error"], reply["error"]["desc"]);
+
+    for (protocol, more, desc) in [
+        ("bad", json!({}), "Invalid parameter 'protocol'"),
+        (
+            "fd:a",
+            json!({}),
+            "File descriptor named 'a' has not been found; there is no 'getfd' here, use file:PATH",
+        ),
+        (to.as_str(), json!({"begin": 0}), "Parameter 'length' is missing"),
+        (to.as_str(), json!({"length": 0}), "Parameter 'begin' is missing"),
+        (to.as_str(), json!({"begin": 0, "length": -1}), "Invalid parameter 'length'"),
+        (to.as_str(), json!({"begin": -1, "length": 1}), "Invalid parameter 'begin'"),
+        (
+            to.as_str(),
+            json!({"begin": u64::MAX, "length": 1}),
+            "Invalid parameter type for 'begin', expected: integer",
+        ),
+        (to.as_str(), json!({"format": "foo"}), "Parameter 'format' does not accept value 'foo'"),
+        (to.as_str(), json!({"format": "kdump-lzo"}), "kdump-lzo is not available now; the formats are: elf"),
+        (to.as_str(), json!({"format": 1}), "Invalid parameter type for 'format', expected: string"),
+        (to.as_str(), json!({"detach": 1}), "Invalid parameter type for 'detach', expected: boolean"),
+        (to.as_str(), json!({"paging": 0}), "Invalid parameter type for 'paging', expected: boolean"),
+    ] {
+        let reply = say(&mut session, &arguments(protocol, more));
+        let expected = format!("{{\"error\": {{\"class\": \"GenericError\", \"desc\": \"{desc}\"}}}}");
+        assert_eq!(reply, [expected]);
+    }
+}
+
+#[test]
+fn the_dirty_rate_is_asked_for_and_refused_as_in_qemu() {
+    let mut session = negotiated();
+    let mut ask = |execute: &str, arguments: Value| {
+        let reply = say(&mut session, &json!({"execute": execute, "arguments": arguments}).to_string());
+        serde_json::from_str::<Value>(&reply[0]).unwrap()
+    };
+    assert_eq!(
+        ask("query-dirty-rate", json!({}))["return"],
+        json!({"status": "unstarted", "sample-pages": 0, "mode": "page-sampling", "start-time": 0, "calc-time": 0})
+    );
+    for (arguments, desc) in [
+        (json!({}), "Parameter 'calc-time' is missing"),
+        (json!({"calc-time": "1"}), "Invalid parameter type for 'calc-time', expected: integer"),
+        (json!({"calc-time": 0}), "calc-time is out of range[1, 60]."),
+        (json!({"calc-time": 1, "mode": "foo"}), "Parameter 'mode' does not accept value 'foo'"),
+        (json!({"calc-time": 1, "sample-pages": 127}), "sample-pages is out of range[128, 16384]."),
+        (
+            json!({"calc-time": 1, "sample-pages": 512, "mode": "dirty-ring"}),
+            "either sample-pages or dirty-ring can be specified.",
+        ),
+        (
+            json!({"calc-time": 1, "mode": "dirty-ring"}),
+            "mode dirty-ring is not enabled, use other method instead.",
+        ),
+    ] {
+        assert_eq!(ask("calc-dirty-rate", arguments.clone())["error"]["desc"], desc, "{arguments}");
+    }
+    assert_eq!(ask("calc-dirty-rate", json!({"calc-time": 1, "sample-pages": 4097}))["return"], json!({}));
+    let measuring = ask("query-dirty-rate", json!({}))["return"].clone();
+    assert_eq!((&measuring["status"], &measuring["sample-pages"]), (&json!("measuring"), &json!(4097)));
+    assert!(measuring.get("dirty-rate").is_none() && measuring["start-time"].as_u64() > Some(0));
+    let busy = ask("calc-dirty-rate", json!({"calc-time": 0}));
+    assert_eq!(busy["error"]["desc"], "the dirty rate is already being measured.");
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while ask("query-dirty-rate", json!({}))["return"]["status"] == "measuring" {
+        assert!(std::time::Instant::now() < deadline);
+        thread::sleep(Duration::from_millis(5));
+    }
+    // Nothing runs that could write.
+    assert_eq!(ask("query-dirty-rate", json!({}))["return"]["dirty-rate"], 0);
+
+    assert_eq!(ask("query-vcpu-dirty-limit", json!({}))["return"], json!([]));
+    assert_eq!(ask("cancel-vcpu-dirty-limit", json!({"cpu-index": 0}))["return"], json!({}));
+    for rate in [json!("a"), json!(-1)] {
+        let bad = ask("set-vcpu-dirty-limit", json!({"dirty-rate": rate}));
+        assert_eq!(bad["error"]["desc"], "Parameter 'dirty-rate' expects uint64");
+    }
+    let limit = ask("set-vcpu-dirty-limit", json!({"dirty-rate": 10}));
+    assert!(limit["error"]["desc"].as_str().unwrap().starts_with("dirty page limit feature requires KVM"));
+    assert_eq!(ask("x-query-numa", json!({}))["return"]["human-readable-text"], "0 nodes\n");
 }
 
 #[test]

@@ -56,6 +56,7 @@ pub static BOARD: Board = Board {
         aliases: &[],
     },
     target: Endianness::Big,
+    elf_machine: ELF_POWERPC,
     build,
 };
 

@@ -1,0 +1,188 @@
+//! The machine's thread: what runs, what stops it, and what it does for those who ask.
+//!
+//! It carries out what is in [`requests`](crate::requests), one after the other, and runs the timers of a clock that goes by
+//! itself. It is no device and no front end. What must always hold: every change of the run state is an event to each
+//! subscriber, in one order for all, and comes before the answer to who asked for it.
+
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use flatview::Memory;
+use flatview_device::Clock;
+use parking_lot::{Condvar, Mutex};
+
+use crate::RequestError;
+use crate::builder::Parts;
+use crate::dirty_rate::DirtyRates;
+use crate::dump::{Dumps, ElfTarget};
+use crate::requests::{Requests, Work};
+use crate::state::{Cause, Event, EventKind, Request, RunState};
+
+/// What the machine's thread and its handles share.
+pub(crate) struct Core {
+    pub memory: Memory,
+    pub clock: Clock,
+    pub parts: Parts,
+    /// Whose memory it is, for dumps.
+    pub elf_target: ElfTarget,
+    pub no_reboot: bool,
+    pub requests: Arc<Requests>,
+    pub dumps: Dumps,
+    pub dirty_rate: DirtyRates,
+    pub status: Mutex<Status>,
+    pub ended: Condvar,
+}
+
+pub(crate) struct Status {
+    pub run_state: RunState,
+    pub subscribers: Vec<Sender<Event>>,
+    /// The exit status, once it has quit.
+    pub exit: Option<i32>,
+}
+
+impl Core {
+    /// Has something done by the machine's thread and waits until it is.
+    pub fn perform(&self, work: Work) -> Result<(), RequestError> {
+        self.requests.ask(work).recv().unwrap_or(Err(RequestError::HasQuit))
+    }
+
+    /// The thread: until the end.
+    pub fn run(&self) {
+        // Resets that nobody waits for, until a dump is done.
+        let mut postponed = Vec::new();
+        let exit = loop {
+            // A stepped clock's timers run where it is stepped.
+            let limit = if self.clock.is_stepped() {
+                None
+            } else {
+                self.clock.run_due();
+                self.clock.nanoseconds_to_next().map(Duration::from_nanos)
+            };
+            let Some((work, answer)) = self.requests.next(limit) else { continue };
+            let (result, exit) = match work {
+                Work::DumpBegins => self.dump_begins(),
+                Work::DumpEnds(event) => {
+                    postponed.drain(..).for_each(|request| self.requests.push(request));
+                    self.dump_ends(event)
+                }
+                Work::Request(request @ Request::SystemReset(_))
+                    if answer.is_none() && self.dumps.in_process() =>
+                {
+                    postponed.push(request);
+                    continue;
+                }
+                Work::Request(request) => self.carry_out(request),
+            };
+            if let Some(answer) = answer {
+                let _ = answer.send(result);
+            }
+            if let Some(exit) = exit {
+                break exit;
+            }
+        };
+        self.clock.stop();
+        for backend in &self.parts.backends {
+            backend.flush();
+        }
+        self.dirty_rate.cancel();
+        self.dumps.cancel();
+        self.requests.close();
+        let mut status = self.status.lock();
+        status.run_state = RunState::Shutdown;
+        status.subscribers.clear();
+        status.exit = Some(exit);
+        self.ended.notify_all();
+    }
+
+    /// Does what a request asks for; the exit status if that was the end.
+    fn carry_out(&self, request: Request) -> (Result<(), RequestError>, Option<i32>) {
+        match request {
+            Request::SystemReset(_) | Request::Stop | Request::Continue if self.dumps.in_process() => {
+                return (Err(RequestError::DumpInProcess), None);
+            }
+            Request::SystemReset(cause) if self.no_reboot => return self.end(cause),
+            Request::SystemReset(cause) => {
+                self.reset();
+                self.tell(EventKind::Reset { cause });
+            }
+            Request::Powerdown => self.tell(EventKind::Powerdown),
+            Request::Shutdown(cause) | Request::Quit(cause) => return self.end(cause),
+            Request::Stop => {
+                let state = self.status.lock().run_state;
+                match state {
+                    RunState::Running => {
+                        self.clock.stop();
+                        self.change(RunState::Paused, EventKind::Stop);
+                    }
+                    // The dump is written, and it will not go on.
+                    RunState::SaveVm => self.status.lock().run_state = RunState::Paused,
+                    RunState::Prelaunch | RunState::Paused | RunState::Shutdown => {}
+                }
+            }
+            Request::Continue => {
+                let state = self.status.lock().run_state;
+                match state {
+                    RunState::Shutdown => return (Err(RequestError::ResetRequired), None),
+                    RunState::Running => {}
+                    RunState::Prelaunch | RunState::Paused | RunState::SaveVm => {
+                        self.change(RunState::Running, EventKind::Resume);
+                        self.clock.start();
+                    }
+                }
+            }
+        }
+        (Ok(()), None)
+    }
+
+    fn dump_begins(&self) -> (Result<(), RequestError>, Option<i32>) {
+        if self.run_state().is_running() {
+            self.clock.stop();
+            self.change(RunState::SaveVm, EventKind::Stop);
+        }
+        (Ok(()), None)
+    }
+
+    fn dump_ends(&self, event: Option<EventKind>) -> (Result<(), RequestError>, Option<i32>) {
+        if let Some(event) = event {
+            self.tell(event);
+        }
+        if self.run_state() == RunState::SaveVm {
+            self.change(RunState::Running, EventKind::Resume);
+            self.clock.start();
+        }
+        (Ok(()), None)
+    }
+
+    fn run_state(&self) -> RunState {
+        self.status.lock().run_state
+    }
+
+    fn end(&self, cause: Cause) -> (Result<(), RequestError>, Option<i32>) {
+        self.tell(EventKind::Shutdown { cause });
+        (Ok(()), Some(0))
+    }
+
+    /// Devices to their first state, in the order of the board; then ROM as it was loaded.
+    pub fn reset(&self) {
+        for device in &self.parts.resets {
+            device.reset();
+        }
+        let space = self.memory.memory_space();
+        for rom in &self.parts.roms {
+            // What the board checked against its ROM fits; a kernel may lie where this board has no RAM.
+            let _ = space.poke(rom.addr, &rom.data);
+        }
+    }
+
+    /// Tells all subscribers.
+    pub fn tell(&self, kind: EventKind) {
+        let event = Event::now(kind);
+        self.status.lock().subscribers.retain(|subscriber| subscriber.send(event.clone()).is_ok());
+    }
+
+    fn change(&self, run_state: RunState, kind: EventKind) {
+        self.status.lock().run_state = run_state;
+        self.tell(kind);
+    }
+}

@@ -1,0 +1,357 @@
+//! A CPU's state, and its way to memory.
+//!
+//! What it is: the guest's registers, its MMU's cache, and loads and stores as the guest's instructions do them: through
+//! the soft TLB, then through the [`Reader`], which finds RAM in a few instructions and everything else by the flat view.
+//! What it is not: which instructions there are ([`Isa`]) or in which order they run ([`Cpu`](crate::Cpu)). What must
+//! always hold: an access that faults has changed nothing of the guest.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use flatview::{AddressSpace, Be, Le, MemTxError, Reader};
+
+use crate::inputs::Inputs;
+use crate::ir::{MemOp, Var};
+use crate::isa::{BusError, Isa};
+use crate::tlb::{Kind, Mapping, PAGE_SIZE, Tlb};
+use crate::watch::{Verdict, WatchedAccess, Watches};
+
+/// Why an instruction did not go through.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Trouble<F> {
+    /// The guest takes an exception.
+    Fault(F),
+    /// A watcher stops the CPU before the instruction.
+    Break,
+}
+
+/// The state of a guest CPU with instruction set `I`.
+pub struct Core<I: Isa> {
+    /// Slots of the guest's state, and temporaries.
+    vars: Box<[u64; Var::COUNT]>,
+    /// What the instruction set keeps besides.
+    pub isa: I,
+    pub(crate) tlb: Tlb,
+    pub(crate) reader: Reader,
+    inputs: Arc<Inputs>,
+    pub(crate) watches: Arc<Watches>,
+    /// Physical pages with code that was translated.
+    pub(crate) code_pages: HashSet<u64>,
+    /// Physical code addresses (first and last) that were written since the cache was last told.
+    pub(crate) written: Vec<(u64, u64)>,
+    /// What is known of addresses is void: blocks must be looked up anew.
+    pub(crate) moved: bool,
+    /// Watchers do not stop the instruction that a stop was reported for.
+    pub(crate) passing: bool,
+    /// The address of the block that runs.
+    pub(crate) at: u64,
+}
+
+impl<I: Isa> std::fmt::Debug for Core<I> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core").field("pc", &I::pc(self)).finish_non_exhaustive()
+    }
+}
+
+impl<I: Isa> Core<I> {
+    pub(crate) fn new(isa: I, space: &AddressSpace) -> Self {
+        let inputs = Arc::new(Inputs::default());
+        Self {
+            vars: Box::new([0; Var::COUNT]),
+            isa,
+            tlb: Tlb::new(),
+            reader: space.reader(),
+            watches: Arc::new(Watches::new(Arc::clone(&inputs))),
+            inputs,
+            code_pages: HashSet::new(),
+            written: Vec::new(),
+            moved: false,
+            passing: false,
+            at: 0,
+        }
+    }
+
+    /// The value of a variable.
+    #[inline(always)]
+    #[must_use]
+    #[expect(clippy::indexing_slicing, reason = "an index is below 256, as it is made from a byte")]
+    pub fn get(&self, var: Var) -> u64 {
+        self.vars[var.index()]
+    }
+
+    /// Sets a variable.
+    #[inline(always)]
+    #[expect(clippy::indexing_slicing, reason = "as for `get`")]
+    pub fn set(&mut self, var: Var, value: u64) {
+        self.vars[var.index()] = value;
+    }
+
+    /// The low half of a variable.
+    #[inline(always)]
+    #[must_use]
+    pub fn get32(&self, var: Var) -> u32 {
+        self.get(var) as u32
+    }
+
+    /// Sets all slots to 0.
+    pub fn clear(&mut self) {
+        *self.vars = [0; Var::COUNT];
+    }
+
+    /// What reaches it from outside.
+    #[must_use]
+    pub fn inputs(&self) -> &Arc<Inputs> {
+        &self.inputs
+    }
+
+    /// Forgets what the guest's MMU said, because it changed.
+    pub fn flush(&mut self) {
+        self.tlb.flush();
+        self.moved = true;
+    }
+
+    /// Forgets what the guest's MMU said of one page of [`PAGE_SIZE`] bytes.
+    pub fn flush_page(&mut self, va: u64) {
+        self.tlb.flush_page(va);
+        self.moved = true;
+    }
+
+    /// A load of the guest's; the value is extended as it says.
+    #[inline(always)]
+    pub(crate) fn load(&mut self, va: u64, mem: MemOp) -> Result<u64, Trouble<I::Fault>> {
+        let value = match self.tlb.read(mem.mmu, va, mem.size) {
+            Some(phys) => match self.read(phys, mem) {
+                Ok(value) => value,
+                Err(error) => self.failed(va, phys, Kind::Read, error)?,
+            },
+            None => self.load_slowly(va, mem)?,
+        };
+        Ok(match (mem.signed, mem.size) {
+            (true, 1) => u64::from(value as i8 as u32),
+            (true, 2) => u64::from(value as i16 as u32),
+            (true, 4) => value,
+            _ => value,
+        })
+    }
+
+    /// A store of the guest's.
+    #[inline(always)]
+    pub(crate) fn store(&mut self, va: u64, value: u64, mem: MemOp) -> Result<(), Trouble<I::Fault>> {
+        match self.tlb.write(mem.mmu, va, mem.size) {
+            Some(phys) => match self.write(phys, value, mem) {
+                Ok(()) => Ok(()),
+                Err(error) => self.failed(va, phys, Kind::Write, error).map(drop),
+            },
+            None => self.store_slowly(va, value, mem),
+        }
+    }
+
+    /// A load that an instruction does by a helper. See [`Op::Load`](crate::ir::Op::Load).
+    ///
+    /// # Errors
+    /// The guest's exception.
+    pub fn helper_load(&mut self, va: u64, mem: MemOp) -> Result<u64, I::Fault> {
+        match self.load(va, mem) {
+            Ok(value) => Ok(value),
+            Err(Trouble::Fault(fault)) => Err(fault),
+            // A helper cannot be left half done: what would break is told to watchers, and goes on.
+            Err(Trouble::Break) => {
+                self.passing = true;
+                let again = self.load(va, mem);
+                self.passing = false;
+                match again {
+                    Ok(value) => Ok(value),
+                    Err(Trouble::Fault(fault)) => Err(fault),
+                    Err(Trouble::Break) => Ok(0),
+                }
+            }
+        }
+    }
+
+    /// A store that an instruction does by a helper. See [`Op::Store`](crate::ir::Op::Store).
+    ///
+    /// # Errors
+    /// The guest's exception.
+    pub fn helper_store(&mut self, va: u64, value: u64, mem: MemOp) -> Result<(), I::Fault> {
+        match self.store(va, value, mem) {
+            Ok(()) => Ok(()),
+            Err(Trouble::Fault(fault)) => Err(fault),
+            Err(Trouble::Break) => {
+                self.passing = true;
+                let again = self.store(va, value, mem);
+                self.passing = false;
+                match again {
+                    Err(Trouble::Fault(fault)) => Err(fault),
+                    Ok(()) | Err(Trouble::Break) => Ok(()),
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn read(&self, phys: u64, mem: MemOp) -> Result<u64, MemTxError> {
+        let reader = &self.reader;
+        Ok(match (mem.size, mem.big) {
+            (1, _) => reader.cpu_load::<Le, u8>(phys)?.into(),
+            (2, true) => reader.cpu_load::<Be, u16>(phys)?.into(),
+            (2, false) => reader.cpu_load::<Le, u16>(phys)?.into(),
+            (4, true) => reader.cpu_load::<Be, u32>(phys)?.into(),
+            (4, false) => reader.cpu_load::<Le, u32>(phys)?.into(),
+            (_, true) => reader.cpu_load::<Be, u64>(phys)?,
+            (_, false) => reader.cpu_load::<Le, u64>(phys)?,
+        })
+    }
+
+    #[inline(always)]
+    fn write(&self, phys: u64, value: u64, mem: MemOp) -> Result<(), MemTxError> {
+        let reader = &self.reader;
+        match (mem.size, mem.big) {
+            (1, _) => reader.cpu_store::<Le, u8>(phys, value as u8),
+            (2, true) => reader.cpu_store::<Be, u16>(phys, value as u16),
+            (2, false) => reader.cpu_store::<Le, u16>(phys, value as u16),
+            (4, true) => reader.cpu_store::<Be, u32>(phys, value as u32),
+            (4, false) => reader.cpu_store::<Le, u32>(phys, value as u32),
+            (_, true) => reader.cpu_store::<Be, u64>(phys, value),
+            (_, false) => reader.cpu_store::<Le, u64>(phys, value),
+        }
+    }
+
+    #[cold]
+    fn failed(
+        &mut self,
+        va: u64,
+        phys: u64,
+        kind: Kind,
+        error: MemTxError,
+    ) -> Result<u64, Trouble<I::Fault>> {
+        match I::bus_error(self, &BusError { va, phys, kind, error }) {
+            Some(fault) => Err(Trouble::Fault(fault)),
+            None => Ok(0),
+        }
+    }
+
+    /// What the MMU says, which the soft TLB remembers where nothing has to be looked at.
+    fn mapping(&mut self, va: u64, kind: Kind, mmu: u8) -> Result<(Mapping, bool), Trouble<I::Fault>> {
+        let mapping = I::map(self, va, kind, mmu).map_err(Trouble::Fault)?;
+        let watched = self.watches.on_page(mapping.phys);
+        if !watched {
+            let code = self.code_pages.contains(&(mapping.phys & !(PAGE_SIZE - 1)));
+            self.tlb.fill(mmu, va, &mapping, !code);
+        }
+        Ok((mapping, watched))
+    }
+
+    #[inline(never)]
+    fn load_slowly(&mut self, va: u64, mem: MemOp) -> Result<u64, Trouble<I::Fault>> {
+        if let Some(bytes) = self.bytes_of(va, Kind::Read, mem)? {
+            let mut value = 0;
+            for (at, shift) in bytes {
+                value |= self.load(at, MemOp { size: 1, signed: false, ..mem })? << shift;
+            }
+            return Ok(value);
+        }
+        let (mapping, watched) = self.mapping(va, Kind::Read, mem.mmu)?;
+        let access =
+            WatchedAccess { va, phys: mapping.phys, size: mem.size, kind: Kind::Read, pc: self.at, value: 0 };
+        let watchers = if watched { self.watches.of(access.phys, mem.size, Kind::Read) } else { Vec::new() };
+        for watcher in &watchers {
+            match watcher.before(&access) {
+                Verdict::Proceed => {}
+                Verdict::Instead(value) => return Ok(cut(value, mem.size)),
+                Verdict::Refuse => return self.failed(va, access.phys, Kind::Read, MemTxError::decode()),
+                Verdict::Break if self.passing => {}
+                Verdict::Break => return Err(Trouble::Break),
+            }
+        }
+        let value = match self.read(access.phys, mem) {
+            Ok(value) => value,
+            Err(error) => self.failed(va, access.phys, Kind::Read, error)?,
+        };
+        Ok(watchers.iter().fold(value, |v, watcher| cut(watcher.loaded(&access, v), mem.size)))
+    }
+
+    #[inline(never)]
+    fn store_slowly(&mut self, va: u64, value: u64, mem: MemOp) -> Result<(), Trouble<I::Fault>> {
+        if let Some(bytes) = self.bytes_of(va, Kind::Write, mem)? {
+            // All or nothing: where one byte cannot be stored none is.
+            for (at, _) in bytes.clone() {
+                self.mapping(at, Kind::Write, mem.mmu)?;
+            }
+            for (at, shift) in bytes {
+                self.store(at, value >> shift & 0xff, MemOp { size: 1, ..mem })?;
+            }
+            return Ok(());
+        }
+        let (mapping, watched) = self.mapping(va, Kind::Write, mem.mmu)?;
+        let phys = mapping.phys;
+        let mut access = WatchedAccess {
+            va,
+            phys,
+            size: mem.size,
+            kind: Kind::Write,
+            pc: self.at,
+            value: cut(value, mem.size),
+        };
+        let watchers = if watched { self.watches.of(phys, mem.size, Kind::Write) } else { Vec::new() };
+        for watcher in &watchers {
+            match watcher.before(&access) {
+                Verdict::Proceed => {}
+                Verdict::Instead(value) => access.value = cut(value, mem.size),
+                Verdict::Refuse => return self.failed(va, phys, Kind::Write, MemTxError::decode()).map(drop),
+                Verdict::Break if self.passing => {}
+                Verdict::Break => return Err(Trouble::Break),
+            }
+        }
+        if let Err(error) = self.write(phys, access.value, mem) {
+            self.failed(va, phys, Kind::Write, error)?;
+        }
+        if self.code_pages.contains(&(phys & !(PAGE_SIZE - 1))) {
+            self.written.push((phys, phys | u64::from(mem.size - 1)));
+            self.inputs.attend();
+        }
+        Ok(())
+    }
+
+    /// For an access that lies in two pages, and may: its bytes, with the place of each in the value.
+    fn bytes_of(&self, va: u64, kind: Kind, mem: MemOp) -> Result<Option<Bytes>, Trouble<I::Fault>> {
+        let over = u64::from(mem.size.wrapping_sub(1));
+        if va & over == 0 {
+            return Ok(None);
+        }
+        if mem.aligned {
+            return Err(Trouble::Fault(I::misaligned(self, va, kind)));
+        }
+        let crosses = va % PAGE_SIZE + over >= PAGE_SIZE;
+        Ok(crosses.then_some(Bytes { va, next: 0, size: mem.size, big: mem.big }))
+    }
+}
+
+/// The bytes of an access, in ascending order.
+#[derive(Debug, Clone)]
+struct Bytes {
+    va: u64,
+    next: u8,
+    size: u8,
+    big: bool,
+}
+
+impl Iterator for Bytes {
+    type Item = (u64, u32);
+
+    fn next(&mut self) -> Option<(u64, u32)> {
+        if self.next == self.size {
+            return None;
+        }
+        let i = self.next;
+        self.next += 1;
+        let place = if self.big { self.size - 1 - i } else { i };
+        // Addresses of 32-bit guests wrap there.
+        let va = (self.va & !0xffff_ffff) | (self.va.wrapping_add(u64::from(i)) & 0xffff_ffff);
+        Some((va, u32::from(place) * 8))
+    }
+}
+
+/// The low `size` bytes.
+fn cut(value: u64, size: u8) -> u64 {
+    value & (u64::MAX >> (64 - 8 * u32::from(size.clamp(1, 8))))
+}

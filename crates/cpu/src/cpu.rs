@@ -1,0 +1,392 @@
+//! A CPU that runs: block after block, looking up between them.
+//!
+//! What it is: the choice of the next block, and everything that happens between two: interrupts, requests, breakpoints,
+//! code that was written. What it is not: a thread, a clock or a board. What must always hold: between two calls of
+//! [`Cpu::run`] the guest's state is that between two instructions.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use flatview::{
+    AddressSpace, Be, Delta, ListenerError, ListenerId, Memory, MemoryError, MemoryListener, SpaceId,
+};
+use parking_lot::Mutex;
+
+use crate::cache::{BlockId, Cache, Key};
+use crate::core::Core;
+use crate::inputs::Inputs;
+use crate::interp::{self, Ran};
+use crate::isa::{BusError, Isa};
+use crate::tlb::{Kind, PAGE_SIZE};
+use crate::watch::Watches;
+
+/// Why [`Cpu::run`] came back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// So many instructions were done as were asked for, or a few more.
+    Done,
+    /// [`Inputs::stop`] asked for it.
+    Asked,
+    /// The guest waits for an interrupt.
+    Waiting,
+    /// Before an instruction with a breakpoint.
+    Breakpoint,
+    /// A watcher stopped it, before an instruction.
+    Watched,
+}
+
+/// Instructions in one block.
+const MOST: usize = 64;
+/// In the mode, beside what the instruction set has there: one instruction a block.
+const STEP: u32 = 1 << 31;
+
+/// Tells the CPU which physical addresses changed.
+struct MapChanges {
+    space: SpaceId,
+    inputs: Arc<Inputs>,
+    changed: Mutex<Vec<(u64, u64)>>,
+}
+
+impl MemoryListener for MapChanges {
+    fn name(&self) -> &str {
+        "cpu"
+    }
+
+    fn space(&self) -> Option<SpaceId> {
+        Some(self.space)
+    }
+
+    fn prepare(&self, _: &Delta) -> Result<(), ListenerError> {
+        Ok(())
+    }
+
+    fn region_del(&self, section: &flatview::Section) -> Result<(), ListenerError> {
+        self.note(section);
+        Ok(())
+    }
+
+    fn region_add(&self, section: &flatview::Section) -> Result<(), ListenerError> {
+        self.note(section);
+        Ok(())
+    }
+}
+
+impl MapChanges {
+    fn note(&self, section: &flatview::Section) {
+        self.changed.lock().push((section.offset_in_space, section.last()));
+        self.inputs.attend();
+    }
+}
+
+/// A guest CPU.
+pub struct Cpu<I: Isa> {
+    core: Core<I>,
+    cache: Cache,
+    /// A block that is not kept, because its code is not in memory.
+    once: Option<crate::ir::Code>,
+    breakpoints: BTreeSet<u64>,
+    /// The breakpoint that was reported, and is passed when it goes on.
+    reported: Option<u64>,
+    watches_seen: u64,
+    memory: Memory,
+    listener: Option<(ListenerId, Arc<MapChanges>)>,
+    instructions: u64,
+}
+
+impl<I: Isa> std::fmt::Debug for Cpu<I> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cpu")
+            .field("core", &self.core)
+            .field("blocks", &self.cache.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<I: Isa> Drop for Cpu<I> {
+    fn drop(&mut self) {
+        if let Some((id, _)) = self.listener.take() {
+            // It fails only if the memory is in an update of this thread, which then tells nobody who has gone.
+            let _ = self.memory.remove_listener(id);
+        }
+    }
+}
+
+impl<I: Isa> Cpu<I> {
+    /// A CPU that sees memory through `space`, as after a reset.
+    ///
+    /// # Errors
+    /// What registering the listener gives that tells it of changes of the map.
+    pub fn new(isa: I, memory: &Memory, space: &AddressSpace) -> Result<Self, MemoryError> {
+        let mut core = Core::new(isa, space);
+        I::reset(&mut core);
+        let changes = Arc::new(MapChanges {
+            space: space.id(),
+            inputs: Arc::clone(core.inputs()),
+            changed: Mutex::default(),
+        });
+        let id = memory.add_listener(Arc::clone(&changes) as Arc<dyn MemoryListener>)?;
+        Ok(Self {
+            core,
+            cache: Cache::new(),
+            once: None,
+            breakpoints: BTreeSet::new(),
+            reported: None,
+            watches_seen: 0,
+            memory: memory.clone(),
+            listener: Some((id, changes)),
+            instructions: 0,
+        })
+    }
+
+    /// The guest's state.
+    #[must_use]
+    pub fn core(&self) -> &Core<I> {
+        &self.core
+    }
+
+    /// The guest's state, to change it.
+    #[must_use]
+    pub fn core_mut(&mut self) -> &mut Core<I> {
+        // Whoever changes it may change what code means.
+        self.core.flush();
+        &mut self.core
+    }
+
+    /// What reaches it from outside.
+    #[must_use]
+    pub fn inputs(&self) -> &Arc<Inputs> {
+        self.core.inputs()
+    }
+
+    /// Who watches its accesses.
+    #[must_use]
+    pub fn watches(&self) -> &Arc<Watches> {
+        &self.core.watches
+    }
+
+    /// How many instructions it has done. One that faulted does not count.
+    #[must_use]
+    pub fn instructions(&self) -> u64 {
+        self.instructions
+    }
+
+    /// How many blocks are kept.
+    #[must_use]
+    pub fn blocks(&self) -> usize {
+        self.cache.len()
+    }
+
+    /// Lets go of the memory map, so that what it replaced can be freed; called before the thread waits for long.
+    pub fn park(&mut self) {
+        self.core.reader.park();
+    }
+
+    /// As after power on, or by a reset line. Memory is left as it is.
+    pub fn reset(&mut self) {
+        I::reset(&mut self.core);
+        self.core.flush();
+        self.reported = None;
+    }
+
+    /// Stops before the instruction at a virtual address from now on; whether it did not before.
+    pub fn add_breakpoint(&mut self, pc: u64) -> bool {
+        // Blocks end before breakpoints.
+        self.drop_code();
+        self.breakpoints.insert(pc)
+    }
+
+    /// No longer; whether it did.
+    pub fn remove_breakpoint(&mut self, pc: u64) -> bool {
+        self.drop_code();
+        self.breakpoints.remove(&pc)
+    }
+
+    /// Translates all code anew, because somebody else wrote it past this CPU.
+    pub fn forget_code(&mut self) {
+        self.drop_code();
+    }
+
+    fn drop_code(&mut self) {
+        self.cache.drop_all();
+        self.core.code_pages.clear();
+    }
+
+    /// Does one instruction (an interrupt that can be taken comes first, and counts as none).
+    pub fn step(&mut self) -> Exit {
+        self.run_in(1, STEP)
+    }
+
+    /// Does `budget` instructions, and the rest of the block they end in; fewer if there is a reason to come back.
+    pub fn run(&mut self, budget: u64) -> Exit {
+        self.run_in(budget, 0)
+    }
+
+    fn run_in(&mut self, budget: u64, how: u32) -> Exit {
+        let until = self.instructions.saturating_add(budget);
+        loop {
+            if self.core.inputs().take_attention() {
+                self.look_up();
+                if self.core.inputs().take_stop() {
+                    return Exit::Asked;
+                }
+            }
+            if I::is_waiting(&self.core) && !I::wakes(&mut self.core) {
+                return Exit::Waiting;
+            }
+            if let Some(fault) = I::interrupt(&mut self.core) {
+                let place = I::place(&self.core);
+                I::enter(&mut self.core, fault, place);
+            }
+            if self.instructions >= until {
+                return Exit::Done;
+            }
+            // Past what was watched and reported goes one instruction alone.
+            let alone = std::mem::take(&mut self.core.passing);
+            self.core.passing = alone;
+            let exit = match alone {
+                true => self.run_blocks(self.instructions + 1, how | STEP),
+                false => self.run_blocks(until, how),
+            };
+            if alone {
+                self.core.passing = false;
+            }
+            if let Some(exit) = exit {
+                return exit;
+            }
+        }
+    }
+
+    /// What outside has to say.
+    fn look_up(&mut self) {
+        let changed = self.listener.as_ref().map(|(_, c)| std::mem::take(&mut *c.changed.lock()));
+        let written = std::mem::take(&mut self.core.written);
+        for (first, last) in changed.into_iter().flatten().chain(written) {
+            for page in self.cache.drop_range(first, last) {
+                self.core.code_pages.remove(&page);
+            }
+        }
+        let watches = self.core.watches.version();
+        if watches != self.watches_seen {
+            self.watches_seen = watches;
+            self.core.tlb.flush();
+        }
+    }
+
+    /// Runs blocks until there is something to look up for (`None`), or a reason to come back.
+    fn run_blocks(&mut self, until: u64, how: u32) -> Option<Exit> {
+        // The block that was run last, and the end it took.
+        let mut last: Option<(BlockId, usize)> = None;
+        loop {
+            if self.core.inputs().is_attention() || self.instructions >= until {
+                return None;
+            }
+            if std::mem::take(&mut self.core.moved) {
+                self.cache.begin_epoch();
+                last = None;
+            }
+            let pc = I::pc(&self.core);
+            if !self.breakpoints.is_empty() && self.is_break(pc) {
+                return Some(Exit::Breakpoint);
+            }
+            let linked = last.and_then(|(id, end)| self.cache.linked(self.cache.get(id)?, end));
+            let id = match linked {
+                Some(id) => Some(id),
+                None => {
+                    let mode = I::mode(&self.core) | how;
+                    let found = match self.cache.at(pc, mode) {
+                        Some(id) => Ok(Some(id)),
+                        None => self.find(pc, mode),
+                    };
+                    match found {
+                        Ok(id) => id,
+                        Err(fault) => {
+                            let place = I::place(&self.core);
+                            I::enter(&mut self.core, fault, place);
+                            return None;
+                        }
+                    }
+                }
+            };
+            if linked.is_none()
+                && let (Some((block, end)), Some(id)) = (last, id)
+            {
+                self.cache.link(block, end, id);
+            }
+            let code = match id {
+                Some(id) => self.cache.get(id).map(|b| &b.code),
+                None => self.once.as_ref(),
+            };
+            let code = code?;
+            self.core.at = pc;
+            let ran = interp::run(&mut self.core, code);
+            let all = code.insns.len();
+            let (done, next) = match ran {
+                Ran::Linked(end) => (all, id.map(|id| (id, end))),
+                Ran::Elsewhere | Ran::Stopped => (all, None),
+                Ran::Early(n) | Ran::Faulted(n) | Ran::Broken(n) => (n, None),
+            };
+            self.instructions += done as u64;
+            last = next;
+            match ran {
+                Ran::Linked(_) | Ran::Elsewhere => {}
+                Ran::Broken(_) => {
+                    self.core.passing = true;
+                    return Some(Exit::Watched);
+                }
+                Ran::Stopped | Ran::Early(_) | Ran::Faulted(_) => return None,
+            }
+        }
+    }
+
+    /// Whether to stop before the instruction at `pc`: not twice for the same stop.
+    fn is_break(&mut self, pc: u64) -> bool {
+        if self.reported.take() == Some(pc) || !self.breakpoints.contains(&pc) {
+            return false;
+        }
+        self.reported = Some(pc);
+        true
+    }
+
+    /// The block at a place that is not known by its virtual address, translated if need be; `None` if it is [`once`](Self::once).
+    fn find(&mut self, pc: u64, mode: u32) -> Result<Option<BlockId>, I::Fault> {
+        let mmu = I::fetch_mmu(&self.core);
+        let phys = I::map(&mut self.core, pc, Kind::Fetch, mmu)?.phys;
+        let key = Key { phys, pc, mode };
+        if let Some(id) = self.cache.find(key) {
+            return Ok(Some(id));
+        }
+        // Device registers are fetched when they are executed, each time.
+        let kept = self.core.reader.host_ptr(phys, 4).is_some();
+        let core = &self.core;
+        let mut fetch = |offset: u64| {
+            let (va, phys) = (pc.wrapping_add(offset), phys.wrapping_add(offset));
+            match core.reader.cpu_load::<Be, u32>(phys) {
+                Ok(word) => Ok(word),
+                Err(error) => match I::bus_error(core, &BusError { va, phys, kind: Kind::Fetch, error }) {
+                    Some(fault) => Err(fault),
+                    None => Ok(0),
+                },
+            }
+        };
+        let most = if kept && mode & STEP == 0 { self.room(pc) } else { 1 };
+        let code = I::translate(core, pc, most, &mut fetch)?;
+        if !kept {
+            self.once = Some(code);
+            return Ok(None);
+        }
+        if self.cache.is_full() {
+            self.drop_code();
+        }
+        let page = phys & !(PAGE_SIZE - 1);
+        if self.core.code_pages.insert(page) {
+            self.core.tlb.look_at_writes(page);
+        }
+        Ok(Some(self.cache.insert(key, code)))
+    }
+
+    /// How many instructions there may be from `pc` on, so that the next breakpoint begins a block.
+    fn room(&self, pc: u64) -> usize {
+        let next = self.breakpoints.range(pc.saturating_add(1)..).next();
+        next.map_or(MOST, |next| ((next - pc) / 4).clamp(1, MOST as u64) as usize)
+    }
+}

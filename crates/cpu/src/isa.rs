@@ -1,0 +1,102 @@
+//! What an instruction set brings along: how its code becomes the intermediate representation, what its MMU says, and
+//! how it takes exceptions.
+
+use std::fmt::Debug;
+
+use flatview::MemTxError;
+
+use crate::core::Core;
+use crate::ir::Code;
+use crate::tlb::{Kind, Mapping};
+
+/// Where in the guest's code something happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The address of the instruction.
+    pub pc: u64,
+    /// Whether it stands in the delay slot of a branch.
+    pub delayed: bool,
+}
+
+/// A memory access that failed below the MMU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BusError {
+    /// The guest's address.
+    pub va: u64,
+    /// The physical address.
+    pub phys: u64,
+    /// What it was for.
+    pub kind: Kind,
+    /// Why.
+    pub error: MemTxError,
+}
+
+/// A helper: what an instruction does that is written in Rust. `a` and `b` are the arguments; the result goes to `d`.
+pub type Helper<I> = fn(core: &mut Core<I>, a: u64, b: u64) -> Result<u64, <I as Isa>::Fault>;
+
+/// Asks for the instruction word at an offset from where translation began.
+pub type Fetch<'a, F> = dyn FnMut(u64) -> Result<u32, F> + 'a;
+
+/// An instruction set.
+pub trait Isa: Send + Sized + 'static {
+    /// An exception before it is taken.
+    type Fault: Copy + Debug + Send;
+
+    /// What code helpers are called by.
+    fn helpers() -> &'static [Helper<Self>];
+
+    /// The address of the next instruction.
+    fn pc(core: &Core<Self>) -> u64 {
+        Self::place(core).pc
+    }
+
+    /// Where the next instruction stands.
+    fn place(core: &Core<Self>) -> Place;
+
+    /// Sets the program counter; the next instruction is in no delay slot.
+    fn go_to(core: &mut Core<Self>, pc: u64);
+
+    /// All that decides, besides its address, how code is translated.
+    fn mode(core: &Core<Self>) -> u32;
+
+    /// Which MMU translates instruction fetches now.
+    fn fetch_mmu(core: &Core<Self>) -> u8;
+
+    /// Translates the instructions at `pc`, `most` at most, without leaving the page.
+    ///
+    /// # Errors
+    /// What fetching the first instruction gives.
+    fn translate(
+        core: &Core<Self>,
+        pc: u64,
+        most: usize,
+        fetch: &mut Fetch<'_, Self::Fault>,
+    ) -> Result<Code, Self::Fault>;
+
+    /// What the MMU says of an address.
+    ///
+    /// # Errors
+    /// The exception it takes.
+    fn map(core: &mut Core<Self>, va: u64, kind: Kind, mmu: u8) -> Result<Mapping, Self::Fault>;
+
+    /// An access that must be aligned and is not.
+    fn misaligned(core: &Core<Self>, va: u64, kind: Kind) -> Self::Fault;
+
+    /// An access that failed below the MMU: an exception, or `None` if the CPU goes on and a load gives 0.
+    fn bus_error(core: &Core<Self>, error: &BusError) -> Option<Self::Fault>;
+
+    /// Takes an exception: the state before the instruction at `place` becomes that of the handler's first instruction.
+    fn enter(core: &mut Core<Self>, fault: Self::Fault, place: Place);
+
+    /// An interrupt that can be taken now.
+    fn interrupt(core: &mut Core<Self>) -> Option<Self::Fault>;
+
+    /// Whether the CPU waits for an interrupt (that need not be one that it takes).
+    fn is_waiting(core: &Core<Self>) -> bool;
+
+    /// Whether what it waits for is there; it goes on then.
+    fn wakes(core: &mut Core<Self>) -> bool;
+
+    /// As at power on, or after a reset line: registers, MMU, and where it begins.
+    fn reset(core: &mut Core<Self>);
+}

@@ -1,0 +1,27 @@
+//! Guest CPUs over Flatview's memory.
+//!
+//! Guest code becomes blocks of one [intermediate representation](ir), which an interpreter runs; loads and stores go
+//! through a soft TLB and then through a [`Reader`](flatview::Reader), so that whatever the memory map says holds for the
+//! next instruction. [`Isa`] is what an instruction set brings along, [`Cpu`] runs it, [`mips`] is one.
+//!
+//! Where things are: [`ir`] what blocks are made of, `interp` how they run, `cache` where they are kept, `tlb` and
+//! [`core`](Core) the way to memory, [`Inputs`] what reaches a CPU from outside, [`Watches`] who looks at its accesses.
+
+mod cache;
+mod core;
+mod cpu;
+mod inputs;
+mod interp;
+pub mod ir;
+mod isa;
+pub mod mips;
+mod tlb;
+mod values;
+mod watch;
+
+pub use self::core::Core;
+pub use cpu::{Cpu, Exit};
+pub use inputs::Inputs;
+pub use isa::{BusError, Fetch, Helper, Isa, Place};
+pub use tlb::{Kind, MMUS, Mapping, PAGE_BITS, PAGE_SIZE};
+pub use watch::{Verdict, Watch, WatchId, WatchedAccess, Watcher, Watches};

@@ -1,0 +1,216 @@
+//! CP0: the system registers (volume III, chapter 9).
+//!
+//! What it is: the registers' values and what may be written to them. What it is not: the TLB, or time: Count and Compare
+//! are in `helpers`, which knows the clock.
+
+/// The system registers.
+#[derive(Debug, Clone, Default)]
+pub struct Cp0 {
+    pub(super) index: u32,
+    pub(super) random_seed: u32,
+    pub(super) entry_lo: [u32; 2],
+    pub(super) context: u32,
+    pub(super) page_mask: u32,
+    pub(super) wired: u32,
+    pub(super) hwr_ena: u32,
+    pub(super) bad_vaddr: u32,
+    /// What is added to the clock's count.
+    pub(super) count_offset: u32,
+    pub(super) compare: u32,
+    pub(super) entry_hi: u32,
+    status: u32,
+    pub(super) int_ctl: u32,
+    cause: u32,
+    pub(super) epc: u32,
+    pub(super) ebase: u32,
+    pub(super) config: u32,
+    pub(super) ll_addr: u32,
+    pub(super) tag_lo: u32,
+    pub(super) data_lo: u32,
+    pub(super) error_epc: u32,
+    pub(super) debug_epc: u32,
+    pub(super) debug_save: u32,
+    pub(super) err_ctl: u32,
+}
+
+/// Status (section 9.21).
+mod status {
+    pub const IE: u32 = 1;
+    pub const EXL: u32 = 2;
+    pub const ERL: u32 = 4;
+    pub const MODE: u32 = 3 << 3;
+    pub const IM_SHIFT: u32 = 8;
+    pub const BEV: u32 = 1 << 22;
+    pub const CU0: u32 = 1 << 28;
+    /// CU0, RE, BEV, TS, SR, NMI, IM, KSU, ERL, EXL, IE.
+    pub const WRITABLE: u32 = 0x1278_ff1f;
+}
+
+/// Cause (section 9.26).
+mod cause {
+    pub const CODE: u32 = 0x1f << 2;
+    pub const SOFTWARE: u32 = 3 << 8;
+    pub const PENDING: u32 = 0xff << 8;
+    pub const IV: u32 = 1 << 23;
+    pub const COPROCESSOR_SHIFT: u32 = 28;
+    pub const TI: u32 = 1 << 30;
+    pub const BD: u32 = 1 << 31;
+    pub const DC: u32 = 1 << 27;
+    /// DC, IV, WP and the two software interrupts.
+    pub const WRITABLE: u32 = DC | IV | 1 << 22 | SOFTWARE;
+}
+
+impl Cp0 {
+    /// The 24Kc's PRId.
+    pub(super) const PRID: u32 = 0x0001_9300;
+    /// 16 TLB entries, 2 KiB caches, no FPU; more registers follow.
+    pub(super) const CONFIG1: u32 = 1 << 31 | 15 << 25 | 3 << 19 | 1 << 16 | 3 << 10 | 1 << 7;
+    /// No second-level caches; Config3 follows.
+    pub(super) const CONFIG2: u32 = 1 << 31;
+    /// Vectored interrupts.
+    pub(super) const CONFIG3: u32 = 1 << 5;
+
+    pub(super) fn at_reset(big: bool) -> Self {
+        Self {
+            status: status::BEV | status::ERL,
+            // IPTI: the timer is interrupt 7.
+            int_ctl: 7 << 29,
+            ebase: 0x8000_0000,
+            // Config1 follows; byte order; release 2; a TLB; kseg0 is not cached.
+            config: 1 << 31 | u32::from(big) << 15 | 1 << 10 | 1 << 7 | 2,
+            random_seed: 0x2545_f491,
+            ..Self::default()
+        }
+    }
+
+    /// Status.
+    #[must_use]
+    pub fn status(&self) -> u32 {
+        self.status
+    }
+
+    /// Cause.
+    #[must_use]
+    pub fn cause(&self) -> u32 {
+        self.cause
+    }
+
+    /// The address of the last address error or TLB exception.
+    #[must_use]
+    pub fn bad_vaddr(&self) -> u32 {
+        self.bad_vaddr
+    }
+
+    /// Where the last exception returns to.
+    #[must_use]
+    pub fn epc(&self) -> u32 {
+        self.epc
+    }
+
+    /// Sets Status, the bits included that the guest cannot write. The CPU must be told that the address map may have
+    /// changed, which [`Cpu::core_mut`](crate::Cpu::core_mut) does.
+    pub fn set_all_status(&mut self, value: u32) {
+        self.status = value;
+    }
+
+    pub(super) fn set_status(&mut self, value: u32) {
+        self.status = self.status & !status::WRITABLE | value & status::WRITABLE;
+    }
+
+    pub(super) fn set_interrupts_enabled(&mut self, on: bool) {
+        self.status = self.status & !status::IE | if on { status::IE } else { 0 };
+    }
+
+    pub(super) fn write_cause(&mut self, value: u32) {
+        self.cause = self.cause & !cause::WRITABLE | value & cause::WRITABLE;
+    }
+
+    /// Whether Count stands still.
+    pub(super) fn is_count_stopped(&self) -> bool {
+        self.cause & cause::DC != 0
+    }
+
+    /// Levels of the lines from outside (2 to 7) and of the timer, which is the seventh too.
+    pub(super) fn set_lines(&mut self, levels: u32) {
+        let timer = levels >> super::TIMER_LINE & 1;
+        let pending = levels & 0xfc | timer << 7;
+        self.cause = self.cause & !(cause::PENDING & !cause::SOFTWARE | cause::TI)
+            | pending << status::IM_SHIFT
+            | if timer != 0 { cause::TI } else { 0 };
+    }
+
+    /// Whether an interrupt that is not masked waits.
+    pub(super) fn has_interrupt(&self) -> bool {
+        self.cause & self.status & cause::PENDING != 0
+    }
+
+    pub(super) fn takes_interrupt(&self) -> bool {
+        self.status & (status::IE | status::EXL | status::ERL) == status::IE && self.has_interrupt()
+    }
+
+    /// Whether it is in an exception or error handler.
+    pub(super) fn is_kernel_by_level(&self) -> bool {
+        self.status & (status::EXL | status::ERL) != 0
+    }
+
+    pub(super) fn is_exception_level(&self) -> bool {
+        self.status & status::EXL != 0
+    }
+
+    /// Whether CP0 may be used.
+    pub(super) fn is_usable(&self) -> bool {
+        self.is_kernel_by_level() || self.status & status::MODE == 0 || self.status & status::CU0 != 0
+    }
+
+    /// Which of the address maps holds: 0 kernel, 1 user, 2 kernel at the error level, 3 supervisor.
+    pub(super) fn mmu(&self) -> u8 {
+        match self.status & status::MODE {
+            _ if self.status & status::ERL != 0 => 2,
+            _ if self.status & status::EXL != 0 => 0,
+            0 => 0,
+            0b01_000 => 3,
+            _ => 1,
+        }
+    }
+
+    pub(super) fn set_branch_delay(&mut self, delayed: bool) {
+        self.cause = self.cause & !cause::BD | if delayed { cause::BD } else { 0 };
+    }
+
+    pub(super) fn set_cause(&mut self, code: u8, coprocessor: u8) {
+        let keep = !(cause::CODE | 3 << cause::COPROCESSOR_SHIFT);
+        self.cause =
+            self.cause & keep | u32::from(code) << 2 | u32::from(coprocessor & 3) << cause::COPROCESSOR_SHIFT;
+    }
+
+    pub(super) fn enter_exception_level(&mut self) {
+        self.status |= status::EXL;
+    }
+
+    /// `eret`: where it goes.
+    pub(super) fn leave_exception_level(&mut self) -> u32 {
+        if self.status & status::ERL != 0 {
+            self.status &= !status::ERL;
+            return self.error_epc;
+        }
+        self.status &= !status::EXL;
+        self.epc
+    }
+
+    pub(super) fn vector_base(&self) -> u32 {
+        if self.status & status::BEV != 0 { 0xbfc0_0200 } else { self.ebase & 0xffff_f000 }
+    }
+
+    /// Where an interrupt's handler is, from the base (section 6.1.2).
+    pub(super) fn interrupt_offset(&self) -> u32 {
+        if self.cause & cause::IV == 0 {
+            return 0x180;
+        }
+        let spacing = (self.int_ctl >> 5 & 0x1f) << 5;
+        if self.status & status::BEV != 0 || spacing == 0 {
+            return 0x200;
+        }
+        let waiting = (self.cause & self.status & cause::PENDING) >> status::IM_SHIFT;
+        0x200 + waiting.checked_ilog2().unwrap_or(0) * spacing
+    }
+}

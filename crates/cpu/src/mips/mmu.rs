@@ -1,0 +1,139 @@
+//! The address map and the TLB (volume III, chapter 4).
+
+use super::{Fault, Mips};
+use crate::tlb::{Kind, Mapping};
+
+/// Entries, of two pages each.
+pub(super) const ENTRIES: usize = 16;
+/// The virtual page number of a pair of pages in EntryHi.
+pub(super) const VPN2: u32 = 0xffff_e000;
+/// The address space in EntryHi.
+pub(super) const ASID: u32 = 0xff;
+/// What PageMask holds.
+pub(super) const MASK: u32 = 0x1fff_e000;
+/// What EntryLo holds: a page frame number of 20 bits, the cache attribute, D, V and G.
+pub(super) const LO: u32 = 0x03ff_ffff;
+
+/// Bits of EntryLo.
+mod lo {
+    pub const G: u32 = 1;
+    pub const V: u32 = 2;
+    pub const D: u32 = 4;
+}
+
+/// A TLB entry: a pair of pages, as the registers show it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TlbEntry {
+    /// EntryHi: VPN2 and ASID.
+    pub hi: u32,
+    /// PageMask: the bits that are not compared, beyond a pair of 4 KiB pages.
+    pub mask: u32,
+    /// EntryLo0 and EntryLo1, without G.
+    pub lo: [u32; 2],
+    /// Whether it holds in all address spaces.
+    pub global: bool,
+}
+
+impl Default for TlbEntry {
+    /// One that no program can reach: nothing is translated in kseg0, and its pages are not valid.
+    fn default() -> Self {
+        Self { hi: 0x8000_0000, mask: 0, lo: [0, 0], global: false }
+    }
+}
+
+impl TlbEntry {
+    /// Whether it is about an address in an address space.
+    fn is_about(&self, va: u32, asid: u32) -> bool {
+        let compared = !(self.mask | !VPN2);
+        (va ^ self.hi) & compared == 0 && (self.global || self.hi & ASID == asid)
+    }
+
+    /// The bit of the address that tells the two pages apart.
+    fn odd(&self) -> u32 {
+        (self.mask | 0x1fff).wrapping_add(1) >> 1
+    }
+}
+
+impl Mips {
+    /// What the address map says in one of the modes of [`Cp0::mmu`](super::Cp0::mmu).
+    pub(super) fn map(&self, va: u32, kind: Kind, mmu: u8) -> Result<Mapping, Fault> {
+        let bad = Fault::address(va, kind);
+        if kind == Kind::Fetch && va & 3 != 0 {
+            return Err(bad);
+        }
+        let direct = |phys: u32| Ok(Mapping { phys: phys.into(), read: true, write: true, fetch: true });
+        let (kernel, supervisor) = (mmu == 0 || mmu == 2, mmu == 3);
+        match va >> 29 {
+            // kuseg; at the error level it is not translated.
+            0..=3 if mmu == 2 => direct(va),
+            0..=3 => self.translated(va, kind),
+            // kseg0 and kseg1.
+            4 | 5 if kernel => direct(va & 0x1fff_ffff),
+            // ksseg and kseg3.
+            6 if kernel || supervisor => self.translated(va, kind),
+            7 if kernel => self.translated(va, kind),
+            _ => Err(bad),
+        }
+    }
+
+    fn translated(&self, va: u32, kind: Kind) -> Result<Mapping, Fault> {
+        let asid = self.cp0.entry_hi & ASID;
+        let Some(entry) = self.tlb.iter().find(|e| e.is_about(va, asid)) else {
+            return Err(Fault::untranslated(va, kind, true));
+        };
+        let odd = entry.odd();
+        let lo = if va & odd != 0 { entry.lo[1] } else { entry.lo[0] };
+        if lo & lo::V == 0 {
+            return Err(Fault::untranslated(va, kind, false));
+        }
+        let dirty = lo & lo::D != 0;
+        if kind == Kind::Write && !dirty {
+            return Err(Fault::modified(va));
+        }
+        let offset = odd - 1;
+        let phys = lo << 6 & 0xffff_f000 & !offset | va & offset;
+        Ok(Mapping { phys: phys.into(), read: true, write: dirty, fetch: true })
+    }
+
+    /// `tlbwi` and `tlbwr`: an entry from the registers.
+    pub(super) fn write_entry(&mut self, at: u32) {
+        let cp0 = &self.cp0;
+        let pages = cp0.entry_lo.map(|lo| lo & LO & !lo::G);
+        let entry = TlbEntry {
+            hi: cp0.entry_hi & (VPN2 & !cp0.page_mask | ASID),
+            mask: cp0.page_mask,
+            lo: pages,
+            global: cp0.entry_lo[0] & cp0.entry_lo[1] & lo::G != 0,
+        };
+        if let Some(place) = self.tlb.get_mut(at as usize % ENTRIES) {
+            *place = entry;
+        }
+    }
+
+    /// `tlbr`: the registers from an entry.
+    pub(super) fn read_entry(&mut self, at: u32) {
+        if let Some(entry) = self.tlb.get(at as usize % ENTRIES) {
+            self.cp0.entry_hi = entry.hi;
+            self.cp0.page_mask = entry.mask;
+            self.cp0.entry_lo = entry.lo.map(|lo| lo | u32::from(entry.global));
+        }
+    }
+
+    /// `tlbp`: the entry about what EntryHi names; else the sign bit.
+    pub(super) fn probe(&mut self) {
+        let hi = self.cp0.entry_hi;
+        let found = self.tlb.iter().position(|e| e.is_about(hi & VPN2, hi & ASID));
+        self.cp0.index = found.map_or(1 << 31, |at| at as u32);
+    }
+
+    /// An entry that is not wired, another one each time.
+    pub(super) fn random(&mut self) -> u32 {
+        let cp0 = &mut self.cp0;
+        // Marsaglia's xorshift; never 0.
+        cp0.random_seed ^= cp0.random_seed << 13;
+        cp0.random_seed ^= cp0.random_seed >> 17;
+        cp0.random_seed ^= cp0.random_seed << 5;
+        let free = (ENTRIES as u32).saturating_sub(cp0.wired).max(1);
+        ENTRIES as u32 - 1 - cp0.random_seed % free
+    }
+}

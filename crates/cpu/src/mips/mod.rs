@@ -1,0 +1,196 @@
+//! MIPS32 release 2, as the 24Kc core has it: integer instructions, CP0, a TLB of 16 entries; no FPU.
+//!
+//! Where things are: `translate` turns code into blocks, `cp0` has the system registers, `mmu` the TLB and the address
+//! map, `helpers` what single instructions do in Rust, `except` how exceptions are taken. The words and section numbers
+//! are those of *MIPS32 Architecture For Programmers*, volumes I to III (MD00082, MD00086, MD00090), revision 2, and of the
+//! *24K Core Family Software User's Manual* (MD00343).
+//!
+//! Not modelled: the FPU (using it is a coprocessor-unusable exception, as on the 24Kc), MIPS16e (`jalx` is a reserved
+//! instruction), shadow register sets beyond the one every core has, caches (cache instructions are done at once), watch
+//! registers, EJTAG debug mode.
+
+mod cp0;
+mod except;
+mod helpers;
+mod mmu;
+mod translate;
+
+use std::sync::Arc;
+
+use flatview::Endianness;
+use flatview_device::{Clock, Timer};
+
+use crate::core::Core;
+use crate::inputs::Inputs;
+use crate::ir::{Code, Var};
+use crate::isa::{BusError, Fetch, Helper, Isa, Place};
+use crate::tlb::{Kind, Mapping};
+
+pub use cp0::Cp0;
+pub use except::{Exception, Fault};
+pub use mmu::TlbEntry;
+
+/// The high half of a product, and the remainder.
+pub const HI: Var = Var::slot(32);
+/// The low half of a product, and the quotient.
+pub const LO: Var = Var::slot(33);
+/// The address of the next instruction.
+pub const PC: Var = Var::slot(34);
+/// Where the branch goes whose delay slot is next.
+const TARGET: Var = Var::slot(35);
+/// Whether the next instruction is in a delay slot.
+const DELAYED: Var = Var::slot(36);
+
+/// The general register `n` of 32.
+#[must_use]
+pub const fn gpr(n: u32) -> Var {
+    Var::slot((n & 31) as u8)
+}
+
+/// The line on which the CPU's own timer interrupts, beside lines 2 to 7 from outside.
+const TIMER_LINE: u32 = 16;
+/// CP0 Count goes up at 100 MHz.
+const NS_PER_COUNT: i64 = 10;
+
+/// What a MIPS CPU has besides its general registers.
+#[derive(Debug)]
+pub struct Mips {
+    big: bool,
+    /// The system registers.
+    pub cp0: Cp0,
+    /// The TLB.
+    pub tlb: [TlbEntry; mmu::ENTRIES],
+    /// The address and value of a load linked that no exception return has undone.
+    linked: Option<(u32, u32)>,
+    waiting: bool,
+    clock: Clock,
+    timer: Option<Timer>,
+}
+
+impl Mips {
+    /// A CPU whose Count register follows a clock.
+    #[must_use]
+    pub fn new(order: Endianness, clock: &Clock) -> Self {
+        Self {
+            big: order == Endianness::Big,
+            cp0: Cp0::default(),
+            tlb: [TlbEntry::default(); mmu::ENTRIES],
+            linked: None,
+            waiting: false,
+            clock: clock.clone(),
+            timer: None,
+        }
+    }
+
+    /// Lets the timer interrupt: to be called once, with the inputs of the CPU that this is part of.
+    fn connect_timer(&mut self, inputs: &Arc<Inputs>) {
+        let inputs = Arc::downgrade(inputs);
+        self.timer = Some(self.clock.timer(move || {
+            if let Some(inputs) = inputs.upgrade() {
+                inputs.set_level(TIMER_LINE, true);
+            }
+        }));
+    }
+}
+
+/// Bits of the mode.
+mod mode {
+    pub const DELAYED: u32 = 1;
+    pub const CP0_USABLE: u32 = 2;
+    /// From here on two bits: which MMU.
+    pub const MMU_SHIFT: u32 = 2;
+}
+
+impl Isa for Mips {
+    type Fault = Fault;
+
+    fn helpers() -> &'static [Helper<Self>] {
+        helpers::ALL
+    }
+
+    fn place(core: &Core<Self>) -> Place {
+        Place { pc: core.get(PC), delayed: core.get(DELAYED) != 0 }
+    }
+
+    #[inline(always)]
+    fn go_to(core: &mut Core<Self>, pc: u64) {
+        core.set(PC, pc);
+        core.set(DELAYED, 0);
+    }
+
+    fn mode(core: &Core<Self>) -> u32 {
+        let usable = core.isa.cp0.is_usable();
+        core.get32(DELAYED) & mode::DELAYED
+            | if usable { mode::CP0_USABLE } else { 0 }
+            | u32::from(core.isa.cp0.mmu()) << mode::MMU_SHIFT
+    }
+
+    fn fetch_mmu(core: &Core<Self>) -> u8 {
+        core.isa.cp0.mmu()
+    }
+
+    fn translate(
+        core: &Core<Self>,
+        pc: u64,
+        most: usize,
+        fetch: &mut Fetch<'_, Fault>,
+    ) -> Result<Code, Fault> {
+        translate::block(core, pc, most, fetch)
+    }
+
+    fn map(core: &mut Core<Self>, va: u64, kind: Kind, mmu: u8) -> Result<Mapping, Fault> {
+        core.isa.map(va as u32, kind, mmu)
+    }
+
+    fn misaligned(_: &Core<Self>, va: u64, kind: Kind) -> Fault {
+        Fault::address(va as u32, kind)
+    }
+
+    fn bus_error(_: &Core<Self>, error: &BusError) -> Option<Fault> {
+        Some(Fault::of(if error.kind == Kind::Fetch {
+            Exception::BusErrorFetch
+        } else {
+            Exception::BusErrorData
+        }))
+    }
+
+    fn enter(core: &mut Core<Self>, fault: Fault, place: Place) {
+        except::enter(core, fault, place);
+    }
+
+    fn interrupt(core: &mut Core<Self>) -> Option<Fault> {
+        let levels = core.inputs().levels();
+        core.isa.cp0.set_lines(levels);
+        core.isa.cp0.takes_interrupt().then(|| Fault::of(Exception::Interrupt))
+    }
+
+    fn is_waiting(core: &Core<Self>) -> bool {
+        core.isa.waiting
+    }
+
+    fn wakes(core: &mut Core<Self>) -> bool {
+        let levels = core.inputs().levels();
+        core.isa.cp0.set_lines(levels);
+        let wakes = core.isa.cp0.has_interrupt();
+        core.isa.waiting &= !wakes;
+        wakes
+    }
+
+    fn reset(core: &mut Core<Self>) {
+        if core.isa.timer.is_none() {
+            let inputs = Arc::clone(core.inputs());
+            core.isa.connect_timer(&inputs);
+        }
+        core.clear();
+        let isa = &mut core.isa;
+        isa.cp0 = Cp0::at_reset(isa.big);
+        isa.tlb = [TlbEntry::default(); mmu::ENTRIES];
+        isa.linked = None;
+        isa.waiting = false;
+        if let Some(timer) = &isa.timer {
+            timer.cancel();
+        }
+        core.inputs().set_level(TIMER_LINE, false);
+        core.set(PC, except::RESET.into());
+    }
+}

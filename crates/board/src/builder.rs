@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use flatview::{AddressSpace, Endianness, Memory, MemoryError, Owner, RamBlock, Region, RegionId};
+use flatview_cpu::GuestCpu;
 use flatview_device::chardev::NullBackend;
 use flatview_device::{
     CharBackend, CharSpec, Clock, IrqLine, Log, MapHandle, QomNode, QtreeBus, QtreeDevice, Reset, Unmodelled,
@@ -129,6 +130,7 @@ pub struct BoardBuilder<'a> {
     dirs: FirmwareDirs,
     unattached: usize,
     parts: Parts,
+    cpus: Vec<Box<dyn GuestCpu>>,
 }
 
 impl fmt::Debug for BoardBuilder<'_> {
@@ -150,11 +152,11 @@ impl<'a> BoardBuilder<'a> {
         let dirs = FirmwareDirs::new(&config.firmware_dirs);
         let objects = Arc::new(MemoryObjects::new(&memory, board, config.prealloc_hook.watch()));
         let parts = Parts::new(board, objects);
-        BoardBuilder { config, memory, clock, map, requests, dirs, unattached: 0, parts }
+        BoardBuilder { config, memory, clock, map, requests, dirs, unattached: 0, parts, cpus: Vec::new() }
     }
 
-    pub(crate) fn finish(self) -> (Memory, Clock, Parts) {
-        (self.memory, self.clock, self.parts)
+    pub(crate) fn finish(self) -> (Memory, Clock, Parts, Vec<Box<dyn GuestCpu>>) {
+        (self.memory, self.clock, self.parts, self.cpus)
     }
 
     /// What the user asked for.
@@ -345,6 +347,21 @@ impl<'a> BoardBuilder<'a> {
         self.pins(&owner, PinDirection::In, None, &lines);
         self.parts.cpu_space = Some(self.memory.address_space("cpu-memory-0", self.memory.system())?);
         Ok(lines)
+    }
+
+    /// Adds a CPU that runs guest code while the machine runs.
+    pub fn run_cpu(&mut self, cpu: impl GuestCpu + 'static) {
+        self.cpus.push(Box::new(cpu));
+    }
+
+    /// Whether there is code to run: firmware, flash or a program, and no test driver in the CPU's place.
+    pub fn has_code(&self) -> bool {
+        !self.config.qtest && (!self.parts.roms.is_empty() || self.config.pflash.is_some())
+    }
+
+    /// What the CPUs see: the space `cpu-memory-0` once [`cpu`](Self::cpu) was called.
+    pub fn cpu_space(&self) -> AddressSpace {
+        self.parts.cpu_space.clone().unwrap_or_else(|| self.memory.memory_space())
     }
 
     /// The bus of memory-mapped devices that nothing else is the bus of.

@@ -19,6 +19,7 @@
 pub mod boards;
 pub mod builder;
 pub mod config;
+mod cpus;
 pub mod dirty_rate;
 pub mod dump;
 pub mod error;

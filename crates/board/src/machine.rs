@@ -17,6 +17,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::boards::{self, Board};
 use crate::builder::BoardBuilder;
+use crate::cpus::CpuThread;
 use crate::dirty_rate::DirtyRates;
 use crate::dump::{self, Dumps, ElfTarget};
 use crate::memdev::{self, MemoryObjects, ObjectError, Properties};
@@ -134,7 +135,9 @@ impl Machine {
             let plugged = builder.objects().plug(&spec, false);
             plugged.map_err(|error| BoardError::Object { origin: format!("-device {origin}"), error })?;
         }
-        let (memory, clock, parts) = builder.finish();
+        let (memory, clock, parts, cpus) = builder.finish();
+        let cpus = cpus.into_iter().zip(0..).map(|(cpu, number)| CpuThread::new(cpu, number));
+        let cpus = cpus.collect::<Result<_, _>>().map_err(BoardError::Thread)?;
         if config.log.enabled(LogMask::GUEST_ERRORS) {
             memory.set_access_log(GuestErrors(config.log.clone()));
         }
@@ -149,6 +152,7 @@ impl Machine {
             memory,
             clock,
             parts,
+            cpus,
             elf_target: ElfTarget { machine: board.elf_machine, order: board.target },
             no_reboot: config.no_reboot,
             requests,
@@ -159,7 +163,7 @@ impl Machine {
         });
         core.reset();
         if run_state.is_running() {
-            core.clock.start();
+            core.go_on();
         }
         let runner = core.clone();
         let thread = std::thread::Builder::new()
@@ -202,6 +206,18 @@ impl Machine {
     /// The machine's memory.
     pub fn memory(&self) -> &Memory {
         &self.core.memory
+    }
+
+    /// What `info registers` prints of each CPU, which stands still for a moment; nothing if there is none that runs.
+    pub fn registers(&self) -> Vec<String> {
+        let text = |cpu: &CpuThread| cpu.hold().cpu().map(|cpu| cpu.registers());
+        self.core.cpus.iter().filter_map(text).collect()
+    }
+
+    /// How many guest instructions were done since the machine was made.
+    pub fn instructions(&self) -> u64 {
+        let of = |cpu: &CpuThread| cpu.hold().cpu().map_or(0, |cpu| cpu.instructions());
+        self.core.cpus.iter().map(of).sum()
     }
 
     /// What the CPU sees: the space `cpu-memory-0`.

@@ -14,6 +14,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::RequestError;
 use crate::builder::Parts;
+use crate::cpus::CpuThread;
 use crate::dirty_rate::DirtyRates;
 use crate::dump::{Dumps, ElfTarget};
 use crate::requests::{Requests, Work};
@@ -24,6 +25,7 @@ pub(crate) struct Core {
     pub memory: Memory,
     pub clock: Clock,
     pub parts: Parts,
+    pub cpus: Vec<CpuThread>,
     /// Whose memory it is, for dumps.
     pub elf_target: ElfTarget,
     pub no_reboot: bool,
@@ -81,6 +83,9 @@ impl Core {
                 break exit;
             }
         };
+        for cpu in &self.cpus {
+            cpu.quit();
+        }
         self.clock.stop();
         for backend in &self.parts.backends {
             backend.flush();
@@ -112,7 +117,7 @@ impl Core {
                 let state = self.status.lock().run_state;
                 match state {
                     RunState::Running => {
-                        self.clock.stop();
+                        self.stand_still();
                         self.change(RunState::Paused, EventKind::Stop);
                     }
                     // The dump is written, and it will not go on.
@@ -127,7 +132,7 @@ impl Core {
                     RunState::Running => {}
                     RunState::Prelaunch | RunState::Paused | RunState::SaveVm => {
                         self.change(RunState::Running, EventKind::Resume);
-                        self.clock.start();
+                        self.go_on();
                     }
                 }
             }
@@ -137,7 +142,7 @@ impl Core {
 
     fn dump_begins(&self) -> (Result<(), RequestError>, Option<i32>) {
         if self.run_state().is_running() {
-            self.clock.stop();
+            self.stand_still();
             self.change(RunState::SaveVm, EventKind::Stop);
         }
         (Ok(()), None)
@@ -149,7 +154,7 @@ impl Core {
         }
         if self.run_state() == RunState::SaveVm {
             self.change(RunState::Running, EventKind::Resume);
-            self.clock.start();
+            self.go_on();
         }
         (Ok(()), None)
     }
@@ -163,8 +168,25 @@ impl Core {
         (Ok(()), Some(0))
     }
 
-    /// Devices to their first state, in the order of the board; then ROM as it was loaded.
+    /// Guest code and time go on.
+    pub fn go_on(&self) {
+        self.clock.start();
+        for cpu in &self.cpus {
+            cpu.start();
+        }
+    }
+
+    /// Guest code and time stand still, when this returns.
+    fn stand_still(&self) {
+        for cpu in &self.cpus {
+            cpu.stop();
+        }
+        self.clock.stop();
+    }
+
+    /// Devices to their first state, in the order of the board; then ROM as it was loaded, and the CPUs.
     pub fn reset(&self) {
+        let mut held: Vec<_> = self.cpus.iter().map(CpuThread::hold).collect();
         for device in &self.parts.resets {
             device.reset();
         }
@@ -172,6 +194,9 @@ impl Core {
         for rom in &self.parts.roms {
             // What the board checked against its ROM fits; a kernel may lie where this board has no RAM.
             let _ = space.poke(rom.addr, &rom.data);
+        }
+        for cpu in held.iter_mut().filter_map(|held| held.cpu()) {
+            cpu.reset(self.parts.entry);
         }
     }
 

@@ -39,6 +39,8 @@ pub struct Core<I: Isa> {
     pub(crate) code_pages: HashSet<u64>,
     /// Physical code addresses (first and last) that were written since the cache was last told.
     pub(crate) written: Vec<(u64, u64)>,
+    /// A device was accessed, or code written: the block is left behind the instruction.
+    pub(crate) leave: bool,
     /// What is known of addresses is void: blocks must be looked up anew.
     pub(crate) moved: bool,
     /// Watchers do not stop the instruction that a stop was reported for.
@@ -65,6 +67,7 @@ impl<I: Isa> Core<I> {
             inputs,
             code_pages: HashSet::new(),
             written: Vec::new(),
+            leave: false,
             moved: false,
             passing: false,
             at: 0,
@@ -114,6 +117,12 @@ impl<I: Isa> Core<I> {
     pub fn flush_page(&mut self, va: u64) {
         self.tlb.flush_page(va);
         self.moved = true;
+    }
+
+    /// Whether the block is to be left behind the instruction that it is at.
+    #[inline(always)]
+    pub(crate) fn leaves(&self) -> bool {
+        self.leave || self.inputs.is_attention()
     }
 
     /// A load of the guest's; the value is extended as it says.
@@ -234,9 +243,12 @@ impl<I: Isa> Core<I> {
     fn mapping(&mut self, va: u64, kind: Kind, mmu: u8) -> Result<(Mapping, bool), Trouble<I::Fault>> {
         let mapping = I::map(self, va, kind, mmu).map_err(Trouble::Fault)?;
         let watched = self.watches.on_page(mapping.phys);
-        if !watched {
-            let code = self.code_pages.contains(&(mapping.phys & !(PAGE_SIZE - 1)));
-            self.tlb.fill(mmu, va, &mapping, !code);
+        let page = mapping.phys & !(PAGE_SIZE - 1);
+        // A device may do anything when it is accessed, and so its pages are not remembered.
+        let is_memory = self.reader.host_ptr(page, PAGE_SIZE).is_some();
+        self.leave |= !is_memory;
+        if !watched && is_memory {
+            self.tlb.fill(mmu, va, &mapping, !self.code_pages.contains(&page));
         }
         Ok((mapping, watched))
     }
@@ -307,7 +319,7 @@ impl<I: Isa> Core<I> {
         }
         if self.code_pages.contains(&(phys & !(PAGE_SIZE - 1))) {
             self.written.push((phys, phys | u64::from(mem.size - 1)));
-            self.inputs.attend();
+            self.leave = true;
         }
         Ok(())
     }

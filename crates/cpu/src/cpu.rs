@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 
 use crate::cache::{BlockId, Cache, Key};
 use crate::core::Core;
+use crate::foreign::ForeignWrites;
 use crate::inputs::Inputs;
 use crate::interp::{self, Ran};
 use crate::isa::{BusError, Isa};
@@ -88,6 +89,7 @@ pub struct Cpu<I: Isa> {
     /// The breakpoint that was reported, and is passed when it goes on.
     reported: Option<u64>,
     watches_seen: u64,
+    foreign: ForeignWrites,
     memory: Memory,
     listener: Option<(ListenerId, Arc<MapChanges>)>,
     instructions: u64,
@@ -132,6 +134,7 @@ impl<I: Isa> Cpu<I> {
             breakpoints: BTreeSet::new(),
             reported: None,
             watches_seen: 0,
+            foreign: ForeignWrites::new(memory, space.root()?)?,
             memory: memory.clone(),
             listener: Some((id, changes)),
             instructions: 0,
@@ -223,9 +226,13 @@ impl<I: Isa> Cpu<I> {
 
     fn run_in(&mut self, budget: u64, how: u32) -> Exit {
         let until = self.instructions.saturating_add(budget);
+        self.core.leave = true;
         loop {
-            if self.core.inputs().take_attention() {
+            let attention = self.core.inputs().take_attention();
+            if std::mem::take(&mut self.core.leave) || attention {
                 self.look_up();
+            }
+            if attention {
                 if self.core.inputs().take_stop() {
                     return Exit::Asked;
                 }
@@ -260,7 +267,8 @@ impl<I: Isa> Cpu<I> {
     fn look_up(&mut self) {
         let changed = self.listener.as_ref().map(|(_, c)| std::mem::take(&mut *c.changed.lock()));
         let written = std::mem::take(&mut self.core.written);
-        for (first, last) in changed.into_iter().flatten().chain(written) {
+        let foreign = self.foreign.written().into_iter().map(|page| (page, page | (PAGE_SIZE - 1)));
+        for (first, last) in changed.into_iter().flatten().chain(written).chain(foreign) {
             for page in self.cache.drop_range(first, last) {
                 self.core.code_pages.remove(&page);
             }
@@ -277,7 +285,7 @@ impl<I: Isa> Cpu<I> {
         // The block that was run last, and the end it took.
         let mut last: Option<(BlockId, usize)> = None;
         loop {
-            if self.core.inputs().is_attention() || self.instructions >= until {
+            if self.core.leaves() || self.instructions >= until {
                 return None;
             }
             if std::mem::take(&mut self.core.moved) {
@@ -357,6 +365,16 @@ impl<I: Isa> Cpu<I> {
         }
         // Device registers are fetched when they are executed, each time.
         let kept = self.core.reader.host_ptr(phys, 4).is_some();
+        if kept {
+            if self.cache.is_full() {
+                self.drop_code();
+            }
+            let page = phys & !(PAGE_SIZE - 1);
+            if self.core.code_pages.insert(page) {
+                self.core.tlb.look_at_writes(page);
+                self.foreign.watch(page);
+            }
+        }
         let core = &self.core;
         let mut fetch = |offset: u64| {
             let (va, phys) = (pc.wrapping_add(offset), phys.wrapping_add(offset));
@@ -373,13 +391,6 @@ impl<I: Isa> Cpu<I> {
         if !kept {
             self.once = Some(code);
             return Ok(None);
-        }
-        if self.cache.is_full() {
-            self.drop_code();
-        }
-        let page = phys & !(PAGE_SIZE - 1);
-        if self.core.code_pages.insert(page) {
-            self.core.tlb.look_at_writes(page);
         }
         Ok(Some(self.cache.insert(key, code)))
     }

@@ -139,14 +139,14 @@ fn run_ops<I: Isa>(
                 let va = u64::from(core.get32(base).wrapping_add_signed(disp));
                 let value = core.load(va, mem).map_err(|t| (from + i, t))?;
                 core.set(d, value);
-                if look_up && core.inputs().is_attention() {
+                if look_up && core.leaves() {
                     return Ok(Some(from + i));
                 }
             }
             Op::Store { s, base, disp, mem } => {
                 let va = u64::from(core.get32(base).wrapping_add_signed(disp));
                 core.store(va, core.get(s), mem).map_err(|t| (from + i, t))?;
-                if look_up && core.inputs().is_attention() {
+                if look_up && core.leaves() {
                     return Ok(Some(from + i));
                 }
             }

@@ -97,6 +97,12 @@ pub trait Isa: Send + Sized + 'static {
     /// Whether what it waits for is there; it goes on then.
     fn wakes(core: &mut Core<Self>) -> bool;
 
+    /// The registers as text, in the form of QEMU's `info registers`.
+    fn registers(core: &Core<Self>) -> String;
+
+    /// Where the MMU leads a load from `va`, without an effect on the guest.
+    fn physical(core: &Core<Self>, va: u64) -> Option<u64>;
+
     /// As at power on, or after a reset line: registers, MMU, and where it begins.
     fn reset(core: &mut Core<Self>);
 }

@@ -10,6 +10,8 @@
 mod cache;
 mod core;
 mod cpu;
+mod foreign;
+mod guest;
 mod inputs;
 mod interp;
 pub mod ir;
@@ -21,6 +23,7 @@ mod watch;
 
 pub use self::core::Core;
 pub use cpu::{Cpu, Exit};
+pub use guest::GuestCpu;
 pub use inputs::Inputs;
 pub use isa::{BusError, Fetch, Helper, Isa, Place};
 pub use tlb::{Kind, MMUS, Mapping, PAGE_BITS, PAGE_SIZE};

@@ -2,8 +2,9 @@
 
 mod support;
 
-use flatview_cpu::Exit;
+use flatview::{RamBlock, Region};
 use flatview_cpu::mips::{Exception, gpr};
+use flatview_cpu::{Exit, Kind, Verdict, Watch, WatchedAccess, Watcher};
 use support::{Board, asm::*};
 
 #[test]
@@ -403,4 +404,141 @@ fn instructions_are_counted_exactly() {
     assert_eq!(board.cpu.instructions() % 4, 0);
     assert_eq!(u64::from(board.reg(8)) * 4, board.cpu.instructions());
     assert_eq!(board.cpu.core().get(gpr(9)), board.cpu.core().get(gpr(8)));
+}
+
+/// Watches one word: remembers what is stored there, and answers loads with 7.
+struct Word {
+    seen: std::sync::Mutex<Vec<(Kind, u64)>>,
+    verdict: Verdict,
+}
+
+impl Watcher for Word {
+    fn before(&self, access: &WatchedAccess) -> Verdict {
+        self.seen.lock().unwrap().push((access.kind, access.value));
+        self.verdict
+    }
+}
+
+fn watch(board: &Board, verdict: Verdict) -> std::sync::Arc<Word> {
+    let word = std::sync::Arc::new(Word { seen: std::sync::Mutex::default(), verdict });
+    let range = Watch { first: 0x2000, last: 0x2003, reads: true, writes: true };
+    board.cpu.watches().add(range, word.clone());
+    word
+}
+
+const TOUCHES_A_WORD: [u32; 7] = [
+    lui(4, 0x8000),
+    ori(4, 4, 0x2000),
+    addiu(8, 0, 5),
+    sw(8, 4, 0),
+    sw(8, 4, 4), // not watched
+    lw(9, 4, 0),
+    b(-1),
+];
+
+#[test]
+fn accesses_to_ram_are_seen_by_who_watches_them_and_by_nobody_else() {
+    let mut board = Board::new();
+    let word = watch(&board, Verdict::Proceed);
+    board.program(&TOUCHES_A_WORD);
+    board.run(10);
+    assert_eq!(*word.seen.lock().unwrap(), [(Kind::Write, 5), (Kind::Read, 0)]);
+    assert_eq!(board.reg(9), 5);
+}
+
+#[test]
+fn who_watches_changes_what_is_stored_and_loaded() {
+    let mut board = Board::new();
+    watch(&board, Verdict::Instead(7));
+    board.program(&TOUCHES_A_WORD);
+    board.run(10);
+    assert_eq!((board.reg(9), board.bytes(0x2000, 8)), (7, vec![0, 0, 0, 7, 0, 0, 0, 5]));
+}
+
+#[test]
+fn a_refused_access_is_a_bus_error_and_has_not_happened() {
+    let mut board = Board::new();
+    watch(&board, Verdict::Refuse);
+    board.handler();
+    board.program(&TOUCHES_A_WORD);
+    board.run(10);
+    assert_eq!(board.exception(), Exception::BusErrorData as u32);
+    assert_eq!((board.cpu.core().isa.cp0.epc() & 0xff, board.bytes(0x2000, 4)), (12, vec![0; 4]));
+}
+
+#[test]
+fn a_watch_that_breaks_stops_before_the_instruction_once() {
+    let mut board = Board::new();
+    let word = watch(&board, Verdict::Break);
+    board.program(&TOUCHES_A_WORD);
+    assert_eq!(board.cpu.run(100), Exit::Watched);
+    assert_eq!((board.pc() & 0xff, board.bytes(0x2000, 4)), (12, vec![0; 4]));
+    assert_eq!(board.cpu.run(100), Exit::Watched);
+    assert_eq!((board.pc() & 0xff, board.bytes(0x2000, 4)), (20, vec![0, 0, 0, 5]));
+    assert_eq!(board.cpu.run(100), Exit::Done);
+    assert_eq!((board.reg(9), word.seen.lock().unwrap().len()), (5, 4));
+}
+
+#[test]
+fn code_that_another_thread_or_device_writes_is_run_as_it_is_now() {
+    let mut board = Board::new();
+    let code = [addiu(8, 0, 1), b(-2), nop()];
+    board.program(&code);
+    board.run(100);
+    assert_eq!(board.reg(8), 1);
+    board.program_at(support::CODE, &[addiu(8, 0, 2)]);
+    board.run(100);
+    assert_eq!(board.reg(8), 2);
+}
+
+#[test]
+fn a_device_that_writes_code_when_it_is_accessed_is_seen_by_the_next_instruction() {
+    let mut board = Board::new();
+    let writer = board.memory.memory_space();
+    let device = flatview::Ops::new().write(move |_, _| {
+        let word = addiu(8, 0, 42).to_be_bytes();
+        writer.poke(support::CODE + 0x10, &word).map_err(|_| flatview::MemTxError::error())
+    });
+    let region = board.memory.add(Region::io("dma", 0x1000, device)).unwrap();
+    board.memory.map(board.memory.system(), 0x100_0000, region).unwrap();
+    board.program(&[
+        lui(4, 0xa100),
+        sw(0, 4, 0),
+        nop(),
+        nop(),
+        addiu(8, 0, 1), // 0x10: becomes addiu 8, 0, 42
+        b(-1),
+        nop(),
+    ]);
+    board.run(20);
+    assert_eq!(board.reg(8), 42);
+}
+
+#[test]
+fn a_map_that_a_store_changes_holds_for_the_next_instruction() {
+    let mut board = Board::new();
+    // Two pages of code for one address; a store to the device shows the other one.
+    let page = |n: u16| {
+        let block = RamBlock::anonymous("page", 4096).unwrap();
+        let code = [sw(0, 4, 0), addiu(8, 0, n as i16), b(-1), nop()];
+        let bytes: Vec<u8> = code.iter().flat_map(|w| w.to_be_bytes()).collect();
+        block.write(0, &bytes).unwrap();
+        Region::ram("page", block)
+    };
+    let memory = board.memory.clone();
+    let (one, two) = (memory.add(page(1)).unwrap(), memory.add(page(2)).unwrap());
+    let at = 0x200_0000;
+    memory.map(memory.system(), at, one).unwrap();
+    memory.update(|t| t.map_overlap(memory.system(), at, two, 1)).unwrap();
+    memory.update(|t| t.set_enabled(two, false)).unwrap();
+    let weak = memory.downgrade();
+    let device = flatview::Ops::new().write(move |_, _| {
+        let memory = weak.upgrade().ok_or(flatview::MemTxError::error())?;
+        memory.update(|t| t.set_enabled(two, true)).map_err(|_| flatview::MemTxError::error())
+    });
+    let switch = memory.add(Region::io("switch", 0x1000, device)).unwrap();
+    memory.map(memory.system(), 0x100_0000, switch).unwrap();
+    board.program(&[lui(4, 0xa100), lui(5, 0x8200), jr(5), nop()]);
+    board.run(20);
+    assert_eq!(board.reg(8), 2);
 }

@@ -8,7 +8,9 @@
 use std::path::Path;
 
 use flatview::{Endianness, RamBlock, Region, Share};
-use flatview_device::QtreeDevice;
+use flatview_cpu::Cpu;
+use flatview_cpu::mips::Mips;
+use flatview_device::{IrqLine, QtreeDevice};
 use flatview_hw::intc::i8259::I8259;
 use flatview_hw::misc::mips_qemu::{MipsQemu, PowerRequest};
 use flatview_hw::nvram::pflash::Pflash;
@@ -132,7 +134,22 @@ fn build(b: &mut BoardBuilder<'_>) -> Result<(), BoardError> {
     let keyboard = b.unattached("i8042");
     isa.i8042(b, &keyboard)?;
     isa.user_devices(b, isa_memory)?;
-    kernel(b, ram_size)
+    kernel(b, ram_size)?;
+    if b.has_code() {
+        run(b, &cpu)?;
+    }
+    Ok(())
+}
+
+/// Gives the board its CPU, with the lines that interrupt it.
+fn run(b: &mut BoardBuilder<'_>, lines: &[IrqLine]) -> Result<(), BoardError> {
+    let cpu = Cpu::new(Mips::new(Endianness::Big, b.clock()), b.memory(), &b.cpu_space())?;
+    // 0 and 1 are the software's, 7 is the CPU's own timer as well.
+    for (number, line) in (0..).zip(lines).skip(2) {
+        cpu.inputs().connect(line, number);
+    }
+    b.run_cpu(cpu);
+    Ok(())
 }
 
 /// Firmware: ROM from a firmware file, else flash from a flash file, else nothing.

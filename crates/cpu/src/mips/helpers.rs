@@ -12,7 +12,7 @@ type Done = Result<u64, Fault>;
 /// The helpers, at the numbers of [`id`].
 pub(super) const ALL: &[Helper<Mips>] = &[
     reserved, syscall, breakpoint, trap_if, unusable, add, sub, mfc0, mtc0, tlbr, tlbwi, tlbwr, tlbp, eret,
-    wait, di, ei, lwl, lwr, swl, swr, ll, sc, rdhwr,
+    wait, di, ei, lwl, lwr, swl, swr, ll, sc, rdhwr, cache,
 ];
 
 /// Where in [`ALL`] they stand.
@@ -41,6 +41,7 @@ pub(super) mod id {
     pub const LL: u16 = 21;
     pub const SC: u16 = 22;
     pub const RDHWR: u16 = 23;
+    pub const CACHE: u16 = 24;
 }
 
 fn reserved(_: &mut Cpu, _: u64, _: u64) -> Done {
@@ -283,12 +284,13 @@ fn lwr(core: &mut Cpu, va: u64, old: u64) -> Done {
     Ok(u64::from(word >> shift | old as u32 & !(u32::MAX >> shift)))
 }
 
-/// Stores `n` bytes from `va` on, the first one being `first` of the four of `value` in memory order.
-fn store_bytes(core: &mut Cpu, va: u64, n: u32, first: u32, value: u64) -> Done {
+/// Stores `n` bytes from `from` on, in the word that `va` is in, which a fault names; the first one being `first` of the four of `value` in memory order.
+fn store_bytes(core: &mut Cpu, va: u64, from: u64, n: u32, first: u32, value: u64) -> Done {
     let mem = MemOp { size: 1, ..word(core) };
     let bytes = if core.isa.big { (value as u32).to_be_bytes() } else { (value as u32).to_le_bytes() };
     for (i, byte) in (0..).zip(bytes.into_iter().skip(first as usize).take(n as usize)) {
-        core.helper_store(va + i, byte.into(), mem)?;
+        let told = |f: Fault| Fault { address: f.address.map(|_| va as u32), ..f };
+        core.helper_store(from + i, byte.into(), mem).map_err(told)?;
     }
     Ok(0)
 }
@@ -297,16 +299,16 @@ fn swl(core: &mut Cpu, va: u64, value: u64) -> Done {
     let before = before(core, va);
     // The upper bytes: in big-endian from `va` to the end of the word, in little-endian from its beginning to `va`.
     match core.isa.big {
-        true => store_bytes(core, va, 4 - before, 0, value),
-        false => store_bytes(core, va & !3, 4 - before, before, value),
+        true => store_bytes(core, va, va, 4 - before, 0, value),
+        false => store_bytes(core, va, va & !3, 4 - before, before, value),
     }
 }
 
 fn swr(core: &mut Cpu, va: u64, value: u64) -> Done {
     let before = before(core, va);
     match core.isa.big {
-        true => store_bytes(core, va & !3, before + 1, 3 - before, value),
-        false => store_bytes(core, va, before + 1, 0, value),
+        true => store_bytes(core, va, va & !3, before + 1, 3 - before, value),
+        false => store_bytes(core, va, va, before + 1, 0, value),
     }
 }
 
@@ -334,6 +336,15 @@ fn sc(core: &mut Cpu, va: u64, value: u64) -> Done {
     }
     core.helper_store(va, value, mem)?;
     Ok(1)
+}
+
+/// `cache`: there is none, but an operation on an address (4 to 7) has it translated first.
+fn cache(core: &mut Cpu, va: u64, operation: u64) -> Done {
+    if operation >> 2 & 7 >= 4 {
+        let mmu = core.isa.cp0.mmu();
+        core.isa.map(va as u32, Kind::Read, mmu)?;
+    }
+    Ok(0)
 }
 
 fn rdhwr(core: &mut Cpu, a: u64, _: u64) -> Done {

@@ -176,6 +176,43 @@ impl Isa for Mips {
         wakes
     }
 
+    fn registers(core: &Core<Self>) -> String {
+        const NAMES: [&str; 32] = [
+            "r0", "at", "v0", "v1", "a0", "a1", "a2", "a3", "t0", "t1", "t2", "t3", "t4", "t5", "t6", "t7",
+            "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "t8", "t9", "k0", "k1", "gp", "sp", "s8", "ra",
+        ];
+        let v = |var| core.get32(var);
+        let mut text = format!(
+            "pc=0x{:08x} HI=0x{:08x} LO=0x{:08x} ds {:04x} {:08x} {}\n",
+            v(PC),
+            v(HI),
+            v(LO),
+            v(DELAYED),
+            v(TARGET),
+            v(DELAYED),
+        );
+        for (n, name) in (0..).zip(NAMES) {
+            if n % 4 == 0 {
+                text.push_str(&format!("GPR{n:02}:"));
+            }
+            text.push_str(&format!(" {name} {:08x}", v(gpr(n))));
+            if n % 4 == 3 {
+                text.push('\n');
+            }
+        }
+        let cp0 = &core.isa.cp0;
+        text.push_str(&format!(
+            "CP0 Status  0x{:08x} Cause   0x{:08x} EPC    0x{:08x}\n    Config0 0x{:08x} Config1 0x{:08x} LLAddr 0x{:08x}\n    Config2 0x{:08x} Config3 0x{:08x}\n",
+            cp0.status(), cp0.cause(), cp0.epc, cp0.config, Cp0::CONFIG1, cp0.ll_addr, Cp0::CONFIG2, Cp0::CONFIG3,
+        ));
+        text
+    }
+
+    fn physical(core: &Core<Self>, va: u64) -> Option<u64> {
+        let va = u32::try_from(va & 0xffff_ffff).ok()?;
+        core.isa.map(va, Kind::Read, core.isa.cp0.mmu()).ok().map(|m| m.phys)
+    }
+
     fn reset(core: &mut Core<Self>) {
         if core.isa.timer.is_none() {
             let inputs = Arc::clone(core.inputs());

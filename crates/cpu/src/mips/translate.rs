@@ -368,7 +368,13 @@ impl Translator {
             0x2a => self.by_helper(w, id::SWL, false),
             0x2b => self.store(w, 4),
             0x2e => self.by_helper(w, id::SWR, false),
-            0x2f if self.cp0 => Flow::On,
+            0x2f if self.cp0 => {
+                self.ops.extend([
+                    Op::AluImm { op: Alu::Add, ty: Ty::I32, d: T0, a: w.rs(), imm: w.signed() },
+                    Op::Const { d: T1, value: w.rt_number().into() },
+                ]);
+                self.call(id::CACHE, NOBODY, T0, T1)
+            }
             0x2f => self.raise(id::UNUSABLE, 0),
             0x30 => self.by_helper(w, id::LL, true),
             // A hint.

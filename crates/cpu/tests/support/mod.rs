@@ -44,7 +44,6 @@ impl Board {
     /// Puts a program at 0x80001000, to begin with next, in kernel mode and with handlers in RAM.
     pub fn program(&mut self, code: &[u32]) {
         self.program_at(CODE, code);
-        self.cpu.forget_code();
         let core = self.cpu.core_mut();
         core.set(PC, 0x8000_0000 + CODE);
         core.isa.cp0.set_all_status(0);

@@ -214,6 +214,19 @@ impl Machine {
         self.core.cpus.iter().filter_map(text).collect()
     }
 
+    /// Whether there is a CPU that runs guest code.
+    pub fn has_cpu(&self) -> bool {
+        !self.core.cpus.is_empty()
+    }
+
+    /// The physical address behind a virtual one, as loads of the first CPU see it now; without a CPU the same address.
+    pub fn translate(&self, va: u64) -> Option<u64> {
+        match self.core.cpus.first() {
+            Some(cpu) => cpu.hold().cpu().and_then(|cpu| cpu.physical(va)),
+            None => Some(va),
+        }
+    }
+
     /// How many guest instructions were done since the machine was made.
     pub fn instructions(&self) -> u64 {
         let of = |cpu: &CpuThread| cpu.hold().cpu().map_or(0, |cpu| cpu.instructions());

@@ -315,6 +315,51 @@ pub enum MemoryError {
         /// The size of the write, in bytes.
         size: u32,
     },
+    /// Only an IOMMU translates and has notifiers.
+    #[error("Region '{name}' is not an IOMMU; name the IOMMU region itself, or an alias of it")]
+    NotIommu {
+        /// The region.
+        name: Arc<str>,
+    },
+    /// A notifier that could never be told of anything.
+    #[error("IOMMU '{name}' cannot have this notifier: {why}")]
+    BadIommuNotifier {
+        /// The region.
+        name: Arc<str>,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// The device cannot tell of what a notifier wants to hear of. The notifier was not added.
+    #[error("IOMMU '{name}' cannot serve this notifier: {reason}")]
+    IommuRefused {
+        /// The region.
+        name: Arc<str>,
+        /// What the device said.
+        reason: Arc<str>,
+    },
+    /// Its device is being told of another change of its notifiers.
+    #[error(
+        "The notifiers of IOMMU '{name}' are being changed by somebody else; try again when that is done"
+    )]
+    IommuBusy {
+        /// The region.
+        name: Arc<str>,
+    },
+    /// The notifier was removed.
+    #[error("The IOMMU has no such notifier (any more)")]
+    StaleIommuNotifier,
+    /// A change of a table that cannot be told.
+    #[error("IOMMU '{name}' cannot tell of {iova:#x} with mask {mask:#x}: {why}")]
+    BadIommuEvent {
+        /// The region.
+        name: Arc<str>,
+        /// The first offset in the region.
+        iova: u64,
+        /// The number of bytes less 1.
+        mask: u64,
+        /// What is wrong.
+        why: &'static str,
+    },
     /// A listener said beforehand that it cannot follow the change. Nobody saw anything of it.
     #[error("Listener '{name}' cannot follow the change: {reason}")]
     ListenerRefused {
@@ -428,7 +473,7 @@ impl fmt::Debug for MemTxResult {
 pub enum Reason {
     /// Nothing is mapped there, or what is there takes no such access (QEMU: "rejected").
     Rejected,
-    /// The device takes aligned accesses only (QEMU: "unaligned").
+    /// The device takes aligned accesses only (QEMU: "unaligned"); atomic accesses always are, in the guest and in the host.
     Unaligned,
     /// The device does not take this size.
     InvalidSize {
@@ -445,12 +490,27 @@ pub enum Reason {
     Reentry,
     /// More accesses nested in callbacks than [`Access::MAX_DEPTH`](crate::Access::MAX_DEPTH).
     TooDeep,
-    /// MMIO from inside an `update` closure, where device code must not run.
+    /// MMIO, or an access through an IOMMU, from inside an `update` closure, where device code must not run.
     InsideUpdate,
+    /// An IOMMU does not allow the access, or leads to a space that is gone.
+    IommuDenied,
+    /// More IOMMUs stand one behind the other than [`Port::MAX_IOMMUS`](crate::Port::MAX_IOMMUS): most likely one leads
+    /// to itself.
+    IommuLoop,
     /// The address space belongs to another [`Memory`](crate::Memory) than the reader.
     ForeignSpace,
     /// A look without side effects is not possible there.
     Unknown,
+    /// An atomic access to memory that may only be read there. (The bus calls a write there [rejected](Self::Rejected).)
+    ReadOnly,
+    /// An atomic access to what is not RAM. A CPU does it in two steps then, with the other CPUs stopped.
+    NotAtomic,
+    /// It is not all inside the mapping or the region cache.
+    OutsideMapping,
+    /// A write to a mapping or a region cache that was made for reading.
+    MappedForReading,
+    /// The address space, or its memory, is gone.
+    SpaceGone,
 }
 
 impl fmt::Display for Reason {
@@ -464,8 +524,15 @@ impl fmt::Display for Reason {
             Self::Reentry => f.write_str("the device is already being accessed in this chain"),
             Self::TooDeep => f.write_str("too many accesses nested in device callbacks"),
             Self::InsideUpdate => f.write_str("device code must not run inside an update of the map"),
+            Self::IommuDenied => f.write_str("the IOMMU does not allow it"),
+            Self::IommuLoop => f.write_str("too many IOMMUs stand one behind the other"),
             Self::ForeignSpace => f.write_str("the address space belongs to another memory than the reader"),
             Self::Unknown => f.write_str("it cannot be read without side effects"),
+            Self::ReadOnly => f.write_str("the memory is read-only there"),
+            Self::NotAtomic => f.write_str("atomic accesses are for RAM only"),
+            Self::OutsideMapping => f.write_str("it reaches past the end of the mapping"),
+            Self::MappedForReading => f.write_str("it was mapped for reading only"),
+            Self::SpaceGone => f.write_str("the address space no longer exists"),
         }
     }
 }
@@ -512,6 +579,10 @@ impl MemTxError {
             | Reason::TooDeep
             | Reason::NotRam
             | Reason::InsideUpdate
+            | Reason::IommuLoop
+            | Reason::NotAtomic
+            | Reason::OutsideMapping
+            | Reason::MappedForReading
             | Reason::ForeignSpace => MemTxResult::ACCESS_ERROR,
             _ => MemTxResult::DECODE_ERROR,
         };
@@ -525,6 +596,11 @@ impl MemTxError {
             self.region = region;
         }
         self
+    }
+
+    /// The same at another address: that in the space which the initiator looks at.
+    pub(crate) const fn moved_to(self, address: u64) -> Self {
+        Self { address, ..self }
     }
 
     pub(crate) fn and(mut self, later: Self) -> Self {

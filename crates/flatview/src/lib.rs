@@ -30,10 +30,13 @@
 //! - [`Memory`], [`Transaction`], [`Region`]: building and changing the map; [`RamBlock`], [`RamBuilder`]: the host memory
 //!   of RAM; [`DiscardManager`], [`RamBlockNotifier`]: giving it back in parts, following what comes and goes;
 //! - [`AddressSpace`], [`Reader`], [`Port`]: accessing it; [`MmioOps`], [`Ops`], [`Access`]: being accessed;
+//! - [`Mapped`], [`RegionCache`]: accessing it directly, for a while; [`MapError`], [`Direction`];
+//! - [`IommuOps`], [`Iommu`], [`IommuNotifier`]: translating accesses, and hearing of what changes in that;
 //! - [`MemoryListener`], [`Delta`]: being told what changed;
 //! - [`DirtyClient`], [`Memory::set_log`], [`DirtySnapshot`]: which pages were written;
 //! - [`FlatView`], [`FlatRange`], [`visibility`]: seeing what it is; [`mtree`]: as QEMU's `info mtree` prints it, and
-//!   from what it printed.
+//!   from what it printed;
+//! - `RamView` (with the feature `vm-memory`): the RAM as rust-vmm's crates want it.
 
 mod access;
 mod commit;
@@ -41,7 +44,9 @@ mod dirty;
 mod dirty_rate;
 mod error;
 mod id;
+mod iommu;
 mod listen;
+mod mapping;
 mod memory;
 mod mmio;
 pub mod mtree;
@@ -56,16 +61,25 @@ mod topology;
 mod unlikely;
 mod view;
 pub mod visibility;
+#[cfg(feature = "vm-memory")]
+mod vm_memory;
 
+#[cfg(feature = "vm-memory")]
+pub use crate::vm_memory::{DirtyPages, DirtySlice, RamGuard, RamRegion, RamView};
 pub use access::{Access, MemTxAttrs, Port, Reader};
 pub use dirty::{DirtyClient, GlobalLog};
 pub use dirty_rate::{DirtyRate, DirtyRateMeter};
 pub use error::{InUse, MemTxError, MemTxResult, MemoryError, Reason};
 pub use id::{RegionId, SpaceId};
+pub use iommu::{
+    IntoIommuOps, Iommu, IommuAccess, IommuEntry, IommuError, IommuEvent, IommuEventKind, IommuEvents,
+    IommuNotifier, IommuNotifierId, IommuOps, IommuPerm, IommuReplay, IommuRequest, IotlbEntry,
+};
 pub use listen::{
     Cause, Delta, EventNotifier, IoEventFd, ListenerError, ListenerId, ListenerInfo, ListenerPriority,
     MemoryListener, SpaceDelta,
 };
+pub use mapping::{Direction, MapError, Mapped, RegionCache, RoomWaiter};
 pub use memory::{
     AccessLog, AddressSpace, InvalidAccess, Limits, Memory, MemoryBuilder, NewlyDirty, Transaction,
     WeakMemory, WeakSpace,

@@ -93,6 +93,13 @@ impl Section {
         self.range().is_some_and(FlatRange::is_ram)
     }
 
+    /// Whether it is an IOMMU (QEMU: `memory_region_is_iommu`): who passes devices through adds a
+    /// [notifier](crate::Memory::add_iommu_notifier) for the part of the region that this is.
+    #[must_use]
+    pub fn is_iommu(&self) -> bool {
+        self.range().is_some_and(FlatRange::is_iommu)
+    }
+
     /// The memory behind it, for RAM, ROM and ROM devices: the block, and the offset in it of the first byte.
     #[must_use]
     pub fn ram(&self) -> Option<(Arc<RamBlock>, u64)> {

@@ -21,3 +21,14 @@ fn overlap_prints_what_its_documentation_shows() {
     overlap::run(&mut out).unwrap();
     assert_eq!(String::from_utf8(out).unwrap(), promised(include_str!("../examples/overlap.rs")));
 }
+
+#[path = "../examples/iommu.rs"]
+#[expect(dead_code, reason = "its main is not called here")]
+mod iommu;
+
+#[test]
+fn iommu_prints_what_its_documentation_shows() {
+    let mut out = Vec::new();
+    iommu::run(&mut out).unwrap();
+    assert_eq!(String::from_utf8(out).unwrap(), promised(include_str!("../examples/iommu.rs")));
+}

@@ -1,5 +1,5 @@
 //! Whether the random maps of `visibility.rs`, the random changes of `incremental.rs`, the random accesses of
-//! `bytes.rs`, the tests of listeners and the views' own tests can fail: each fault of the kept list is put into a copy of the crate, which must
+//! `bytes.rs`, the tests of listeners and IOMMUs, the random use of mappings and the views' own tests can fail: each fault of the kept list is put into a copy of the crate, which must
 //! then fail its tests, and the copy without faults must pass.
 //!
 //! That takes minutes, so it runs only when asked: `cargo test -p flatview --test faults -- --ignored --nocapture`.
@@ -7,10 +7,14 @@
 //! the list still fits the sources is checked always.
 #![expect(clippy::expect_used, clippy::panic, reason = "tests fail loudly")]
 
+#[path = "faults/iommu.rs"]
+mod iommu;
 #[path = "faults/list.rs"]
 mod list;
 #[path = "faults/listen.rs"]
 mod listen;
+#[path = "faults/mapping.rs"]
+mod mapping;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -25,7 +29,7 @@ const MAPS: &str = "20000";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn faults() -> impl Iterator<Item = &'static Fault> {
-    list::FAULTS.iter().chain(listen::FAULTS)
+    list::FAULTS.iter().chain(listen::FAULTS).chain(iommu::FAULTS).chain(mapping::FAULTS)
 }
 
 fn crate_dir() -> &'static Path {
@@ -79,7 +83,7 @@ impl Copy {
         let _ = fs::remove_dir_all(root.join("crates"));
         let to = root.join("crates/flatview");
         // Everything that the manifest may name, and of the tests what is run.
-        for folder in ["src", "benches", "examples", "tests/support"] {
+        for folder in ["src", "benches", "examples", "tests/support", "tests/iommu"] {
             if crate_dir().join(folder).is_dir() {
                 copy_tree(&crate_dir().join(folder), &to.join(folder));
             }
@@ -94,6 +98,7 @@ impl Copy {
             member("tests/bytes.rs"),
             member("tests/listeners.rs"),
             member("tests/listeners_random.rs"),
+            member("tests/mapping_random.rs"),
         ] {
             fs::copy(&from, &to).unwrap_or_else(|e| panic!("copy {}: {e}", from.display()));
         }
@@ -182,7 +187,16 @@ impl Copy {
 fn every_seeded_fault_is_caught() {
     let copy = Copy::make();
     let began = Instant::now();
-    for test in ["visibility", "incremental", "bytes", "listeners", "listeners_random", "lib"] {
+    for test in [
+        "visibility",
+        "incremental",
+        "bytes",
+        "listeners",
+        "listeners_random",
+        "iommu",
+        "mapping_random",
+        "lib",
+    ] {
         let program = copy.build(test).unwrap_or_else(|why| panic!("the copy does not build:\n{why}"));
         if let Err(what) = copy.run(&program) {
             panic!("without a fault {test} fails: {what}");

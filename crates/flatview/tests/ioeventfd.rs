@@ -457,3 +457,36 @@ fn what_was_coalesced_is_carried_out_before_accesses_that_want_it_and_before_cha
     reader.load::<Le, u32>(0x1004).unwrap();
     assert_eq!(ran(), 0);
 }
+
+#[test]
+fn an_ioeventfd_says_in_which_order_the_device_reads() {
+    for (endian, want) in [(DeviceEndian::Little, Endianness::Little), (DeviceEndian::Big, Endianness::Big)] {
+        struct Orders(Mutex<Vec<(Endianness, Option<u64>)>>);
+        impl MemoryListener for Orders {
+            fn name(&self) -> &str {
+                "orders"
+            }
+            fn eventfd_add(&self, e: &IoEventFd) -> Result<(), ListenerError> {
+                self.0.lock().unwrap().push((e.order, e.data));
+                Ok(())
+            }
+        }
+        let m = machine(Endianness::Big, endian);
+        let orders = Arc::new(Orders(Mutex::default()));
+        m.memory.add_listener(orders.clone()).unwrap();
+        m.add(0, 2, Some(0x1122), &Arc::new(EventNotifier::new().unwrap()));
+        let data = if want == Endianness::Big { 0x1122 } else { 0x2211 };
+        assert_eq!(*orders.0.lock().unwrap(), [(want, Some(data))]);
+    }
+}
+
+#[test]
+fn a_thread_knows_whether_it_is_in_a_device() {
+    let memory = Memory::new(Endianness::Little);
+    let ops = Ops::new().read(|_| Ok(u64::from(Memory::in_device_callback())));
+    let device = memory.add(Region::io("device", 8, ops)).unwrap();
+    memory.map(memory.system(), 0, device).unwrap();
+    assert!(!Memory::in_device_callback());
+    assert_eq!(memory.memory_space().reader().load::<Le, u8>(0).unwrap(), 1);
+    assert!(!Memory::in_device_callback());
+}

@@ -313,7 +313,7 @@ fn who_takes_dirty_bits_has_listeners_sync_first_and_clear_after() {
     m.take();
     m.memory.snapshot_and_clear_dirty(m.vram, 0x2000, 0x2000, VGA).unwrap();
     let expect = [
-        // Of the region only; once for the one who syncs as a whole.
+        // Of the block only; once for the one who syncs as a whole.
         "a sync 20000-23fff",
         "a sync 80000-81fff",
         "all sync all",
@@ -337,6 +337,52 @@ fn who_takes_dirty_bits_has_listeners_sync_first_and_clear_after() {
     m.take();
     m.memory.sync_dirty_log(Some(m.ram)).unwrap();
     assert_eq!(m.take(), ["all sync all"]);
+}
+
+#[test]
+fn a_block_is_synced_and_cleared_through_every_region_that_shows_it() {
+    let m = machine();
+    let view = m.memory.memory_space().view().unwrap();
+    let block = Arc::clone(view.lookup(0x2_0000).unwrap().block().unwrap().0);
+    let window = m.memory.add(Region::ram("window", block).window(0x1000, 0x2000)).unwrap();
+    m.memory.map(m.memory.system(), 0x8_0000, window).unwrap();
+    m.memory.set_log(m.vram, VGA, true).unwrap();
+    m.memory.set_log(window, CODE, true).unwrap();
+    m.listen(&[("a", 0)]);
+    m.take();
+    m.memory.snapshot_and_clear_dirty(m.vram, 0x2000, 0x2000, VGA).unwrap();
+    let expect = [
+        "a sync 20000-23fff",
+        "a sync 80000-81fff",
+        "a clear @2000 22000-23fff",
+        "a clear @1000 81000-81fff",
+    ];
+    assert_eq!(m.take(), expect);
+}
+
+#[test]
+fn whatever_clears_dirty_bits_tells_listeners_what_it_cleared() {
+    let m = machine();
+    m.memory.set_log(m.vram, VGA, true).unwrap();
+    m.memory.reset_dirty(m.vram, 0, 0x4000, VGA).unwrap();
+    m.memory.list_newly_dirty(m.vram, VGA, 8).unwrap();
+    m.memory.set_dirty(m.vram, 0x3000, 1).unwrap();
+    m.memory.set_dirty(m.vram, 0, 0x1001).unwrap();
+    m.listen(&[("a", 0)]);
+    m.take();
+    // A list of pages is cleared in runs.
+    assert_eq!(m.memory.take_newly_dirty(m.vram, VGA).unwrap().offsets.len(), 3);
+    assert_eq!(m.take(), ["a sync 20000-23fff", "a clear @0 20000-21fff", "a clear @3000 23000-23fff"]);
+    m.memory.take_newly_dirty(m.vram, VGA).unwrap();
+    assert_eq!(m.take(), ["a sync 20000-23fff"]);
+    // What was written before a reset is forgotten, also if nobody had asked for it.
+    m.memory.reset_dirty(m.vram, 0x1000, 0x1000, VGA).unwrap();
+    assert_eq!(m.take(), ["a sync 20000-23fff", "a clear @1000 21000-21fff"]);
+    let meter = flatview::DirtyRateMeter::start(&m.memory).unwrap();
+    let mut cleared: Vec<_> = m.take().into_iter().filter(|call| call.contains("clear")).collect();
+    cleared.sort();
+    assert_eq!(cleared, ["a clear @0 0-ffff", "a clear @0 20000-23fff"]);
+    drop(meter);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed test is what a panic is for")]
 
-use flatview::mtree::{Document, Options, write};
+use flatview::mtree::{Document, Options, write, write_accelerated};
 use flatview::{Endianness, Memory, MemoryError, Owner, Region, RegionType, WHOLE};
 
 const TREE: Options = Options { flat: false, dispatch: false, owner: false, disabled: false };
@@ -225,4 +225,24 @@ fn dispatch_is_shown_with_d_and_only_where_there_is_some() {
     let text = text(&memory, Options { dispatch: true, ..FLAT });
     assert_eq!(text.matches("\n  Dispatch\n").count(), 1, "{text}");
     assert!(text.contains("  No rendered FlatView\n\n"), "{text}");
+}
+
+#[test]
+fn a_range_that_an_accelerator_has_is_marked_once_for_each_space_in_which_it_has_it() {
+    let memory = Memory::new(Endianness::Little);
+    let ram = memory.add(Region::sketch("ram", 0x2000, RegionType::Ram)).unwrap();
+    memory.map(memory.system(), 0, ram).unwrap();
+    let uart = memory.add(io("uart", 8)).unwrap();
+    memory.map(memory.system(), 0x8000, uart).unwrap();
+    let second = memory.address_space("smm", memory.system()).unwrap();
+    memory.address_space("dma", memory.system()).unwrap();
+    let spaces = [memory.memory_space().id(), second.id()];
+    let has = |space, range: &flatview::FlatRange| spaces.contains(&space) && range.last() == 0x1fff;
+    let document = write_accelerated(&memory, FLAT, &has).unwrap().to_string();
+    assert!(document.contains(" (prio 0, ram): ram KVM KVM\n"), "{document}");
+    assert!(document.contains(" (prio 0, i/o): uart\n"), "{document}");
+    assert_eq!(Document::parse("written", document.as_bytes()).unwrap().to_string(), document);
+    assert!(!text(&memory, FLAT).contains("KVM"));
+    let tree = write_accelerated(&memory, TREE, &has).unwrap().to_string();
+    assert!(!tree.contains("KVM"), "{tree}");
 }

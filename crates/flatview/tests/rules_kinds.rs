@@ -28,7 +28,7 @@
 //! | sketch (ours: a type without a store) | `a_sketch_has_a_type_and_rejects_everything` |
 //! | resizeable RAM | `ram_changes.rs` |
 //! | RAM device | `ram_changes.rs` |
-//! | IOMMU | comes later |
+//! | IOMMU | `iommu/main.rs` |
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail loudly")]
 #![expect(unsafe_code, reason = "a caller's pointer and a caller's buffer are given by unsafe means")]
 

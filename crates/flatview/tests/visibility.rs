@@ -13,7 +13,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use flatview::visibility::{Answer, Snapshot, who_answers};
-use flatview::{Endianness, FlatView, MemoryError, Ops, RamBlock, Region, RegionId, RegionType, WHOLE};
+use flatview::{
+    Endianness, FlatView, IommuEntry, IommuOps, IommuRequest, MemoryError, Ops, RamBlock, Region, RegionId,
+    RegionType, WHOLE,
+};
 use support::model::{Model, Sort};
 use support::seeds::{Tally, try_seeds};
 use support::world::{Leaves, Outcome, Seen, World};
@@ -26,20 +29,30 @@ fn block() -> &'static Arc<RamBlock> {
 
 const BLOCK_SIZE: u64 = 64 << 10;
 
+/// An IOMMU that lets nothing through: what stands where is the question here.
+struct Nowhere;
+
+impl IommuOps for Nowhere {
+    fn translate(&self, _: &IommuRequest<'_>) -> IommuEntry {
+        IommuEntry::denied(0)
+    }
+}
+
 /// Every kind of region that answers.
 struct EveryKind;
 
 impl Leaves for EveryKind {
     fn leaf(&mut self, rng: &mut fastrand::Rng, name: String, size: u128) -> (Region, Sort, u128) {
         let room = u128::from(BLOCK_SIZE);
-        let kind = if size > room { rng.u32(..4) } else { rng.u32(..8) };
+        let kind = if size > room { rng.u32(..5) } else { rng.u32(..9) };
         let leaf = |region: Region| (region.size(size), Sort::Leaf, WHOLE);
         match kind {
             0..2 => leaf(Region::reservation(name, size)),
             2 => leaf(Region::sketch(name, size, RegionType::Rom)),
             3 => leaf(Region::io(name, size, Ops::new())),
-            4..6 => (Region::ram(name, Arc::clone(block())).size(size), Sort::Leaf, room),
-            6 => (Region::rom(name, Arc::clone(block())).size(size), Sort::Leaf, room),
+            4 => leaf(Region::iommu(name, size, Nowhere)),
+            5..7 => (Region::ram(name, Arc::clone(block())).size(size), Sort::Leaf, room),
+            7 => (Region::rom(name, Arc::clone(block())).size(size), Sort::Leaf, room),
             _ => {
                 let region = Region::rom_device(name, Arc::clone(block()), Ops::new()).size(size);
                 (region, Sort::RomDevice, room)

@@ -27,6 +27,24 @@ pub(crate) fn peek(machine: &Machine, space: &AddressSpace, addr: u64, buf: &mut
     Err(refusal(machine, space, bad))
 }
 
+/// The same by virtual address; without a CPU that translates, they are physical ones.
+///
+/// # Errors
+/// As [`peek`], or that nothing is mapped there.
+pub(crate) fn peek_virtual(
+    machine: &Machine,
+    space: &AddressSpace,
+    addr: u64,
+    buf: &mut [u8],
+) -> Result<(), String> {
+    let room = PAGE - addr % PAGE;
+    let at = room.min(buf.len() as u64) as usize;
+    let (here, behind) = buf.split_at_mut(at);
+    let phys = machine.translate(addr).ok_or_else(|| format!("{addr:#x} is not mapped by the CPU"))?;
+    peek(machine, space, phys, here)?;
+    if behind.is_empty() { Ok(()) } else { peek_virtual(machine, space, addr.wrapping_add(room), behind) }
+}
+
 /// Why a byte cannot be looked at.
 fn refusal(machine: &Machine, space: &AddressSpace, addr: u64) -> String {
     // A space that is gone maps nothing.
@@ -49,7 +67,7 @@ fn refusal(machine: &Machine, space: &AddressSpace, addr: u64) -> String {
 pub(crate) type TakePage<'a, E> = dyn FnMut(&[u8], Option<u64>) -> Result<(), E> + 'a;
 
 /// Looks at `size` bytes from `addr` on, a page at a time. What cannot be looked at is 0, and the address of the first such
-/// byte of a page is passed along.
+/// byte of a page is passed along. `is_virtual`: the CPU translates, and what it does not is such a byte.
 ///
 /// # Errors
 /// Those of `take`.
@@ -57,6 +75,7 @@ pub(crate) fn peek_pages<E>(
     machine: &Machine,
     addr: u64,
     size: u64,
+    is_virtual: bool,
     take: &mut TakePage<'_, E>,
 ) -> Result<(), E> {
     let space = machine.cpu_space();
@@ -66,8 +85,16 @@ pub(crate) fn peek_pages<E>(
         let len = left.min(PAGE - addr % PAGE);
         let bytes = page.get_mut(..len as usize).unwrap_or_default();
         let mut bad = None;
-        if space.peek(addr, bytes).is_err() {
-            for (at, byte) in (0..).map(|offset: u64| addr.wrapping_add(offset)).zip(bytes.iter_mut()) {
+        let phys = if is_virtual { machine.translate(addr) } else { Some(addr) };
+        let Some(phys) = phys else {
+            bytes.fill(0);
+            take(bytes, Some(addr))?;
+            addr = addr.wrapping_add(len);
+            left -= len;
+            continue;
+        };
+        if space.peek(phys, bytes).is_err() {
+            for (at, byte) in (0..).map(|offset: u64| phys.wrapping_add(offset)).zip(bytes.iter_mut()) {
                 let mut one = [0];
                 if space.peek(at, &mut one).is_err() {
                     one = [0];
@@ -114,7 +141,8 @@ pub(crate) fn save(
     if file.metadata().map_err(file_error("open"))?.is_file() {
         file.set_len(0).map_err(file_error("open"))?;
     }
-    peek_pages(machine, addr, size, &mut |bytes, bad| match (bad, unreadable) {
+    let is_virtual = unreadable == Unreadable::Refuse;
+    peek_pages(machine, addr, size, is_virtual, &mut |bytes, bad| match (bad, unreadable) {
         (Some(_), Unreadable::Refuse) => {
             Err(HmpError::Failed(format!("Invalid addr 0x{addr:016x}/size {size} specified")))
         }

@@ -1,10 +1,10 @@
-//! Bus reads and writes of many bytes, and pointers to many.
+//! Bus reads and writes of many bytes.
 
 use flatview::Reader;
 
 use super::ram::raw_same;
 use crate::error::BenchError;
-use crate::limits::{OURS, RAW};
+use crate::limits::OURS;
 use crate::maps::Ram;
 use crate::measure::{Contender, Plan};
 use crate::peers::raw::RawRam;
@@ -77,13 +77,6 @@ pub(super) fn all(run: &mut Run) -> Result<(), BenchError> {
                 run.race(&figure, contenders, &[(OURS, MEMCPY)], plan)?;
             }
         }
-    }
-    if run.wants("map and unmap/4096") {
-        let ours = Contender::apart(OURS, |ops, _| {
-            let mapped = |i: u64| reader.host_ptr((i & 7) * 4096, 4096).is_some_and(|p| p.len() == 4096);
-            (0..ops).filter(|i| mapped(*i)).count() as u64
-        });
-        run.race("map and unmap/4096", vec![raw_same(raw), ours], &[(OURS, RAW)], Plan::QUICK)?;
     }
     Ok(())
 }

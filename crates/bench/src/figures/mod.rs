@@ -5,7 +5,9 @@ mod copies;
 mod devices;
 mod dirty;
 mod footprint;
+mod iommu;
 mod latency;
+mod mapping;
 mod ram;
 mod threads;
 
@@ -23,12 +25,10 @@ pub fn all(run: &mut Run) -> Result<(), BenchError> {
     devices::all(run)?;
     threads::all(run)?;
     copies::all(run)?;
+    mapping::all(run)?;
     dirty::all(run)?;
     commits::all(run)?;
     latency::all(run)?;
     footprint::all(run)?;
-    for figure in ["iommu/hit", "iommu/miss"] {
-        run.missing(figure, "not in the library yet: IOMMU regions");
-    }
-    Ok(())
+    iommu::all(run)
 }

@@ -43,7 +43,7 @@ pub(super) fn store_same(reader: &Reader, ops: u64) -> u64 {
 }
 
 #[inline(never)]
-fn load_random(reader: &Reader, ops: u64, seed: u64, words: u64) -> u64 {
+pub(super) fn load_random(reader: &Reader, ops: u64, seed: u64, words: u64) -> u64 {
     let mut dice = Dice::new(seed);
     let mut sum = 0_u64;
     for _ in 0..ops {

@@ -28,19 +28,37 @@ impl Access<'_> {
     /// Whether the device takes the access. What is refused is told in the log too.
     #[inline]
     fn taken(&self, ops: &dyn MmioOps) -> Result<(), MemTxError> {
+        match self.objection(ops) {
+            None => Ok(()),
+            Some(reason) => Err(self.refused(reason)),
+        }
+    }
+
+    /// Why the device does not take the access, if it does not.
+    #[inline]
+    fn objection(&self, ops: &dyn MmioOps) -> Option<Reason> {
         let rules = &self.range.body().rules;
         if rules.is_filtered() && ops.filter().is_some_and(|f| !f.accepts(self)) {
-            return Err(self.refused(Reason::Rejected));
+            return Some(Reason::Rejected);
         }
         if !rules.takes_unaligned() && self.is_unaligned() {
-            return Err(self.refused(Reason::Unaligned));
+            return Some(Reason::Unaligned);
         }
         if let Some((min, max)) = rules.valid_sizes()
             && (self.size() < min || self.size() > max)
         {
-            return Err(self.refused(Reason::InvalidSize { min, max }));
+            return Some(Reason::InvalidSize { min, max });
         }
-        Ok(())
+        None
+    }
+
+    /// Whether the device would take the access. Nothing is told in the log.
+    pub(crate) fn would_be_taken(&self) -> bool {
+        let Some(ops) = self.range.body().ops().filter(|_| !(self.write && self.range.readonly())) else {
+            return false;
+        };
+        let _running = InCallback::enter();
+        self.objection(ops).is_none()
     }
 
     /// Whether the device may be entered.
@@ -99,6 +117,9 @@ impl Access<'_> {
     #[cold]
     #[inline(never)]
     pub(super) fn dispatch_read_exact(&self) -> Result<u64, MemTxError> {
+        if self.range.is_iommu() {
+            return self.read_exact_through();
+        }
         let (value, result) = self.dispatch_read();
         result.map(|()| value)
     }
@@ -139,6 +160,9 @@ impl Access<'_> {
     #[cold]
     #[inline(never)]
     pub(super) fn dispatch_write(&self, value: u64) -> Result<(), MemTxError> {
+        if self.range.is_iommu() {
+            return self.write_exact_through(value);
+        }
         self.write_callbacks(value).map_err(|e| self.failed(&e))
     }
 

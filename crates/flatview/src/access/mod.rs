@@ -12,6 +12,8 @@
 //! | CPU | [`cpu_load`](Reader::cpu_load), [`cpu_store`](Reader::cpu_store) | misaligned MMIO as QEMU 7.2's TCG cuts it | dropped |
 //! | debug | [`peek`](Reader::peek), [`poke`](Reader::poke) | no callbacks with side effects | written |
 //!
+//! Accesses that meet an IOMMU go on in another space ([`translate`]).
+//!
 //! What must hold: no lock is held and no reference count changes while a device callback runs or a view that is
 //! current is used; the view an access runs in stays until the access ends.
 
@@ -22,6 +24,7 @@ mod dispatch;
 mod port;
 mod quick;
 mod reader;
+mod translate;
 
 pub use attrs::MemTxAttrs;
 pub use call::Access;
@@ -29,3 +32,6 @@ pub use port::Port;
 pub use reader::Reader;
 
 pub(crate) use before::flush;
+pub(crate) use port::{from_memory, wrote};
+pub(crate) use reader::PinnedView;
+pub(crate) use translate::{Purpose, Wanted};

@@ -8,9 +8,8 @@ use crate::error::join;
 use crate::memory::{InvalidAccess, SpaceInner};
 use crate::order::{low_mask, put_value, reorder, value_of};
 use crate::thread::InCallback;
-use crate::topology::Kind;
 use crate::view::FlatRange;
-use crate::{AddressSpace, ByteOrder, Endianness, HostPtr, MemTxError, Reason, Value};
+use crate::{AddressSpace, ByteOrder, Endianness, HostPtr, MemTxError, Reason, Value, WeakSpace};
 
 /// Memory as one initiator sees it: a space, through a [`Reader`], with attributes.
 ///
@@ -20,6 +19,8 @@ pub struct Port<'a> {
     pub(super) reader: &'a Reader,
     pub(super) space: &'a SpaceInner,
     pub(super) attrs: MemTxAttrs,
+    /// How many IOMMUs are between the initiator and the space.
+    pub(super) iommus: u8,
     /// The access in whose callback this is used.
     pub(super) outer: Option<&'a Access<'a>>,
 }
@@ -32,7 +33,7 @@ impl fmt::Debug for Port<'_> {
 
 /// A native value of `V::SIZE` bytes as it stands in memory, read in order `O`.
 #[inline]
-pub(super) fn from_memory<O: ByteOrder, V: Value>(v: V) -> V {
+pub(crate) fn from_memory<O: ByteOrder, V: Value>(v: V) -> V {
     let native = if cfg!(target_endian = "little") { Endianness::Little } else { Endianness::Big };
     V::narrow(reorder(v.widen(), V::SIZE, native, O::ORDER))
 }
@@ -40,11 +41,12 @@ pub(super) fn from_memory<O: ByteOrder, V: Value>(v: V) -> V {
 impl<'a> Port<'a> {
     #[inline]
     pub(super) fn outermost(reader: &'a Reader, attrs: MemTxAttrs) -> Self {
-        Self { reader, space: &reader.space, attrs, outer: None }
+        Self { reader, space: &reader.space, attrs, iommus: 0, outer: None }
     }
 
     pub(super) fn nested(space: &'a AddressSpace, outer: &'a Access<'a>) -> Self {
-        Self { reader: outer.reader, space: &space.inner, attrs: outer.attrs, outer: Some(outer) }
+        let Access { reader, attrs, .. } = *outer;
+        Self { reader, space: &space.inner, attrs, iommus: 0, outer: Some(outer) }
     }
 
     /// The same with other attributes.
@@ -54,20 +56,45 @@ impl<'a> Port<'a> {
     }
 
     #[inline(always)]
-    fn access<'b>(&'b self, range: &'b FlatRange, address: u64, size: u32, write: bool) -> Access<'b>
+    pub(crate) fn access<'b>(
+        &'b self,
+        range: &'b FlatRange,
+        address: u64,
+        size: u32,
+        write: bool,
+    ) -> Access<'b>
     where
         'a: 'b,
     {
-        let Self { reader, space, attrs, outer } = *self;
+        let Self { reader, space, attrs, outer, .. } = *self;
         Access { reader, space, outer, range, address, attrs, size: size as u8, write }
     }
 
     /// What nothing answers, told in the log.
     #[cold]
-    fn unassigned(&self, addr: u64, size: u32, write: bool) -> MemTxError {
+    pub(crate) fn unassigned(&self, addr: u64, size: u32, write: bool) -> MemTxError {
         let reason = Reason::Rejected;
         self.reader.memory.tell(&InvalidAccess { write, addr, size, region: None, reason });
         MemTxError::refused(reason).at(addr, size, None)
+    }
+
+    /// The view that accesses go to now, held while the guard lives.
+    #[inline]
+    pub(crate) fn pin(&self) -> Result<PinnedView<'a>, MemTxError> {
+        self.reader.pin(self.space)
+    }
+
+    pub(crate) fn attrs(&self) -> MemTxAttrs {
+        self.attrs
+    }
+
+    pub(crate) fn space(&self) -> &'a SpaceInner {
+        self.space
+    }
+
+    /// A handle of the space, for what outlives the port.
+    pub(crate) fn weak_space(&self) -> WeakSpace {
+        WeakSpace::of(self.space, &self.reader.memory)
     }
 
     // Exact.
@@ -136,7 +163,7 @@ impl<'a> Port<'a> {
 
     /// A read through callbacks, in the device's order.
     #[inline(always)]
-    fn call_read(&self, range: &FlatRange, addr: u64, size: u32) -> Result<u64, MemTxError> {
+    pub(super) fn call_read(&self, range: &FlatRange, addr: u64, size: u32) -> Result<u64, MemTxError> {
         let access = self.access(range, addr, size, false);
         let Some((ops, _running)) = access.direct() else {
             return access.dispatch_read_exact();
@@ -161,7 +188,13 @@ impl<'a> Port<'a> {
 
     /// A write through callbacks of a value in the device's order.
     #[inline(always)]
-    fn call_write(&self, range: &FlatRange, addr: u64, size: u32, value: u64) -> Result<(), MemTxError> {
+    pub(super) fn call_write(
+        &self,
+        range: &FlatRange,
+        addr: u64,
+        size: u32,
+        value: u64,
+    ) -> Result<(), MemTxError> {
         let access = self.access(range, addr, size, true);
         // A read-only view of a device keeps writes from it.
         if range.readonly() {
@@ -194,7 +227,7 @@ impl<'a> Port<'a> {
         self.read_in(&view, addr, out)
     }
 
-    fn read_in(&self, view: &PinnedView<'_>, addr: u64, out: &mut [u8]) -> Result<(), MemTxError> {
+    pub(crate) fn read_in(&self, view: &PinnedView<'_>, addr: u64, out: &mut [u8]) -> Result<(), MemTxError> {
         let mut result = Ok(());
         let mut addr = addr;
         let mut rest = out;
@@ -212,6 +245,7 @@ impl<'a> Port<'a> {
                     let copied = range.readable_ram().and_then(|ram| ram.read(addr - range.start(), now));
                     copied.ok_or(MemTxError::decode().at(addr, piece as u32, Some(range.region())))
                 }
+                Some(range) if range.is_iommu() => self.read_through(range, addr, now),
                 Some(range) => {
                     let (value, result) = self.call_read_all(range, addr, piece as u32);
                     put_value(value, range.order(), now);
@@ -243,7 +277,7 @@ impl<'a> Port<'a> {
         self.write_in(&view, addr, bytes)
     }
 
-    fn write_in(&self, view: &PinnedView<'_>, addr: u64, bytes: &[u8]) -> Result<(), MemTxError> {
+    pub(crate) fn write_in(&self, view: &PinnedView<'_>, addr: u64, bytes: &[u8]) -> Result<(), MemTxError> {
         let mut result = Ok(());
         let mut addr = addr;
         let mut rest = bytes;
@@ -258,6 +292,7 @@ impl<'a> Port<'a> {
                     wrote(view, range, addr, piece as u64);
                     copied.ok_or(MemTxError::decode().at(addr, piece as u32, Some(range.region())))
                 }
+                Some(range) if range.is_iommu() => self.write_through(range, addr, now),
                 Some(range) => self.call_write(range, addr, piece as u32, value_of(now, range.order())),
                 None => Err(self.unassigned(addr, piece as u32, true)),
             };
@@ -270,8 +305,9 @@ impl<'a> Port<'a> {
 
     /// Whether the attributes allow an access of what is there at all (QEMU: `flatview_access_allowed`).
     #[inline]
-    fn is_allowed(&self, range: Option<&FlatRange>) -> bool {
-        !self.attrs.memory || range.is_some_and(FlatRange::is_ram)
+    pub(crate) fn is_allowed(&self, range: Option<&FlatRange>) -> bool {
+        // Of what is behind an IOMMU it is asked there.
+        !self.attrs.memory || range.is_some_and(|r| r.is_ram() || r.is_iommu())
     }
 
     /// The range at an address, for a read. If it is memory it is remembered.
@@ -288,7 +324,7 @@ impl<'a> Port<'a> {
 
     /// The same for a write.
     #[inline(always)]
-    fn range_to_write<'v>(&self, view: &'v PinnedView<'_>, addr: u64) -> Option<&'v FlatRange> {
+    pub(crate) fn range_to_write<'v>(&self, view: &'v PinnedView<'_>, addr: u64) -> Option<&'v FlatRange> {
         view.remember_writes(
             #[inline(always)]
             |v| {
@@ -299,7 +335,7 @@ impl<'a> Port<'a> {
     }
 
     /// How much of `left` bytes the one who answers takes in one piece, and whether it is memory.
-    fn bus_piece(
+    pub(crate) fn bus_piece(
         &self,
         range: Option<&FlatRange>,
         addr: u64,
@@ -311,6 +347,10 @@ impl<'a> Port<'a> {
         }
         // A piece may reach past the end of a device's range: QEMU gives it to the device whole.
         let (offset, max, unaligned) = match range {
+            // An IOMMU cuts it further.
+            Some(r) if r.is_iommu() => {
+                return (usize::try_from(r.room(addr)).map_or(left, |room| room.min(left)), false);
+            }
             Some(r) => (r.offset_of(addr), r.body().rules.bus_max(), r.body().rules.calls_unaligned()),
             None => (addr, 4, false),
         };
@@ -347,8 +387,11 @@ impl<'a> Port<'a> {
         }
         {
             let view = self.reader.pin(self.space)?;
-            let in_ram = |r: &FlatRange| r.readable_ram()?.load::<V>(addr - r.start());
-            if let Some(v) = self.range_to_read(&view, addr).and_then(in_ram) {
+            let in_ram = match self.range_to_read(&view, addr) {
+                Some(range) if range.is_iommu() => self.cpu_load_through::<V>(range, addr)?,
+                range => range.and_then(|r| r.readable_ram()?.load::<V>(addr - r.start())),
+            };
+            if let Some(v) = in_ram {
                 return Ok(from_memory::<O, V>(v));
             }
         }
@@ -376,9 +419,10 @@ impl<'a> Port<'a> {
                     late(&view, addr, V::SIZE.into());
                     return Ok(());
                 }
-                let rom =
-                    range.memory().is_some() && (range.readonly() || matches!(range.body().kind, Kind::Ram));
-                if rom && range.room(addr) >= u64::from(V::SIZE) {
+                if range.drops_stores() && range.room(addr) >= u64::from(V::SIZE) {
+                    return Ok(());
+                }
+                if range.is_iommu() && self.cpu_store_through(range, addr, from_memory::<O, V>(value))? {
                     return Ok(());
                 }
             }
@@ -417,6 +461,10 @@ impl<'a> Port<'a> {
     /// would have answered.
     pub fn peek(&self, addr: u64, out: &mut [u8]) -> Result<(), MemTxError> {
         let view = self.reader.pin(self.space)?;
+        self.peek_in(&view, addr, out)
+    }
+
+    pub(super) fn peek_in(&self, view: &PinnedView<'_>, addr: u64, out: &mut [u8]) -> Result<(), MemTxError> {
         let mut result = Ok(());
         let mut addr = addr;
         let mut rest = out;
@@ -424,6 +472,12 @@ impl<'a> Port<'a> {
             let range = view.lookup(addr);
             let (piece, _) = self.bus_piece(range, addr, rest.len(), |r| r.memory().is_some());
             let (now, later) = std::mem::take(&mut rest).split_at_mut(piece);
+            if let Some(range) = range.filter(|r| r.is_iommu()) {
+                result = join(result, self.peek_through(range, addr, now));
+                addr = addr.wrapping_add(piece as u64);
+                rest = later;
+                continue;
+            }
             let known = range.and_then(|range| {
                 let from_ram = |now: &mut [u8]| range.memory()?.read(addr - range.start(), now);
                 if range.is_ram_backed() {
@@ -462,6 +516,10 @@ impl<'a> Port<'a> {
     /// [`MemTxError`] of the first piece that is not memory; the others are written.
     pub fn poke(&self, addr: u64, bytes: &[u8]) -> Result<(), MemTxError> {
         let view = self.reader.pin(self.space)?;
+        self.poke_in(&view, addr, bytes)
+    }
+
+    pub(super) fn poke_in(&self, view: &PinnedView<'_>, addr: u64, bytes: &[u8]) -> Result<(), MemTxError> {
         let mut result = Ok(());
         let mut addr = addr;
         let mut rest = bytes;
@@ -471,7 +529,9 @@ impl<'a> Port<'a> {
             let (now, later) = rest.split_at(piece);
             let ram = range.filter(|_| memory).and_then(|r| Some((r, r.memory()?)));
             if let Some((range, ())) = ram.and_then(|(r, ram)| Some((r, ram.write(addr - r.start(), now)?))) {
-                wrote(&view, range, addr, piece as u64);
+                wrote(view, range, addr, piece as u64);
+            } else if let Some(range) = range.filter(|r| r.is_iommu()) {
+                result = join(result, self.poke_through(range, addr, now));
             } else {
                 let region = range.map(FlatRange::region);
                 result =
@@ -486,7 +546,7 @@ impl<'a> Port<'a> {
 
 /// Notes that memory of `range` was just written.
 #[inline]
-fn wrote(view: &PinnedView<'_>, range: &FlatRange, addr: u64, len: u64) {
+pub(crate) fn wrote(view: &PinnedView<'_>, range: &FlatRange, addr: u64, len: u64) {
     range.mark(addr, len);
     late(view, addr, len);
 }

@@ -1,11 +1,12 @@
 //! A thread's way into memory.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::fmt;
 use std::sync::Arc;
 
 use super::port::{from_memory, mark_late};
 use super::{MemTxAttrs, Port};
+use crate::iommu::Iotlb;
 use crate::memory::{Inner, SpaceInner};
 use crate::publish::{LANES, Lane, Memo, Pinned};
 use crate::ram::RamWindow;
@@ -13,7 +14,7 @@ use crate::view::{FlatView, Stores};
 use crate::{AddressSpace, ByteOrder, MemTxError, Reason, SpaceId, Value};
 
 /// A reader remembers the memory it hit last.
-pub(super) enum LastHit {}
+pub(crate) enum LastHit {}
 
 impl Memo for LastHit {
     type Reads<'v> = RamWindow<'v>;
@@ -21,7 +22,7 @@ impl Memo for LastHit {
 }
 
 type ViewLane = Lane<FlatView, LastHit>;
-pub(super) type PinnedView<'a> = Pinned<'a, FlatView, LastHit>;
+pub(crate) type PinnedView<'a> = Pinned<'a, FlatView, LastHit>;
 
 /// One thread's way into an address space.
 ///
@@ -38,6 +39,8 @@ pub struct Reader {
     pub(super) memory: Arc<Inner>,
     /// Of the callback that failed last, for a moment.
     pub(super) failure: Cell<MemTxError>,
+    /// The translations of IOMMUs that it remembers, once it has met one.
+    pub(super) iotlb: OnceCell<Box<Iotlb>>,
 }
 
 impl fmt::Debug for Reader {
@@ -54,7 +57,14 @@ impl Reader {
         let lane = |i| (Cell::new(None), Lane::new(i, Arc::clone(&hazards), Arc::clone(&slot)));
         let lanes = std::array::from_fn(lane);
         let failure = Cell::new(MemTxError::error());
-        Self { lanes, hazards, space: Arc::clone(&space.inner), memory, failure }
+        let iotlb = OnceCell::new();
+        Self { lanes, hazards, space: Arc::clone(&space.inner), memory, failure, iotlb }
+    }
+
+    /// Looks at the current view of the reader's own space.
+    #[cfg(feature = "vm-memory")]
+    pub(crate) fn look<R>(&self, f: impl FnOnce(&FlatView) -> R) -> Option<R> {
+        self.pin(&self.space).ok().map(|view| f(&view))
     }
 
     /// The current view of the reader's own space or, inside a callback, of another; held while the guard lives.
@@ -79,7 +89,8 @@ impl Reader {
         }
         let slot_now = || space.slot.load_full();
         // The first lane is for the reader's own space, so that its accesses find it at once.
-        let from = usize::from(space.id != self.space.id);
+        // (Where that is a view of its own, the space itself has the same id.)
+        let from = usize::from(!std::ptr::eq(space, &*self.space));
         let mut usable: Option<&(Cell<Option<SpaceId>>, ViewLane)> = None;
         for entry @ (id, lane) in self.lanes.iter().skip(from) {
             let same = id.get() == Some(space.id);
@@ -128,6 +139,9 @@ impl Reader {
         for (id, lane) in &self.lanes {
             lane.park();
             id.set(None);
+        }
+        if let Some(iotlb) = self.iotlb.get_mut() {
+            iotlb.let_go();
         }
     }
 

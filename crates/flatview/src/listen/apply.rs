@@ -10,9 +10,10 @@ use std::sync::Arc;
 use super::delta::Became;
 use super::flat::{all_eventfds, coalesced_in};
 use super::{Delta, Entry, IoEventFd, ListenerError, MemoryListener, SpaceDelta};
+use crate::ram::RamBlock;
 use crate::span::Span;
 use crate::view::{FlatRange, FlatView};
-use crate::{MemoryError, RegionId, Section, SpaceId};
+use crate::{MemoryError, Section, SpaceId};
 
 /// One call, to be made on every listener that it concerns.
 #[derive(Debug, Clone)]
@@ -345,11 +346,18 @@ fn present(calls: &mut Vec<Call>, space: &SpaceDelta, nop: bool) {
     calls.extend(coalesced.map(|(c, addr, size)| Call::CoalescedAdd(c, addr, size)));
 }
 
-/// Has every listener bring what it logged into the bitmaps: of one region, or of all.
+/// Whether a range shows bytes of a block whose writes are logged. It is the block that has the bits: another region's
+/// window of it is written through other addresses, and other hardware may have noted that.
+fn is_logged(range: &FlatRange, block: Option<&Arc<RamBlock>>) -> bool {
+    let of = |only: &Arc<RamBlock>| range.block().is_some_and(|(shown, _)| Arc::ptr_eq(shown, only));
+    range.log_mask() != 0 && block.is_none_or(of)
+}
+
+/// Has every listener bring what it logged into the bitmaps: of one block, wherever it is seen, or of all.
 pub(crate) fn log_sync(
     entries: &[Arc<Entry>],
     views: &[(SpaceId, Arc<FlatView>)],
-    region: Option<RegionId>,
+    block: Option<&Arc<RamBlock>>,
 ) -> Result<(), Failure> {
     for entry in entries.iter().filter(|e| e.works()) {
         if entry.syncs_globally {
@@ -357,8 +365,8 @@ pub(crate) fn log_sync(
             continue;
         }
         for (space, view) in views.iter().filter(|(space, _)| entry.hears(*space)) {
-            let logged = |r: &&FlatRange| r.log_mask() != 0 && region.is_none_or(|only| r.region() == only);
-            for section in view.ranges().filter(logged).filter_map(|r| Section::at(*space, view, r.start())) {
+            let logged = view.ranges().filter(|r| is_logged(r, block));
+            for section in logged.filter_map(|r| Section::at(*space, view, r.start())) {
                 log_call(entry, |l| l.log_sync(&section))?;
             }
         }
@@ -366,21 +374,22 @@ pub(crate) fn log_sync(
     Ok(())
 }
 
-/// Tells every listener that dirty bits of `size` bytes of a region, from `offset` on, were cleared.
+/// Tells every listener that dirty bits of these parts of a block, each an offset and a size in bytes, were cleared.
 pub(crate) fn log_clear(
     entries: &[Arc<Entry>],
     views: &[(SpaceId, Arc<FlatView>)],
-    region: RegionId,
-    offset: u64,
-    size: u128,
+    block: &Arc<RamBlock>,
+    parts: &[(u64, u128)],
 ) -> Result<(), Failure> {
-    let Some(cleared) = Span::sized(offset, size) else { return Ok(()) };
     for entry in entries.iter().filter(|e| e.works()) {
         for (space, view) in views.iter().filter(|(space, _)| entry.hears(*space)) {
-            for range in view.ranges().filter(|r| r.log_mask() != 0 && r.region() == region) {
-                let shift = i128::from(range.start()) - i128::from(range.offset());
-                let window = cleared.moved_into(shift, crate::WHOLE);
-                if let Some(section) = window.and_then(|w| Section::of(*space, view, range, w)) {
+            for range in view.ranges().filter(|r| is_logged(r, Some(block))) {
+                let Some((_, offset)) = range.block() else { continue };
+                let shift = i128::from(range.start()) - i128::from(offset);
+                let windows = parts.iter().filter_map(|(offset, size)| {
+                    Span::sized(*offset, *size)?.moved_into(shift, crate::WHOLE)
+                });
+                for section in windows.filter_map(|w| Section::of(*space, view, range, w)) {
                     log_call(entry, |l| l.log_clear(&section))?;
                 }
             }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::EventNotifier;
 use crate::span::Span;
 use crate::view::{FlatRange, FlatView};
-use crate::{RegionId, SpaceId};
+use crate::{Endianness, RegionId, SpaceId};
 
 /// An ioeventfd as it is seen in a space: a write there signals, instead of reaching a device.
 #[derive(Debug, Clone)]
@@ -25,6 +25,8 @@ pub struct IoEventFd {
     pub size: u32,
     /// What must be written, in the byte order of the device; `None` for anything (QEMU: `match_data`).
     pub data: Option<u64>,
+    /// The byte order of the device: the bytes of the write in ascending address order, read in this order, are `data`.
+    pub order: Endianness,
     /// What is signalled.
     pub notifier: Arc<EventNotifier>,
 }
@@ -72,7 +74,7 @@ pub(super) fn eventfds_in(range: &FlatRange, space: SpaceId, out: &mut Vec<IoEve
         let span = Span::sized(addr, u128::from(e.size.max(1)))?;
         span.intersection(range.span())?;
         let (region, notifier) = (range.region(), Arc::clone(&e.notifier));
-        Some(IoEventFd { space, region, addr, size: e.size, data: e.data, notifier })
+        Some(IoEventFd { space, region, addr, size: e.size, data: e.data, order: range.order(), notifier })
     });
     out.extend(seen);
 }

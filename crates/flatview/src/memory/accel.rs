@@ -31,6 +31,13 @@ impl Memory {
         self.0.flush.store(hook.map(Arc::new));
     }
 
+    /// Whether device code runs on the calling thread: a callback of this or another memory. A hook that may come from
+    /// inside one must not wait there for what another thread does in a device: that thread may wait for the first device.
+    #[must_use]
+    pub fn in_device_callback() -> bool {
+        crate::thread::in_callback()
+    }
+
     /// Says whether the kernel signals ioeventfds (QEMU: `kvm_eventfds_enabled()`). A write that comes to this process
     /// then goes to the device, because the kernel has not matched it. At first it does not: writes here signal.
     pub fn set_kernel_eventfds(&self, kernel: bool) {

@@ -15,6 +15,22 @@ use crate::ram::{Claimed, NoBarrier, RamBlock, heavy, prepare};
 use crate::topology::{Kind, Record};
 use crate::{DirtyClient, DirtySnapshot, GlobalLog, MemoryError, RegionId};
 
+/// Pages, each by its first offset, as runs: first offset and size in bytes, ascending.
+fn runs_of_pages(offsets: &[u64]) -> Vec<(u64, u128)> {
+    let mut sorted = offsets.to_vec();
+    sorted.sort_unstable();
+    let mut runs: Vec<(u64, u128)> = Vec::new();
+    for at in sorted {
+        match runs.last_mut() {
+            Some((first, size)) if u128::from(*first) + *size >= u128::from(at) => {
+                *size = u128::from(at - *first) + u128::from(crate::DIRTY_PAGE_SIZE);
+            }
+            _ => runs.push((at, crate::DIRTY_PAGE_SIZE.into())),
+        }
+    }
+    runs
+}
+
 fn no_barrier(_: NoBarrier) -> MemoryError {
     MemoryError::NoBarrier
 }
@@ -309,15 +325,16 @@ impl Memory {
         client: DirtyClient,
     ) -> Result<DirtySnapshot, MemoryError> {
         let part = self.part(region, offset, len, Some(client))?;
-        self.tell_log_sync(Some(region))?;
+        self.tell_log_sync(Some(&part.block))?;
         let dirty = part.block.dirty();
         let snapshot =
             dirty.snapshot_and_clear(u32::from(client.index), part.base, offset, len).map_err(no_barrier)?;
-        self.tell_log_clear(region, offset, len.into())?;
+        self.tell_log_clear(&part.block, &[(part.base.saturating_add(offset), len.into())])?;
         Ok(snapshot)
     }
 
     /// Makes the pages of `len` bytes at `offset` of a region clean for a client (QEMU: `memory_region_reset_dirty`).
+    /// Asks listeners first for what they know, so that what was written before is forgotten too.
     ///
     /// # Errors
     /// As [`snapshot_and_clear_dirty`](Self::snapshot_and_clear_dirty).
@@ -329,11 +346,11 @@ impl Memory {
         client: DirtyClient,
     ) -> Result<(), MemoryError> {
         let part = self.part(region, offset, len, Some(client))?;
-        part.block
-            .dirty()
-            .clear(u32::from(client.index), part.base.saturating_add(offset), len)
-            .map_err(no_barrier)?;
-        self.tell_log_clear(region, offset, len.into())
+        // What a listener has not told yet was written before, too.
+        self.tell_log_sync(Some(&part.block))?;
+        let at = part.base.saturating_add(offset);
+        part.block.dirty().clear(u32::from(client.index), at, len).map_err(no_barrier)?;
+        self.tell_log_clear(&part.block, &[(at, len.into())])
     }
 
     /// The same, and tells whether any of the pages was dirty (QEMU: `cpu_physical_memory_test_and_clear_dirty`). Asks
@@ -349,11 +366,11 @@ impl Memory {
         client: DirtyClient,
     ) -> Result<bool, MemoryError> {
         let part = self.part(region, offset, len, Some(client))?;
-        self.tell_log_sync(Some(region))?;
+        self.tell_log_sync(Some(&part.block))?;
         let at = part.base.saturating_add(offset);
         let dirty = part.block.dirty().clear(u32::from(client.index), at, len).map_err(no_barrier)? > 0;
         if dirty {
-            self.tell_log_clear(region, offset, len.into())?;
+            self.tell_log_clear(&part.block, &[(at, len.into())])?;
         }
         Ok(dirty)
     }
@@ -465,19 +482,24 @@ impl Memory {
     /// As [`snapshot_and_clear_dirty`](Self::snapshot_and_clear_dirty).
     pub fn take_newly_dirty(&self, region: RegionId, client: DirtyClient) -> Result<NewlyDirty, MemoryError> {
         let part = self.part(region, 0, 0, Some(client))?;
-        self.tell_log_sync(Some(region))?;
+        self.tell_log_sync(Some(&part.block))?;
         let (pages, complete) = part.block.dirty().take_new(u32::from(client.index)).map_err(no_barrier)?;
-        let offsets = pages.into_iter().map(|page| page * crate::DIRTY_PAGE_SIZE).collect();
+        let offsets: Vec<_> = pages.into_iter().map(|page| page * crate::DIRTY_PAGE_SIZE).collect();
+        self.tell_log_clear(&part.block, &runs_of_pages(&offsets))?;
         Ok(NewlyDirty { block: part.block, offsets, complete })
     }
 
     /// Asks listeners that note writes themselves, such as an accelerator, to mark what they know of a region, or of all
-    /// (QEMU: `memory_region_sync_dirty_bitmap`, `memory_global_dirty_log_sync`).
+    /// (QEMU: `memory_region_sync_dirty_bitmap`, `memory_global_dirty_log_sync`). Of a region the whole block is asked for,
+    /// through whichever region and space it is seen.
     ///
     /// # Errors
-    /// What a listener gives.
+    /// What a listener gives; for a region [`MemoryError::NoRam`] or a stale id.
     pub fn sync_dirty_log(&self, region: Option<RegionId>) -> Result<(), MemoryError> {
-        self.tell_log_sync(region)
+        match region {
+            None => self.tell_log_sync(None),
+            Some(region) => self.tell_log_sync(Some(&self.part(region, 0, 0, None)?.block)),
+        }
     }
 }
 
@@ -502,8 +524,8 @@ impl Memory {
     }
 
     /// Makes a block clean for a client whose bits it keeps.
-    pub(crate) fn clear_block(&self, block: &RamBlock, client: DirtyClient) -> Result<(), MemoryError> {
+    pub(crate) fn clear_block(&self, block: &Arc<RamBlock>, client: DirtyClient) -> Result<(), MemoryError> {
         block.dirty().clear(u32::from(client.index), 0, block.max_size()).map_err(no_barrier)?;
-        Ok(())
+        self.tell_log_clear(block, &[(0, block.max_size().into())])
     }
 }

@@ -99,6 +99,9 @@ pub(crate) struct Inner {
     pub discards: DiscardRules,
     pub flush: ArcSwapOption<super::accel::FlushHook>,
     pub kernel_eventfds: AtomicBool,
+    /// The spaces that keep RAM for rust-vmm's crates.
+    #[cfg(feature = "vm-memory")]
+    pub ram_users: crate::vm_memory::RamUsers,
     defaults: Option<Defaults>,
 }
 
@@ -137,7 +140,7 @@ impl fmt::Debug for Memory {
 
 /// A handle that does not keep the memory alive: what a device holds that changes the map from its callbacks, so
 /// that the memory, its regions and the device do not keep each other.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct WeakMemory(std::sync::Weak<Inner>);
 
 impl fmt::Debug for WeakMemory {
@@ -147,6 +150,10 @@ impl fmt::Debug for WeakMemory {
 }
 
 impl WeakMemory {
+    pub(crate) fn of(memory: &Arc<Inner>) -> Self {
+        Self(Arc::downgrade(memory))
+    }
+
     /// The memory, if anybody still holds it.
     #[must_use]
     pub fn upgrade(&self) -> Option<Memory> {
@@ -194,6 +201,8 @@ impl MemoryBuilder {
             discards: DiscardRules::default(),
             flush: ArcSwapOption::empty(),
             kernel_eventfds: AtomicBool::new(false),
+            #[cfg(feature = "vm-memory")]
+            ram_users: crate::vm_memory::RamUsers::default(),
             defaults,
         };
         if self.bare {
@@ -310,7 +319,7 @@ impl Memory {
         let known = self.0.defaults.as_ref().and_then(|d| self.space(which(d)).ok());
         known.unwrap_or_else(|| {
             let slot = Arc::new(crate::publish::Slot::new(Arc::new(FlatView::empty(None))));
-            let inner = Arc::new(super::SpaceInner::new(self.no_space(), "removed".into(), slot));
+            let inner = super::SpaceInner::shared(self.no_space(), "removed".into(), slot);
             AddressSpace { memory: self.clone(), inner }
         })
     }

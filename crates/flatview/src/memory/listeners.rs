@@ -9,7 +9,7 @@ use crate::listen::{
     prepare,
 };
 use crate::view::FlatView;
-use crate::{MemoryError, MemoryListener, RegionId, SpaceId};
+use crate::{MemoryError, MemoryListener, RamBlock, SpaceId};
 
 /// A space and what it shows.
 type Seen = (SpaceId, Arc<str>, Arc<FlatView>);
@@ -107,20 +107,20 @@ impl Memory {
         })
     }
 
-    /// Has listeners bring what they logged into the dirty bitmaps (QEMU: `memory_region_sync_dirty_bitmap`, and with
-    /// no region `memory_global_dirty_log_sync`).
-    pub(super) fn tell_log_sync(&self, region: Option<RegionId>) -> Result<(), MemoryError> {
-        self.tell_log(|entries, views| log_sync(entries, views, region))
+    /// Has listeners bring what they logged of a block into its dirty bitmap (QEMU: `memory_region_sync_dirty_bitmap`), or
+    /// of all (`memory_global_dirty_log_sync`).
+    pub(super) fn tell_log_sync(&self, block: Option<&Arc<RamBlock>>) -> Result<(), MemoryError> {
+        self.tell_log(|entries, views| log_sync(entries, views, block))
     }
 
-    /// Tells listeners that dirty bits of a part of a region were cleared (QEMU: `memory_region_clear_dirty_bitmap`).
+    /// Tells listeners that dirty bits of parts of a block, each an offset and a size in bytes, were cleared (QEMU:
+    /// `memory_region_clear_dirty_bitmap`).
     pub(super) fn tell_log_clear(
         &self,
-        region: RegionId,
-        offset: u64,
-        size: u128,
+        block: &Arc<RamBlock>,
+        parts: &[(u64, u128)],
     ) -> Result<(), MemoryError> {
-        self.tell_log(|entries, views| log_clear(entries, views, region, offset, size))
+        self.tell_log(|entries, views| log_clear(entries, views, block, parts))
     }
 
     fn tell_log(

@@ -13,6 +13,7 @@ mod accel;
 mod clients;
 mod dirty;
 mod handle;
+mod iommu;
 mod listeners;
 mod query;
 mod ram;

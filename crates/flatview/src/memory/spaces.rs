@@ -5,10 +5,11 @@ use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 
-use super::{Memory, WeakMemory};
+use super::{Inner, Memory, WeakMemory};
+use crate::mapping::BounceBudget;
 use crate::publish::Slot;
 use crate::view::FlatView;
-use crate::{MemTxAttrs, MemTxError, MemoryError, Reader, RegionId, SpaceId};
+use crate::{MemTxError, MemoryError, Reader, RegionId, SpaceId};
 
 /// The part of a space that readers share with the writer.
 pub(crate) struct SpaceInner {
@@ -16,11 +17,28 @@ pub(crate) struct SpaceInner {
     pub name: Arc<str>,
     /// Where the view of this space is published; spaces with the same effective root share one slot.
     pub slot: ArcSwap<Slot<FlatView>>,
+    pub bounce: BounceBudget,
+    me: Weak<Self>,
+    /// The RAM that the space showed when somebody last asked for it.
+    #[cfg(feature = "vm-memory")]
+    pub ram: crate::vm_memory::LastRam,
 }
 
 impl SpaceInner {
-    pub fn new(id: SpaceId, name: Arc<str>, slot: Arc<Slot<FlatView>>) -> Self {
-        Self { id, name, slot: ArcSwap::new(slot) }
+    pub fn shared(id: SpaceId, name: Arc<str>, slot: Arc<Slot<FlatView>>) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            id,
+            name,
+            #[cfg(feature = "vm-memory")]
+            ram: crate::vm_memory::LastRam::new(&slot),
+            slot: ArcSwap::new(slot),
+            bounce: BounceBudget::default(),
+            me: Weak::clone(me),
+        })
+    }
+
+    pub fn weak(&self) -> Weak<Self> {
+        Weak::clone(&self.me)
     }
 }
 
@@ -44,7 +62,9 @@ impl fmt::Debug for AddressSpace {
 
 /// A handle that keeps neither the space nor the memory alive: what a device holds that accesses memory, since a
 /// memory keeps its devices.
-#[derive(Clone)]
+///
+/// The default is the handle of no space.
+#[derive(Clone, Default)]
 pub struct WeakSpace {
     memory: WeakMemory,
     inner: Weak<SpaceInner>,
@@ -57,14 +77,34 @@ impl fmt::Debug for WeakSpace {
 }
 
 impl WeakSpace {
+    pub(crate) fn of(space: &SpaceInner, memory: &Arc<Inner>) -> Self {
+        Self { memory: WeakMemory::of(memory), inner: space.weak() }
+    }
+
+    pub(crate) fn is(&self, space: &SpaceInner) -> bool {
+        std::ptr::eq(self.inner.as_ptr(), space)
+    }
+
     /// The space, if it and its memory are still there. Takes no lock.
     #[must_use]
     pub fn upgrade(&self) -> Option<AddressSpace> {
         Some(AddressSpace { inner: self.inner.upgrade()?, memory: self.memory.upgrade()? })
     }
+
+    /// The part that readers share, for one that keeps the memory.
+    pub(crate) fn shared(&self) -> Option<Arc<SpaceInner>> {
+        self.inner.upgrade()
+    }
 }
 
 impl AddressSpace {
+    /// The space as `view` shows it, whatever is published.
+    pub(crate) fn frozen(&self, view: &Arc<FlatView>) -> Self {
+        let slot = Arc::new(Slot::new(Arc::clone(view)));
+        let inner = SpaceInner::shared(self.inner.id, Arc::clone(&self.inner.name), slot);
+        Self { memory: self.memory.clone(), inner }
+    }
+
     /// A handle that does not keep the space or its memory alive.
     #[must_use]
     pub fn downgrade(&self) -> WeakSpace {
@@ -143,24 +183,11 @@ impl AddressSpace {
         self.reader().poke(addr, bytes)
     }
 
-    /// Writes one byte value over a range of the bus (QEMU: `address_space_set`).
+    /// Writes one byte value over a range of the bus (QEMU: `address_space_set`); see [`Reader::fill`].
     ///
     /// # Errors
-    /// As [`Reader::write`].
+    /// As [`Reader::fill`].
     pub fn fill(&self, addr: u64, byte: u8, len: u64) -> Result<(), MemTxError> {
-        /// QEMU's chunk.
-        const CHUNK: u64 = 512;
-        let reader = self.reader();
-        let port = reader.port(MemTxAttrs::UNSPECIFIED);
-        let chunk = [byte; CHUNK as usize];
-        let mut result = Ok(());
-        let mut done = 0;
-        while done < len {
-            let n = (len - done).min(CHUNK);
-            let part = chunk.get(..n as usize).unwrap_or(&chunk);
-            result = crate::error::join(result, port.write(addr.wrapping_add(done), part));
-            done += n;
-        }
-        result
+        self.reader().fill(addr, byte, len)
     }
 }

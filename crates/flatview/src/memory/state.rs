@@ -497,7 +497,7 @@ impl State {
             Arc::clone(&v.slot)
         });
         let slot = nothing.unwrap_or_else(|| Arc::new(Slot::new(Arc::new(FlatView::empty(None)))));
-        let inner = Arc::new(SpaceInner::new(id, name, slot));
+        let inner = SpaceInner::shared(id, name, slot);
         self.spaces.push(SpaceState { inner: Arc::clone(&inner), root, path: Vec::new(), effective: None });
         self.topology.count_space(root.index, 1);
         prepared.moved.push((id, walk));

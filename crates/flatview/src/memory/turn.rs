@@ -92,6 +92,8 @@ impl Memory {
         let deferred = turn.deferred.take();
         drop(turn);
         discard(garbage);
+        #[cfg(feature = "vm-memory")]
+        discard(self.0.ram_users.let_go_of_old());
         // A notifier may look at the map and change it; not in the middle of an outer update, though.
         if !writing() {
             self.0.notifiers.tell();

@@ -46,4 +46,4 @@ pub use text::{
     AliasText, Block, Body, Document, Head, LineEnd, OwnerText, RangeLine, TreeLine, TypeText, ViewSpace,
     ViewText,
 };
-pub use write::{Options, write};
+pub use write::{HasMemory, Options, write, write_accelerated};

@@ -13,7 +13,8 @@ use super::text::{
     AliasText, Block, Body, Document, Head, OwnerText, RangeLine, TreeLine, TypeText, ViewSpace, ViewText,
 };
 use crate::{
-    AddressSpace, FlatView, Memory, MemoryError, Owner, RegionId, RegionInfo, RegionType, ViewShape,
+    AddressSpace, FlatRange, FlatView, Memory, MemoryError, Owner, RegionId, RegionInfo, RegionType, SpaceId,
+    ViewShape,
 };
 
 /// The flags of `info mtree`; all off prints the tree.
@@ -34,8 +35,21 @@ pub struct Options {
 /// # Errors
 /// [`MemoryError::StaleRegion`] if another thread removes a region meanwhile.
 pub fn write(memory: &Memory, options: Options) -> Result<Document, MemoryError> {
+    write_accelerated(memory, options, &|_, _| false)
+}
+
+/// The same for a machine with an accelerator: in flat views, ` KVM` stands behind a range once for each address space in
+/// which `has_memory` says that the accelerator has exactly this range (QEMU: `has_memory` of the accelerator).
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_accelerated(
+    memory: &Memory,
+    options: Options,
+    has_memory: HasMemory<'_>,
+) -> Result<Document, MemoryError> {
     let spaces = memory.spaces();
-    let mut writer = Writer { memory, options, known: HashMap::new() };
+    let mut writer = Writer { memory, options, has_memory, known: HashMap::new() };
     let bodies = if options.flat { writer.views(&spaces)? } else { writer.trees(&spaces)? };
     let blocks = bodies.into_iter().map(|body| Block { line: 0, body, blank_lines: 1 }).collect();
     Ok(Document { blocks, ..Document::default() })
@@ -82,9 +96,13 @@ fn dispatch_text(view: &FlatView) -> Vec<String> {
     ]
 }
 
+/// Whether an accelerator has exactly this range of a space.
+pub type HasMemory<'a> = &'a dyn Fn(SpaceId, &FlatRange) -> bool;
+
 struct Writer<'a> {
     memory: &'a Memory,
     options: Options,
+    has_memory: HasMemory<'a>,
     /// What was asked for already: a region stands in several blocks.
     known: HashMap<RegionId, RegionInfo>,
 }
@@ -212,7 +230,10 @@ impl Writer<'_> {
                 Some((target, _)) => Some(self.info(target)?.name.to_string()),
                 None => None,
             };
-            if let Some((text, _)) = views.get_mut(at) {
+            if let Some((text, view)) = views.get_mut(at) {
+                for (line, range) in text.ranges.iter_mut().zip(view.ranges()) {
+                    line.kvm += usize::from((self.has_memory)(space.id(), range));
+                }
                 text.spaces.push(ViewSpace {
                     name: space.name().to_owned(),
                     root: root.name.to_string(),

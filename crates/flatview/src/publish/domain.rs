@@ -21,7 +21,7 @@ impl<T> Slot<T> {
     }
 
     #[inline]
-    pub(super) fn version(&self) -> u64 {
+    pub fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
 
@@ -35,6 +35,12 @@ impl<T> Slot<T> {
     #[inline]
     pub(super) fn current(&self) -> *mut T {
         self.current.load(Ordering::Acquire)
+    }
+
+    /// Whether what is published now is `value`, which somebody keeps from being freed, or its place in memory from being
+    /// used again.
+    pub fn publishes(&self, value: *const T) -> bool {
+        self.current().cast_const() == value
     }
 
     /// Makes every reader of this slot look again at its next access.

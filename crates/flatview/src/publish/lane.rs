@@ -232,6 +232,17 @@ impl<T, M: Memo> Pinned<'_, T, M> {
         self.lane.is_still_current()
     }
 
+    /// The value itself, for as long as the caller likes.
+    pub fn share(&self) -> Arc<T> {
+        let value = self.view.as_ptr().cast_const();
+        // SAFETY: P2: the pointer was published by a slot, so it is from `Arc::into_raw`, and the hazard names it: P1, the
+        // count that the slot (or, since it was replaced, the domain) has of it is not given back before the pin ends.
+        unsafe {
+            Arc::increment_strong_count(value);
+            Arc::from_raw(value)
+        }
+    }
+
     /// The memo of this value for reads.
     #[inline]
     pub fn reads(&self) -> M::Reads<'_> {

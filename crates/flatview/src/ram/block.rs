@@ -8,6 +8,7 @@
 #![expect(unsafe_code, reason = "blocks are shared between threads")]
 
 use std::fmt;
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::ptr::NonNull;
@@ -34,7 +35,7 @@ pub enum Share {
 
 pub(super) enum Backing {
     /// A mapping of ours, and the file behind it with the block's offset in it.
-    Mapped { mapping: Mapping, file: Option<(OwnedFd, u64)>, discard_data: bool },
+    Mapped { mapping: Mapping, file: Option<(Arc<File>, u64)>, discard_data: bool },
     /// A buffer that stays as long as the owner.
     Owned { _owner: Box<dyn HostBuffer> },
     /// A buffer the caller vouches for.
@@ -211,6 +212,7 @@ impl RamBlock {
         resizing: Option<Resizing>,
     ) -> Arc<Self> {
         let base = mapping.base();
+        let file = file.map(|(fd, offset)| (Arc::new(File::from(fd)), offset));
         Self::made(name, shape, base, Backing::Mapped { mapping, file, discard_data }, resizing)
     }
 
@@ -279,6 +281,15 @@ impl RamBlock {
     pub fn file(&self) -> Option<(BorrowedFd<'_>, u64)> {
         match &self.backing {
             Backing::Mapped { file: Some((file, offset)), .. } => Some((file.as_fd(), *offset)),
+            _ => None,
+        }
+    }
+
+    /// The same, for those who keep the file open themselves.
+    #[cfg(feature = "vm-memory")]
+    pub(crate) fn shared_file(&self) -> Option<(&Arc<File>, u64)> {
+        match &self.backing {
+            Backing::Mapped { file: Some((file, offset)), .. } => Some((file, *offset)),
             _ => None,
         }
     }

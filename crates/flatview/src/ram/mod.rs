@@ -17,7 +17,7 @@
 //! | When is it in its file? | [`sync`] |
 //! | Who is told of blocks that come and go? | [`notify`] |
 //! | Which pages were written? | [`dirty`] |
-//! | How are the bytes reached? | [`bytes`], [`host`]; [`device`] for RAM that is a device's |
+//! | How are the bytes reached? | [`bytes`], [`host`]; [`atomic`] in one step, [`device`] for RAM that is a device's |
 //!
 //! What must hold:
 //! - **B1** a block's bytes stay mapped, readable and (unless the host mapping is read-only) writable at one
@@ -27,6 +27,7 @@
 //!   anchor, the view that a `RamWindow` was taken from).
 
 mod anchored;
+mod atomic;
 mod backend;
 mod block;
 mod buffer;
@@ -58,6 +59,7 @@ pub use policy::HostPolicy;
 pub use prealloc::{Prealloc, PreallocProgress};
 
 pub(crate) use anchored::{Anchored, Answer};
+pub(crate) use atomic::Rmw;
 pub(crate) use bytes::RamSpan;
 pub(crate) use device::RamDeviceOps;
 pub(crate) use dirty::{BlockDirty, Claimed, MOST_CLIENTS, NoBarrier, Notes, heavy, light, prepare};

@@ -30,15 +30,25 @@ pub(super) struct Logs {
 impl Logs {
     /// The clients for which all RAM is logged.
     fn everywhere(&self) -> u8 {
-        let global = if self.global.is_empty() { 0 } else { DirtyClient::MIGRATION.mask() };
+        let global = self.globally();
         (0..).zip(&self.everywhere).filter(|(_, n)| **n > 0).fold(global, |mask, (i, _)| mask | 1 << i)
+    }
+
+    /// The client of the global log, while it runs.
+    fn globally(&self) -> u8 {
+        if self.global.is_empty() { 0 } else { DirtyClient::MIGRATION.mask() }
     }
 }
 
 impl Topology {
     /// The clients for which writes to a region are logged (QEMU: `memory_region_get_dirty_log_mask`).
     pub fn log_mask(&self, record: &Record) -> u8 {
-        if record.body.block().is_some() { record.attrs.log | self.logs.everywhere() } else { 0 }
+        match record.body.block() {
+            Some(_) => record.attrs.log | self.logs.everywhere(),
+            // QEMU: so that a listener that passes a device through follows what that writes behind the IOMMU.
+            None if record.body.iommu().is_some() => self.logs.globally(),
+            None => 0,
+        }
     }
 
     /// The clients for which all RAM is logged.
@@ -127,8 +137,9 @@ impl Topology {
         if before != now {
             self.logs.raised |= now & !before != 0;
             self.logs.lowered |= before & !now != 0;
-            let ram = self.records().filter(|(_, record)| record.body.block().is_some());
-            let all = ram.filter_map(|(i, record)| Some((i, Span::sized(0, record.attrs.size())?)));
+            let logged = |record: &Record| record.body.block().is_some() || record.body.iommu().is_some();
+            let logged = self.records().filter(|(_, record)| logged(record));
+            let all = logged.filter_map(|(i, record)| Some((i, Span::sized(0, record.attrs.size())?)));
             let all: Vec<_> = all.collect();
             self.touched.extend(all);
         }

@@ -91,7 +91,9 @@ impl Record {
             Kind::RamDevice => RegionType::Ramd,
             Kind::RomDevice if self.attrs.romd() => RegionType::Romd,
             Kind::Sketch(kind) => kind,
-            Kind::RomDevice | Kind::Io | Kind::Reservation | Kind::Container | Kind::Alias => RegionType::Io,
+            Kind::RomDevice | Kind::Io | Kind::Iommu | Kind::Reservation | Kind::Container | Kind::Alias => {
+                RegionType::Io
+            }
         }
     }
 }

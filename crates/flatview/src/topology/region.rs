@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::iommu::{IntoIommuOps, IommuRegion};
 use crate::listen::RegionIo;
 use crate::ram::{RamBlock, RamDeviceOps};
 use crate::{AccessRules, DeviceEndian, Endianness, MmioOps, RegionId};
@@ -10,7 +11,7 @@ use crate::{AccessRules, DeviceEndian, Endianness, MmioOps, RegionId};
 /// The types that `info mtree` prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RegionType {
-    /// `i/o`: MMIO, reservations, containers.
+    /// `i/o`: MMIO, IOMMUs, reservations, containers.
     Io,
     /// `ram`
     Ram,
@@ -139,6 +140,8 @@ pub(crate) enum Kind {
     RamDevice,
     /// Callbacks.
     Io,
+    /// Whatever is where accesses are sent on to.
+    Iommu,
     /// Everything is rejected.
     Reservation,
     /// A type without a store.
@@ -184,6 +187,7 @@ struct Rare {
     parent: Option<Owner>,
     /// What an access asks before it reaches the device.
     io: Option<Arc<RegionIo>>,
+    iommu: Option<Arc<IommuRegion>>,
 }
 
 impl fmt::Debug for Body {
@@ -195,12 +199,12 @@ impl fmt::Debug for Body {
 impl Body {
     /// `rules` are the callbacks' (asked for beforehand: that is the device's own code).
     pub fn new(id: RegionId, region: Region, rules: AccessRules, target: Endianness) -> Self {
-        let Region { name, kind, ops, block, offset, owner, parent, reentrant, .. } = region;
+        let Region { name, kind, ops, iommu, block, offset, owner, parent, reentrant, .. } = region;
         // QEMU guards plain I/O of devices only.
         let plain = matches!(kind, Kind::Io | Kind::Reservation);
         let guarded = plain && !reentrant && owner.as_ref().is_some_and(Owner::is_device);
-        let rare =
-            (block.is_some() || parent.is_some()).then(|| Box::new(Rare { block, offset, parent, io: None }));
+        let any = block.is_some() || parent.is_some() || iommu.is_some();
+        let rare = any.then(|| Box::new(Rare { block, offset, parent, io: None, iommu }));
         let order = rules.device_endian().resolve(target);
         Self { ops, owner, id, rules, order, kind, guarded, name, rare }
     }
@@ -233,17 +237,24 @@ impl Body {
         self.rare.as_deref()?.io.as_ref()
     }
 
+    /// What it has as an IOMMU, if it is one.
+    #[inline]
+    pub fn iommu(&self) -> Option<&Arc<IommuRegion>> {
+        self.rare.as_deref()?.iommu.as_ref()
+    }
+
     /// The same with other ioeventfds and coalesced ranges.
     pub fn with_io(&self, io: Option<Arc<RegionIo>>) -> Self {
         let block = self.block().map(|(block, _)| Arc::clone(block));
         let offset = self.block().map_or(0, |(_, offset)| offset);
         let parent = self.parent().cloned();
-        let any = block.is_some() || parent.is_some() || io.is_some();
+        let iommu = self.iommu().cloned();
+        let any = block.is_some() || parent.is_some() || io.is_some() || iommu.is_some();
         Self {
             ops: self.ops.clone(),
             owner: self.owner.clone(),
             name: Arc::clone(&self.name),
-            rare: any.then(|| Box::new(Rare { block, offset, parent, io })),
+            rare: any.then(|| Box::new(Rare { block, offset, parent, io, iommu })),
             ..*self
         }
     }
@@ -264,6 +275,7 @@ pub struct Region {
     pub(crate) size: Option<u128>,
     pub(crate) kind: Kind,
     pub(crate) ops: Option<Arc<dyn MmioOps>>,
+    pub(crate) iommu: Option<Arc<IommuRegion>>,
     /// Of the RAM kinds.
     pub(crate) block: Option<Arc<RamBlock>>,
     /// Of the region's first byte in the block.
@@ -291,6 +303,7 @@ impl Region {
             size,
             kind,
             ops: None,
+            iommu: None,
             block: None,
             offset: 0,
             alias: None,
@@ -369,6 +382,16 @@ impl Region {
     pub fn alias(name: impl Into<String>, target: RegionId, offset: u64, size: u128) -> Self {
         let mut region = Self::new(name, Some(size), Kind::Alias);
         region.alias = Some((target, offset));
+        region
+    }
+
+    /// An IOMMU (QEMU: `memory_region_init_iommu`): accesses go on where the device says, page by page. Its other accesses
+    /// and its byte order are those of what is there.
+    ///
+    /// The device is asked at once how many tables it has ([`IommuOps::indexes`](crate::IommuOps::indexes)).
+    pub fn iommu(name: impl Into<String>, size: u128, ops: impl IntoIommuOps) -> Self {
+        let mut region = Self::new(name, Some(size), Kind::Iommu);
+        region.iommu = Some(Arc::new(IommuRegion::new(Arc::clone(&region.name), ops.into_iommu_ops())));
         region
     }
 
@@ -466,6 +489,8 @@ pub struct RegionInfo {
     pub ram: Option<(Arc<RamBlock>, u64)>,
     /// How it wants to be accessed.
     pub rules: AccessRules,
+    /// Whether it is an IOMMU.
+    pub iommu: bool,
 }
 
 /// The rules of regions without callbacks.

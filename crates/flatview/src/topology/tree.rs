@@ -181,6 +181,7 @@ impl Topology {
             parent: body.parent().cloned(),
             ram: body.block().map(|(b, o)| (Arc::clone(b), o)),
             rules: body.rules,
+            iommu: body.iommu().is_some(),
         })
     }
 

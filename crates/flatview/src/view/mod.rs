@@ -25,16 +25,37 @@ use crate::span::Span;
 pub struct FlatView {
     pub(crate) tree: RangeTree,
     root: Option<RegionId>,
+    /// Its RAM, once somebody has asked for it.
+    #[cfg(feature = "vm-memory")]
+    ram: parking_lot::Mutex<Option<std::sync::Arc<crate::vm_memory::RamView>>>,
 }
 
 impl FlatView {
+    fn of(tree: RangeTree, root: Option<RegionId>) -> Self {
+        Self {
+            tree,
+            root,
+            #[cfg(feature = "vm-memory")]
+            ram: parking_lot::Mutex::new(None),
+        }
+    }
+
     pub(crate) fn empty(root: Option<RegionId>) -> Self {
-        Self { tree: RangeTree::default(), root }
+        Self::of(RangeTree::default(), root)
     }
 
     /// The view after the ranges that begin in `span` were replaced.
     pub(crate) fn replaced(&self, span: Span, ranges: &[FlatRange]) -> Self {
-        Self { tree: self.tree.replaced(span, ranges), root: self.root }
+        let new = Self::of(self.tree.replaced(span, ranges), self.root);
+        // Who is just making it is not waited for.
+        #[cfg(feature = "vm-memory")]
+        if let Some(ram) = self.ram.try_lock().and_then(|ram| ram.clone()) {
+            let old = self.ranges_from(span.start).take_while(|r| r.start() <= span.last);
+            if crate::vm_memory::is_same_ram(old, ranges.iter()) {
+                *new.ram.lock() = Some(ram);
+            }
+        }
+        new
     }
 
     /// The region the view was rendered from (not always the space's root: see
@@ -71,6 +92,14 @@ impl FlatView {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Its writable RAM as rust-vmm's crates see memory. Made once, and kept as long as the view.
+    #[cfg(feature = "vm-memory")]
+    #[must_use]
+    pub fn ram(&self) -> std::sync::Arc<crate::vm_memory::RamView> {
+        let make = || std::sync::Arc::new(crate::vm_memory::RamView::of(self));
+        std::sync::Arc::clone(self.ram.lock().get_or_insert_with(make))
     }
 
     /// The shape of the lookup structure: levels, chunks, and how full they are.

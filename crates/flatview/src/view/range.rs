@@ -64,6 +64,8 @@ impl Flags {
     const ROMD: u8 = 16;
     /// Something is asked before the callbacks.
     const ATTENDED: u8 = 32;
+    /// Accesses go on where an IOMMU says; there is neither memory nor a callback.
+    const IOMMU: u8 = 64;
 
     #[inline(always)]
     fn has(self, bit: u8) -> bool {
@@ -98,6 +100,7 @@ impl FlatRange {
             (piece.nonvolatile, Flags::NONVOLATILE),
             (romd, Flags::ROMD),
             (attended, Flags::ATTENDED),
+            (body.iommu().is_some(), Flags::IOMMU),
         ];
         let bits = bits.iter().filter(|(is, _)| *is).fold(0, |all, (_, bit)| all | bit);
         let flags = Flags { bits, direct, order: body.order, log };
@@ -219,6 +222,13 @@ impl FlatRange {
     #[inline]
     pub fn is_ram_backed(&self) -> bool {
         self.flags.has(Flags::READS_RAM)
+    }
+
+    /// Whether it is an IOMMU's: what is there is found in another space (QEMU: `memory_region_is_iommu`).
+    #[must_use]
+    #[inline]
+    pub fn is_iommu(&self) -> bool {
+        self.flags.has(Flags::IOMMU)
     }
 
     /// The type `info mtree -f` prints: everything read-only is `rom` there.

@@ -458,8 +458,8 @@ pub const FAULTS: &[Fault] = &[
     access(
         "a store that reaches past ROM is dropped",
         "access/port.rs",
-        "rom && range.room(addr) >= u64::from(V::SIZE)",
-        "rom",
+        "range.drops_stores() && range.room(addr) >= u64::from(V::SIZE)",
+        "range.drops_stores()",
     ),
     access(
         "big-endian pieces are put together from the wrong end",

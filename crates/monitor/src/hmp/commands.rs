@@ -225,6 +225,7 @@ const INFO: Commands = &[
     },
     Command { name: "qtree", params: "", help: "buses, devices and their properties", run: info::qtree },
     Command { name: "ramblock", params: "", help: "the host memory behind RAM and ROM", run: info::ramblock },
+    Command { name: "registers", params: "", help: "the CPUs' registers", run: memory::registers },
     Command { name: "roms", params: "", help: "images that were loaded", run: info::roms },
     Command { name: "status", params: "", help: "whether the machine runs", run: info::status },
     Command {

@@ -12,6 +12,20 @@ pub(super) fn xp(hmp: &mut Hmp, args: &mut Args<'_>, out: &mut dyn Write) -> Don
     dump(hmp, args, out, 16)
 }
 
+/// `info registers`
+pub(super) fn registers(hmp: &mut Hmp, args: &mut Args<'_>, out: &mut dyn Write) -> Done {
+    args.end()?;
+    let cpus = hmp.machine.registers();
+    if cpus.is_empty() {
+        let text = "This machine has no CPU that runs: this board has none yet, or there is no code for it";
+        return Err(HmpError::Failed(text.to_owned()));
+    }
+    for (n, registers) in cpus.iter().enumerate() {
+        write!(out, "\nCPU#{n}\n{registers}")?;
+    }
+    Ok(())
+}
+
 /// `x /NFS ADDR`: without a CPU to translate, addresses are physical, in the eight digits of a 32-bit CPU's.
 pub(super) fn x(hmp: &mut Hmp, args: &mut Args<'_>, out: &mut dyn Write) -> Done {
     dump(hmp, args, out, 8)
@@ -23,7 +37,11 @@ fn dump(hmp: &mut Hmp, args: &mut Args<'_>, out: &mut dyn Write, digits: usize) 
     args.end()?;
     let space = hmp.machine.cpu_space();
     let order = hmp.machine.memory().target();
-    let peek = |addr, buf: &mut [u8]| guest::peek(&hmp.machine, &space, addr, buf);
+    let machine = &hmp.machine;
+    let peek = |addr, buf: &mut [u8]| match digits {
+        16 => guest::peek(machine, &space, addr, buf),
+        _ => guest::peek_virtual(machine, &space, addr, buf),
+    };
     Ok(format::dump(out, format, addr, digits, order, &peek)?)
 }
 
@@ -49,12 +67,19 @@ pub(super) fn gpa2hpa(hmp: &mut Hmp, args: &mut Args<'_>, out: &mut dyn Write) -
     Ok(writeln!(out, "{}", guest::host_physical_address(&hmp.machine, addr))?)
 }
 
-/// `gva2gpa ADDR`: without a CPU there is nobody whose translation it could be.
-pub(super) fn gva2gpa(hmp: &mut Hmp, args: &mut Args<'_>, _: &mut dyn Write) -> Done {
-    args.long(&|name| hmp.register(name))?;
+/// `gva2gpa ADDR`
+pub(super) fn gva2gpa(hmp: &mut Hmp, args: &mut Args<'_>, out: &mut dyn Write) -> Done {
+    let addr = args.long(&|name| hmp.register(name))?;
     args.end()?;
-    let text = "This machine has no CPU that translates virtual addresses; use physical ones (xp, gpa2hva)";
-    Err(HmpError::Failed(text.to_owned()))
+    if !hmp.machine.has_cpu() {
+        let text =
+            "This machine has no CPU that translates virtual addresses; use physical ones (xp, gpa2hva)";
+        return Err(HmpError::Failed(text.to_owned()));
+    }
+    Ok(match hmp.machine.translate(addr) {
+        Some(phys) => writeln!(out, "gpa: {phys:#x}")?,
+        None => writeln!(out, "Unmapped")?,
+    })
 }
 
 /// `memsave ADDR SIZE FILE`
@@ -83,7 +108,7 @@ pub(super) fn sum(hmp: &mut Hmp, args: &mut Args<'_>, out: &mut dyn Write) -> Do
     let size = args.int(&|name| hmp.register(name))?;
     args.end()?;
     let mut sum: u16 = 0;
-    guest::peek_pages(&hmp.machine, addr, u64::from(size), &mut |bytes, _| {
+    guest::peek_pages(&hmp.machine, addr, u64::from(size), false, &mut |bytes, _| {
         for &byte in bytes {
             sum = sum.rotate_right(1).wrapping_add(u16::from(byte));
         }

@@ -317,6 +317,7 @@ impl BlockDirty {
     }
 
     /// The same for every client: for writers that know no view, or whose view may be old.
+    #[inline]
     pub fn mark_for_all(&self, offset: u64, len: u64) {
         // The data is written: before the look at who wants to know, as before the look at the bits. Who has seen that a view
         // is old sees the clients that were there before it was.

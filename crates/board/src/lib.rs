@@ -9,6 +9,7 @@
 //! | Which boards are there? | [`boards`] |
 //! | Where does firmware come from, and what is in the file? | [`firmware`] |
 //! | Which memory back ends and memory devices are there? | [`memdev`] |
+//! | What does the object tree (`info qom-tree`, `qom-get`) say? | [`qom`] |
 //! | How are sizes written? | [`size`] |
 //! | Where would QEMU have put a RAM block (`info ramblock`)? | [`ram_blocks`] |
 //! | How is the guest's memory dumped to a file? | [`dump`] |
@@ -25,6 +26,7 @@ pub mod error;
 pub mod firmware;
 pub mod machine;
 pub mod memdev;
+pub mod qom;
 pub mod ram_blocks;
 mod requests;
 mod run_loop;
@@ -40,6 +42,7 @@ pub use firmware::RomInfo;
 pub use flatview_device as device;
 pub use machine::Machine;
 pub use memdev::{DimmInfo, DimmSpec, Given, MemdevInfo, MemdevKind, MemdevSpec, ObjectError, Properties};
+pub use qom::QomError;
 pub use ram_blocks::RamBlockRow;
 pub use size::parse_size;
 pub use state::{Cause, Event, EventKind, Request, RunState};

@@ -312,31 +312,9 @@ impl Machine {
         self.core.parts.qtree()
     }
 
-    /// The picture for `info qom-tree`: devices, their lines and all memory regions.
-    pub fn qom(&self) -> QomNode {
-        let mut root = self.core.parts.qom.clone();
-        for id in self.core.memory.regions() {
-            let Ok(region) = self.core.memory.region(id) else { continue };
-            let place = region.owner.as_ref().or(region.parent.as_ref());
-            if place.is_some_and(|owner| owner.path().starts_with("/objects/")) {
-                continue;
-            }
-            let path = place.map_or("/machine/unattached", |owner| owner.path());
-            // Slashes would look like levels of the tree.
-            root.entry(path).add_numbered(&region.name.replace('/', "\\x2f"), "memory-region");
-        }
-        for dimm in self.core.parts.objects.devices() {
-            match &dimm.id {
-                Some(id) => {
-                    let node = root.entry(&format!("/machine/peripheral/{id}"));
-                    node.kind = memdev::dimm::DRIVER.to_owned();
-                }
-                None => {
-                    root.entry("/machine/peripheral-anon").add_numbered("device", memdev::dimm::DRIVER);
-                }
-            }
-        }
-        root
+    /// The object tree without regions and memory devices; [`qom`](Self::qom) adds those.
+    pub(crate) fn qom_of_devices(&self) -> &QomNode {
+        &self.core.parts.qom
     }
 
     /// What is loaded at each reset, by address.

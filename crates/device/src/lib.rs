@@ -14,7 +14,7 @@
 //! | How does a serial port reach a terminal, a socket, a file? | [`chardev`] |
 //! | What do `info qtree` and `info qom-tree` print? | [`tree`] |
 //! | What stands where a device is not modelled yet? | [`unmodelled`] |
-//! | How do ISA ports of mixed widths answer? | [`portio`] |
+//! | How do ISA ports answer accesses wider than they are? | [`portio`], [`portlist`] |
 //! | How does a device change the map? | [`map`] |
 //! | Where do `-d guest_errors,unimp` lines go? | [`log`] |
 
@@ -27,6 +27,7 @@ pub mod irq;
 pub mod log;
 pub mod map;
 pub mod portio;
+pub mod portlist;
 pub mod reset;
 pub mod tree;
 pub mod unmodelled;
@@ -39,6 +40,7 @@ pub use clock::{Clock, ClockError, Timer};
 pub use irq::{IrqLine, IrqObserver, OrGate};
 pub use log::{Log, LogError, LogMask};
 pub use map::MapHandle;
+pub use portlist::{PortList, PortRun};
 pub use reset::Reset;
-pub use tree::{QomNode, QtreeBus, QtreeDevice};
-pub use unmodelled::Unmodelled;
+pub use tree::{QomNode, QomProperty, QomValue, QtreeBus, QtreeDevice};
+pub use unmodelled::{EmptySlot, Unmodelled};

@@ -128,6 +128,28 @@ impl fmt::Display for QtreeBus {
     }
 }
 
+/// The value of a property of the object tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum QomValue {
+    /// A number that is not negative.
+    Unsigned(u64),
+    /// A number.
+    Signed(i64),
+    /// A text, or a path; empty for a link that leads nowhere.
+    Text(String),
+}
+
+/// A property of a node of the object tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QomProperty {
+    /// Its name, such as `addr`.
+    pub name: &'static str,
+    /// Its type, as `qom-list` names it, such as `uint64`.
+    pub kind: &'static str,
+    /// Its value when the picture was made.
+    pub value: QomValue,
+}
+
 /// A node of the object tree: a name, a type and what it contains.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct QomNode {
@@ -137,12 +159,14 @@ pub struct QomNode {
     pub kind: String,
     /// The children, in any order; they are printed sorted by name.
     pub children: Vec<QomNode>,
+    /// What `qom-get` can tell of it, beside its type and children.
+    pub properties: Vec<QomProperty>,
 }
 
 impl QomNode {
     /// A node without children.
     pub fn new(name: impl Into<String>, kind: impl Into<String>) -> QomNode {
-        QomNode { name: name.into(), kind: kind.into(), children: Vec::new() }
+        QomNode { name: name.into(), kind: kind.into(), ..QomNode::default() }
     }
 
     /// The node at an absolute path such as `/machine/raven`.

@@ -189,7 +189,9 @@ impl MemoryObjects {
         state.blocks.add(&block);
         let name = spec.id.clone();
         state.memdevs.push(Memdev { spec, block: block.clone(), user: User::Machine });
-        Ok(MachineRam { name, block, owner: None, rom: false })
+        // As in QEMU the region is the back end's, whoever named it.
+        let owner = Some(Owner::object(path_of(&name)));
+        Ok(MachineRam { name, block, owner, rom: false })
     }
 
     /// Notes a block for `info ramblock`; one that is there already stays where it is.

@@ -64,6 +64,22 @@ fn info_memdev_and_ramblock_print_what_qemu_prints() {
 }
 
 #[test]
+fn back_ends_are_listed_in_the_order_in_which_they_were_made_and_under_their_names() {
+    let objects = ["zulu", "alfa", "mike"].map(|id| format!("memory-backend-ram,id={id},size=64k"));
+    let mut args = vec!["-M", "mips"];
+    args.extend(objects.iter().flat_map(|object| ["-object", object.as_str()]));
+    let out = monitor(&args, "info memdev\ninfo ramblock\n");
+    let memdev = answer(&out, "info memdev");
+    let names: Vec<_> = memdev.lines().filter_map(|line| line.strip_prefix("memory backend: ")).collect();
+    assert_eq!(names.iter().filter(|n| n.len() == 4).collect::<Vec<_>>(), [&"zulu", &"alfa", &"mike"]);
+    // Nobody uses them, and they have their names all the same.
+    let blocks = answer(&out, "info ramblock");
+    for name in ["zulu", "alfa", "mike"] {
+        assert!(blocks.lines().any(|line| line.split_whitespace().next() == Some(name)), "{blocks}");
+    }
+}
+
+#[test]
 fn a_board_that_names_its_ram_has_it_as_a_back_end_too() {
     let out =
         monitor(&["-M", "mips", "-m", "32M", "-mem-prealloc"], "info memdev\nobject_del mips_r4k.ram\n");

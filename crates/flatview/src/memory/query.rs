@@ -121,6 +121,22 @@ impl Memory {
         blocks.values().map(|b| b.info()).collect()
     }
 
+    /// The RAM block, of those that regions use, that holds the byte at a host address, and where in the block it is (QEMU:
+    /// `memory_region_from_host`, `qemu_ram_block_from_host`): for a fault or a hardware error that the host reports.
+    #[must_use]
+    pub fn block_at_host(&self, address: *const u8) -> Option<(Arc<RamBlock>, u64)> {
+        let inside = |block: &Arc<RamBlock>| {
+            let offset = address.addr().checked_sub(block.host().as_ptr().addr())? as u64;
+            (offset < block.size()).then_some(offset)
+        };
+        self.read_state(|s| {
+            s.topology.records().find_map(|(_, record)| {
+                let (block, _) = record.body.block()?;
+                inside(block).map(|offset| (Arc::clone(block), offset))
+            })
+        })
+    }
+
     /// How many replaced views are kept alive by readers that have not moved on, or are being freed just now.
     #[must_use]
     pub fn views_in_use(&self) -> usize {

@@ -381,7 +381,9 @@ impl State {
                 windows,
             });
         }
-        let touched = !prepared.moved.is_empty() || !self.topology.changes().is_same_tree();
+        let made = self.topology.changes();
+        let root_moved = !made.moved.is_empty() && !prepared.updated.is_empty();
+        let touched = !prepared.moved.is_empty() || !made.is_same_tree() || root_moved;
         let global_log = (self.is_global_log() != self.global_log_told).then_some(self.is_global_log());
         Delta::new(cause, touched, global_log, changes)
     }

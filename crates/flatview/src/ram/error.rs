@@ -287,6 +287,20 @@ pub enum RamError {
         /// Why not, and what would do.
         why: &'static str,
     },
+    /// The host did not write the pages to their file.
+    #[error(
+        "The host did not write {size:#x} bytes at offset {offset:#x} of RAM block '{name}' to its file: {source}; look after the disk that it is on"
+    )]
+    Sync {
+        /// The block.
+        name: String,
+        /// Where.
+        offset: u64,
+        /// How many bytes.
+        size: u64,
+        /// What the host said.
+        source: std::io::Error,
+    },
     /// The host did not give the pages back.
     #[error("The host did not discard {size:#x} bytes at offset {offset:#x} of RAM block '{name}': {source}")]
     Discard {

@@ -166,6 +166,13 @@ impl Mapping {
         unsafe { rustix::mm::madvise(at.cast(), len, advice) }
     }
 
+    /// Waits until the host has written some pages to their file.
+    pub fn sync(&self, offset: usize, len: usize) -> Result<(), Errno> {
+        let at = self.pages(offset, len)?;
+        // SAFETY: the pages are ours and stay mapped; writing them to their file changes nothing here.
+        unsafe { rustix::mm::msync(at.cast(), len, rustix::mm::MsyncFlags::SYNC) }
+    }
+
     /// Touches each page of the given size for writing without changing it, where the kernel cannot populate.
     pub fn touch(&self, offset: usize, len: usize, page: usize) -> Result<(), Errno> {
         let at = self.pages(offset, len)?;

@@ -14,6 +14,7 @@
 //! | On which nodes of the host? | [`policy`] |
 //! | How are all its pages had in advance? | [`prealloc`] |
 //! | How is memory given back, and who must agree? | [`discard`], [`manager`] |
+//! | When is it in its file? | [`sync`] |
 //! | Who is told of blocks that come and go? | [`notify`] |
 //! | Which pages were written? | [`dirty`] |
 //! | How are the bytes reached? | [`bytes`], [`host`]; [`atomic`] in one step, [`device`] for RAM that is a device's |
@@ -42,6 +43,7 @@ mod mapping;
 mod notify;
 mod policy;
 mod prealloc;
+mod sync;
 mod window;
 
 pub use backend::{HugePages, RamBuilder};

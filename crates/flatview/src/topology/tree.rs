@@ -65,12 +65,13 @@ pub(crate) struct Changes<'a> {
 }
 
 impl Changes<'_> {
-    /// Whether the tree is as it was, apart from ioeventfds and coalesced ranges.
+    /// Whether nothing was touched that a view could show, apart from ioeventfds and coalesced ranges. (A root that moved
+    /// takes its view along without touching anything: what was rendered tells.)
     pub fn is_same_tree(&self) -> bool {
-        self.touched.is_empty() && self.rechecks.is_empty() && self.moved.is_empty()
+        self.touched.is_empty()
     }
 
-    /// Whether nothing was touched that any view could show.
+    /// Whether nothing was touched that a view could show.
     pub fn is_empty(&self) -> bool {
         self.is_same_tree() && self.relisted.is_empty()
     }
@@ -271,8 +272,17 @@ impl Topology {
         }
     }
 
-    /// What other regions show of this one changed.
+    /// Whether what is disabled now was so when the transaction began: nothing was touched yet, and who enables or
+    /// disables touches.
+    fn was_hidden_before(&self) -> bool {
+        self.touched.is_empty()
+    }
+
+    /// What other regions show of this one changed: nothing, where it is disabled all the time.
     fn touch_content(&mut self, index: u32, old: &Attrs, new: &Attrs) {
+        if !old.enabled() && !new.enabled() && self.was_hidden_before() {
+            return;
+        }
         let (was, is) = (old.size(), new.size());
         let only_size = new.with_size(was).same_content(old);
         let (small, large) = (was.min(is), was.max(is));
@@ -293,8 +303,14 @@ impl Topology {
         }
     }
 
+    /// What a container shows changed where a child stands, or stood: nothing, where one of the two is disabled all the
+    /// time. (Who enables it later in the transaction touches all of it.)
     fn touch_child(&mut self, container: u32, child: &Attrs) {
-        if let Some(span) = child.extent().filter(|_| container != NONE) {
+        let Some(record) = self.get(container) else { return };
+        let hidden = !child.enabled() || !record.attrs.enabled();
+        if let Some(span) = child.extent()
+            && !(hidden && self.was_hidden_before())
+        {
             self.touched.push((container, span));
         }
     }

@@ -217,6 +217,13 @@ pub const FAULTS: &[Fault] = &[
         "self.touch_child(old.container, &old);",
         "",
     ),
+    Fault {
+        name: "what is hidden in the middle of a transaction was so before",
+        file: "topology/tree.rs",
+        from: "fn was_hidden_before(&self) -> bool {\n        self.touched.is_empty()",
+        to: "fn was_hidden_before(&self) -> bool {\n        true",
+        tests: &["incremental"],
+    },
     kept("a root that moves takes nothing along", "topology/tree.rs", "self.moved.push(index);", ""),
     kept(
         "what a region loses before it moves is not touched",

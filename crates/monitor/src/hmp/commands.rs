@@ -3,7 +3,7 @@
 //! Names and parameters of commands that QEMU has are QEMU's, so that what people know works; the explanations are our own.
 
 use super::args::Args;
-use super::{Hmp, HmpError, dirty_rate, dump, info, memory, objects};
+use super::{Hmp, HmpError, dirty_rate, dump, info, memory, objects, qom};
 use flatview_board::{Cause, Request};
 use std::io::Write;
 
@@ -147,6 +147,18 @@ const COMMANDS: Commands = &[
         params: "/fmt expr",
         help: "work out an expression ($name is a CPU register)",
         run: memory::print,
+    },
+    Command {
+        name: "qom-get",
+        params: "path property",
+        help: "the value of a property in the object tree",
+        run: qom::get,
+    },
+    Command {
+        name: "qom-list",
+        params: "path",
+        help: "properties and children of an object, with their types",
+        run: qom::list,
     },
     Command { name: "quit|q", params: "", help: "end the emulator", run: quit },
     Command {

@@ -18,6 +18,7 @@ mod info;
 mod line;
 mod memory;
 mod objects;
+mod qom;
 mod session;
 
 pub use session::{HmpSession, LineEnd};

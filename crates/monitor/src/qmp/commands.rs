@@ -3,9 +3,10 @@
 use super::{QmpError, QmpSession};
 use crate::guest::{self, Unreadable};
 use crate::text::{NO_DIRTY_LIMIT, NO_NUMA, ramblock_table, rom_table};
+use flatview_board::device::QomValue;
 use flatview_board::{
     Cause, DimmInfo, DirtyRateMode, DirtyRateSpec, DumpFormat, DumpInfo, DumpSpec, Given, Machine,
-    MemdevSpec, Properties, Request,
+    MemdevSpec, Properties, QomError, Request,
 };
 use serde_json::{Map, Value, json};
 
@@ -246,6 +247,12 @@ const COMMANDS: &[Command] = &[
     Command { name: "object-del", parameters: &[needed("id", Kind::String)], run: object_del },
     Command { name: "device_add", parameters: &[OTHERS], run: device_add },
     Command { name: "device_del", parameters: &[needed("id", Kind::String)], run: device_del },
+    Command {
+        name: "qom-get",
+        parameters: &[needed("path", Kind::String), needed("property", Kind::String)],
+        run: qom_get,
+    },
+    Command { name: "qom-list", parameters: &[needed("path", Kind::String)], run: qom_list },
     Command { name: "dump-guest-memory", parameters: DUMP, run: dump_guest_memory },
     Command { name: "query-dump", parameters: &[], run: query_dump },
     Command {
@@ -388,6 +395,22 @@ fn query_memory_devices(session: &mut QmpSession, _: &Parameters<'_>) -> Result<
         json!({"type": "dimm", "data": data})
     };
     Ok(session.machine.objects().devices().into_iter().map(device).collect())
+}
+
+fn qom_get(session: &mut QmpSession, parameters: &Parameters<'_>) -> Result<Value, QmpError> {
+    let value = session.machine.qom_get(parameters.string("path"), parameters.string("property"))?;
+    Ok(match value {
+        QomValue::Unsigned(value) => json!(value),
+        QomValue::Signed(value) => json!(value),
+        QomValue::Text(text) => json!(text),
+    })
+}
+
+fn qom_list(session: &mut QmpSession, parameters: &Parameters<'_>) -> Result<Value, QmpError> {
+    let path = parameters.string("path");
+    let none = || QomError::NoObject { path: path.to_owned() };
+    let list = session.machine.qom_list(path).ok_or_else(none)?;
+    Ok(list.into_iter().map(|(name, kind)| json!({"name": name, "type": kind})).collect())
 }
 
 fn object_add(session: &mut QmpSession, parameters: &Parameters<'_>) -> Result<Value, QmpError> {

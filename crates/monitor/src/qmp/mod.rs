@@ -11,7 +11,9 @@ mod json;
 use crate::hmp::{Hmp, HmpError};
 use crate::session::{Session, Waker};
 use commands::Parameters;
-use flatview_board::{DirtyRateError, DumpError, Event, EventKind, Machine, ObjectError, RequestError};
+use flatview_board::{
+    DirtyRateError, DumpError, Event, EventKind, Machine, ObjectError, QomError, RequestError,
+};
 use frame::{Framer, Piece};
 use serde_json::{Map, Value, json};
 use std::io::{self, Write};
@@ -61,6 +63,16 @@ impl From<ObjectError> for QmpError {
     fn from(error: ObjectError) -> Self {
         let text = error.to_string();
         if error.is_device_not_found() { Self::DeviceNotFound(text) } else { Self::Generic(text) }
+    }
+}
+
+impl From<QomError> for QmpError {
+    fn from(error: QomError) -> Self {
+        let text = error.to_string();
+        match error {
+            QomError::NoObject { .. } => Self::DeviceNotFound(text),
+            _ => Self::Generic(text),
+        }
     }
 }
 

@@ -103,7 +103,7 @@ pub fn run(options: &Options) -> Result<i32, RunError> {
         warn(format_args!("warning: {warning}"));
     }
     if let Some(gdb) = &options.gdb {
-        warn(format_args!("warning: the gdb server comes with the CPU engine; nothing listens on {gdb} yet"));
+        warn(format_args!("warning: there is no gdb server yet; nothing listens on {gdb}"));
     }
     let signals = quit_on_signals(machine.clone())?;
     // A monitor that echoes what is typed must be the only one that does, also where its output goes to a pipe.

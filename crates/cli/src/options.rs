@@ -202,7 +202,7 @@ const OPTIONS: &[Known] = &[
     known("", "nodefaults", "", "no serial port and no monitor but those named"),
     known("S", "", "", "do not start: the monitor's 'cont' lets the machine go"),
     known("s", "", "", "the same as -gdb tcp::1234"),
-    known("", "gdb", "dev", "gdb server on dev (comes with the CPU engine)"),
+    known("", "gdb", "dev", "gdb server on dev (not there yet: a warning says so)"),
     known(
         "",
         "rtc",

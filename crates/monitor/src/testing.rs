@@ -14,3 +14,15 @@ pub fn mips() -> Arc<Machine> {
     };
     Machine::new(config).unwrap()
 }
+
+/// The same with a program of `guests/` and its CPU, which has not begun.
+pub fn mips_with_a_program() -> Arc<Machine> {
+    let image = concat!(env!("CARGO_MANIFEST_DIR"), "/../../guests/images/mips/hello.elf");
+    let config = MachineConfig {
+        board: "mips".to_owned(),
+        kernel: Some(image.into()),
+        start_stopped: true,
+        ..MachineConfig::default()
+    };
+    Machine::new(config).unwrap()
+}

@@ -76,10 +76,11 @@ pub(super) fn gva2gpa(hmp: &mut Hmp, args: &mut Args<'_>, out: &mut dyn Write) -
             "This machine has no CPU that translates virtual addresses; use physical ones (xp, gpa2hva)";
         return Err(HmpError::Failed(text.to_owned()));
     }
-    Ok(match hmp.machine.translate(addr) {
+    match hmp.machine.translate(addr) {
         Some(phys) => writeln!(out, "gpa: {phys:#x}")?,
         None => writeln!(out, "Unmapped")?,
-    })
+    }
+    Ok(())
 }
 
 /// `memsave ADDR SIZE FILE`

@@ -1,6 +1,6 @@
 use super::*;
 use crate::session::Session;
-use crate::testing::mips;
+use crate::testing::{mips, mips_with_a_program};
 use flatview_board::MachineConfig;
 
 fn say(hmp: &mut Hmp, line: &str) -> String {
@@ -99,6 +99,23 @@ fn the_hosts_physical_addresses_are_told_for_ram_that_is_there() {
     assert_eq!(say(&mut hmp, "gpa2hpa 0x7000000"), "Page not present\n");
     let nobody = say(&mut hmp, "gva2gpa 0x80001000");
     assert!(nobody.starts_with("Error: This machine has no CPU that translates"), "{nobody}");
+}
+
+#[test]
+fn a_cpu_translates_what_the_monitor_is_asked_for() {
+    let machine = mips_with_a_program();
+    machine.cpu_space().write(0x1000, &[0x12, 0x34, 0x56, 0x78]).unwrap();
+    let mut hmp = Hmp::new(machine);
+    assert_eq!(say(&mut hmp, "gva2gpa 0x80001000"), "gpa: 0x1000\n");
+    assert_eq!(say(&mut hmp, "gva2gpa 0xbfbf0000"), "gpa: 0x1fbf0000\n");
+    assert_eq!(say(&mut hmp, "gva2gpa 0xc0000000"), "Unmapped\n");
+    assert_eq!(say(&mut hmp, "x /1xw 0xa0001000"), "a0001000: 0x12345678\n");
+    let unmapped = say(&mut hmp, "x /1xw 0xc0000000");
+    assert!(unmapped.contains("Cannot access memory"), "{unmapped}");
+    let registers = say(&mut hmp, "info registers");
+    assert!(registers.starts_with("\nCPU#0\npc=0x80100000 HI=0x00000000"), "{registers}");
+    let nobody = say(&mut Hmp::new(mips()), "info registers");
+    assert!(nobody.starts_with("Error: This machine has no CPU that runs"), "{nobody}");
 }
 
 #[test]

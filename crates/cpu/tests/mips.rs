@@ -1,4 +1,5 @@
 //! What MIPS programs do, and what the CPU does around them.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail loudly")]
 
 mod support;
 

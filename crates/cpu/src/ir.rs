@@ -1,7 +1,7 @@
 //! The intermediate representation that guest code becomes.
 //!
 //! What it is: straight runs of typed operations on variables, without control flow inside; an [`End`] says where a run
-//! goes. What it is not: how it is executed ([`interp`](crate::interp) is one way, `docs/cpu.md` tells how a translator to
+//! goes. What it is not: how it is executed (the interpreter is one way, `docs/cpu.md` tells how a translator to
 //! host code would do it). What must always hold: a variable below [`Var::FIRST_TEMP`] is a slot of the guest's state and
 //! has its value after each guest instruction; temporaries live within one block. Values of type [`Ty::I32`] are kept
 //! with their upper half zero.

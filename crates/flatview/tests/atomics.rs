@@ -126,7 +126,7 @@ fn what_was_changed_is_marked_and_what_was_not_is_not() {
     dirty();
     let reader = memory.memory_space().reader();
     assert_eq!(reader.compare_exchange::<Le, u32>(0, 1, 2), Ok(Err(0)));
-    assert_eq!(dirty(), []);
+    assert_eq!(dirty(), [0_u64; 0]);
     assert_eq!(reader.compare_exchange::<Le, u32>(0x1000, 0, 2), Ok(Ok(0)));
     assert_eq!(dirty(), [1]);
     reader.fetch_add::<Le, u8>(0x2fff, 0).unwrap();

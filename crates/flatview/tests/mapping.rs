@@ -438,11 +438,11 @@ fn unmapping_marks_what_was_accessed_and_nothing_else() {
     space.map(page(0), 8 * PAGE, Read).unwrap().unmap(8 * PAGE).unwrap();
     assert_eq!(dirty(&memory, ram, 8 * PAGE), [], "who reads writes nothing");
     let mapped = space.map(page(1) + 8, 4 * PAGE, Write).unwrap();
-    assert_eq!(dirty(&memory, ram, 8 * PAGE), []);
+    assert_eq!(dirty(&memory, ram, 8 * PAGE), [0_u64; 0]);
     mapped.unmap(PAGE).unwrap();
     assert_eq!(dirty(&memory, ram, 8 * PAGE), [1, 2], "from 8 bytes into page 1 into page 2");
     space.map(page(1), 4 * PAGE, Write).unwrap().unmap(0).unwrap();
-    assert_eq!(dirty(&memory, ram, 8 * PAGE), []);
+    assert_eq!(dirty(&memory, ram, 8 * PAGE), [0_u64; 0]);
     // What goes through the guard is marked at once, and what is told by `mark_dirty`.
     let mapped = space.map(page(0), 8 * PAGE, ReadWrite).unwrap();
     mapped.store::<Le, u8>(5 * PAGE, 1).unwrap();
@@ -497,7 +497,7 @@ fn a_log_that_begins_while_memory_is_mapped_learns_of_the_writes() {
     assert_eq!(dirty(&memory, ram, 4 * PAGE), [1]);
     // SAFETY: the guard lives; the byte is inside the mapping, which is for writing.
     unsafe { mapped.as_ptr().add(2 * PAGE as usize).write_volatile(1) };
-    assert_eq!(dirty(&memory, ram, 4 * PAGE), []);
+    assert_eq!(dirty(&memory, ram, 4 * PAGE), [0_u64; 0]);
     mapped.unmap(2 * PAGE + 1).unwrap();
     assert_eq!(dirty(&memory, ram, 4 * PAGE), [0, 1, 2]);
 }

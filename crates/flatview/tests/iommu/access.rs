@@ -714,7 +714,7 @@ fn a_global_log_marks_iommu_ranges_and_what_is_written_behind_them() {
     reader.poke(0x11, &[1]).unwrap();
     assert_eq!(dirty(&m), [(0x3000, 0x4000)]);
     reader.load::<Le, u8>(0x10).unwrap();
-    assert_eq!(dirty(&m), []);
+    assert_eq!(dirty(&m), [(0_u64, 0_u64); 0]);
     m.memory.stop_global_log(GlobalLog::MIGRATION).unwrap();
     assert_eq!(mask(&m), 0);
 }

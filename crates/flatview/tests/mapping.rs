@@ -436,7 +436,7 @@ fn unmapping_marks_what_was_accessed_and_nothing_else() {
     let space = memory.memory_space();
     let page = |n: u64| 0x1_0000 + n * PAGE;
     space.map(page(0), 8 * PAGE, Read).unwrap().unmap(8 * PAGE).unwrap();
-    assert_eq!(dirty(&memory, ram, 8 * PAGE), [], "who reads writes nothing");
+    assert_eq!(dirty(&memory, ram, 8 * PAGE), [0_u64; 0], "who reads writes nothing");
     let mapped = space.map(page(1) + 8, 4 * PAGE, Write).unwrap();
     assert_eq!(dirty(&memory, ram, 8 * PAGE), [0_u64; 0]);
     mapped.unmap(PAGE).unwrap();
@@ -458,7 +458,7 @@ fn a_dropped_mapping_marks_all_if_its_pointer_was_asked_for() {
     let ram = logged(&memory, 0, 4);
     let space = memory.memory_space();
     drop(space.map(PAGE, 2 * PAGE, Write).unwrap());
-    assert_eq!(dirty(&memory, ram, 4 * PAGE), [], "nobody can have written");
+    assert_eq!(dirty(&memory, ram, 4 * PAGE), [0_u64; 0], "nobody can have written");
     let mapped = space.map(PAGE, 2 * PAGE, Write).unwrap();
     let _ = mapped.as_ptr();
     drop(mapped);
@@ -469,7 +469,7 @@ fn a_dropped_mapping_marks_all_if_its_pointer_was_asked_for() {
     let mapped = space.map(PAGE, 2 * PAGE, Write).unwrap();
     let _ = mapped.as_ptr();
     mapped.unmap(0).unwrap();
-    assert_eq!(dirty(&memory, ram, 4 * PAGE), [], "who says how much was written is believed");
+    assert_eq!(dirty(&memory, ram, 4 * PAGE), [0_u64; 0], "who says how much was written is believed");
 }
 
 #[test]

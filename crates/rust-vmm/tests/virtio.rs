@@ -25,9 +25,15 @@ fn answer(request: &[u8]) -> Vec<u8> {
 
 /// A device: takes all requests there are, and tells how many of them it could not carry out.
 fn serve<S: GuestAddressSpace>(space: &S, queue: &mut Queue) -> usize {
-    let memory = space.memory();
     let mut bad = 0;
-    while let Some(chain) = queue.pop_descriptor_chain(memory.clone()) {
+    let waits = |queue: &Queue| {
+        let there = queue.avail_idx(&*space.memory(), Ordering::Acquire);
+        there.is_ok_and(|index| index.0 != queue.next_avail())
+    };
+    while waits(queue) {
+        // Asked for after the request was seen: the map that the request was made for, or a newer one.
+        let memory = space.memory();
+        let Some(chain) = queue.pop_descriptor_chain(memory.clone()) else { break };
         let head = chain.head_index();
         let carried_out = (|| {
             let mut request = Vec::new();

@@ -1,12 +1,13 @@
 //! Copies from one space to another, and within one.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail loudly")]
 
+#[path = "support/noting.rs"]
+mod noting;
+
 use std::sync::Arc;
 
 use flatview::*;
-use parking_lot::Mutex;
-
-type Calls = Arc<Mutex<Vec<(char, u64, u32, u64)>>>;
+use noting::{noting, taken};
 
 fn map(memory: &Memory, at: u64, region: Region) -> RegionId {
     let id = memory.add(region).unwrap();
@@ -24,26 +25,6 @@ fn bytes(block: &RamBlock) -> Vec<u8> {
     let mut out = vec![0; block.size() as usize];
     block.read(0, &mut out).unwrap();
     out
-}
-
-fn noting(rules: AccessRules) -> (Ops, Calls) {
-    let calls = Calls::default();
-    let (r, w) = (Arc::clone(&calls), Arc::clone(&calls));
-    let ops = Ops::new()
-        .rules(rules.endian(DeviceEndian::Little))
-        .read(move |a| {
-            r.lock().push(('r', a.offset(), a.size(), 0));
-            Ok((0..u64::from(a.size())).fold(0, |v, i| v | ((a.offset() + i) & 0xff) << (8 * i)))
-        })
-        .write(move |a, value| {
-            w.lock().push(('w', a.offset(), a.size(), value));
-            Ok(())
-        });
-    (ops, calls)
-}
-
-fn taken(calls: &Calls) -> Vec<(char, u64, u32, u64)> {
-    std::mem::take(&mut calls.lock())
 }
 
 #[test]

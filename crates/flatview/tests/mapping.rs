@@ -26,38 +26,19 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail loudly")]
 #![expect(unsafe_code, reason = "a pointer that was asked for is written through")]
 
+#[path = "support/noting.rs"]
+mod noting;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 
 use flatview::Direction::{Read, ReadWrite, Write};
 use flatview::*;
+use noting::{noting, taken};
 use parking_lot::Mutex;
 
 const PAGE: u64 = DIRTY_PAGE_SIZE;
-
-type Calls = Arc<Mutex<Vec<(char, u64, u32, u64)>>>;
-
-/// A device that notes its calls; reads give the offset in every byte.
-fn noting(rules: AccessRules) -> (Ops, Calls) {
-    let calls = Calls::default();
-    let (r, w) = (Arc::clone(&calls), Arc::clone(&calls));
-    let ops = Ops::new()
-        .rules(rules.endian(DeviceEndian::Little))
-        .read(move |a| {
-            r.lock().push(('r', a.offset(), a.size(), 0));
-            Ok((0..u64::from(a.size())).fold(0, |v, i| v | ((a.offset() + i) & 0xff) << (8 * i)))
-        })
-        .write(move |a, value| {
-            w.lock().push(('w', a.offset(), a.size(), value));
-            Ok(())
-        });
-    (ops, calls)
-}
-
-fn taken(calls: &Calls) -> Vec<(char, u64, u32, u64)> {
-    std::mem::take(&mut calls.lock())
-}
 
 fn map(memory: &Memory, at: u64, region: Region) -> RegionId {
     let id = memory.add(region).unwrap();

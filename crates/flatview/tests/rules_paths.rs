@@ -28,34 +28,15 @@
 //! | read-only aliases (ours: on every path) | `a_read_only_alias_is_read_only_on_every_path` |
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail loudly")]
 
+#[path = "support/noting.rs"]
+mod noting;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use flatview::*;
+use noting::{noting, taken};
 use parking_lot::Mutex;
-
-type Calls = Arc<Mutex<Vec<(char, u64, u32, u64)>>>;
-
-/// Callbacks that note their calls; reads give the offset in every byte.
-fn noting(rules: AccessRules) -> (Ops, Calls) {
-    let calls = Calls::default();
-    let (r, w) = (Arc::clone(&calls), Arc::clone(&calls));
-    let ops = Ops::new()
-        .rules(rules.endian(DeviceEndian::Little))
-        .read(move |a| {
-            r.lock().push(('r', a.offset(), a.size(), 0));
-            Ok((0..u64::from(a.size())).fold(0, |v, i| v | ((a.offset() + i) & 0xff) << (8 * i)))
-        })
-        .write(move |a, value| {
-            w.lock().push(('w', a.offset(), a.size(), value));
-            Ok(())
-        });
-    (ops, calls)
-}
-
-fn taken(calls: &Calls) -> Vec<(char, u64, u32, u64)> {
-    std::mem::take(&mut calls.lock())
-}
 
 fn lines(memory: &Memory) -> Arc<Mutex<Vec<String>>> {
     struct Lines(Arc<Mutex<Vec<String>>>);

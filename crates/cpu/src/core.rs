@@ -138,7 +138,6 @@ impl<I: Isa> Core<I> {
         Ok(match (mem.signed, mem.size) {
             (true, 1) => u64::from(value as i8 as u32),
             (true, 2) => u64::from(value as i16 as u32),
-            (true, 4) => value,
             _ => value,
         })
     }

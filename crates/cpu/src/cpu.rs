@@ -188,6 +188,7 @@ impl<I: Isa> Cpu<I> {
     pub fn reset(&mut self) {
         I::reset(&mut self.core);
         self.core.flush();
+        self.core.passing = false;
         self.reported = None;
     }
 
@@ -246,15 +247,10 @@ impl<I: Isa> Cpu<I> {
                 return Exit::Done;
             }
             // Past what was watched and reported goes one instruction alone.
-            let alone = std::mem::take(&mut self.core.passing);
-            self.core.passing = alone;
-            let exit = match alone {
+            let exit = match self.core.passing {
                 true => self.run_blocks(self.instructions + 1, how | STEP),
                 false => self.run_blocks(until, how),
             };
-            if alone {
-                self.core.passing = false;
-            }
             if let Some(exit) = exit {
                 return exit;
             }
@@ -265,7 +261,12 @@ impl<I: Isa> Cpu<I> {
     fn look_up(&mut self) {
         let changed = self.listener.as_ref().map(|(_, c)| std::mem::take(&mut *c.changed.lock()));
         let written = std::mem::take(&mut self.core.written);
-        let foreign = self.foreign.written().into_iter().map(|page| (page, page | (PAGE_SIZE - 1)));
+        let foreign = self.foreign.written();
+        for page in &foreign {
+            // It is watched no longer, so what is translated from it next must see to that.
+            self.core.code_pages.remove(page);
+        }
+        let foreign = foreign.into_iter().map(|page| (page, page | (PAGE_SIZE - 1)));
         for (first, last) in changed.into_iter().flatten().chain(written).chain(foreign) {
             for page in self.cache.drop_range(first, last) {
                 self.core.code_pages.remove(&page);
@@ -325,6 +326,7 @@ impl<I: Isa> Cpu<I> {
             let code = code?;
             self.core.at = pc;
             let ran = interp::run(&mut self.core, code);
+            self.core.passing = false;
             let all = code.insns.len();
             let (done, next) = match ran {
                 Ran::Linked(end) => (all, id.map(|id| (id, end))),

@@ -46,7 +46,10 @@ impl ForeignWrites {
             Pages::new()
         });
         let offset = in_block.wrapping_add(page.wrapping_sub(section.offset_in_space));
-        pages.entry(offset & !(PAGE_SIZE - 1)).or_default().push(page);
+        let seen_at = pages.entry(offset & !(PAGE_SIZE - 1)).or_default();
+        if !seen_at.contains(&page) {
+            seen_at.push(page);
+        }
         let within = section.offset_in_region.wrapping_add(page.wrapping_sub(section.offset_in_space));
         let _ = self.memory.reset_dirty(section.region, within, PAGE_SIZE, DirtyClient::CODE);
     }

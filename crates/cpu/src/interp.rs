@@ -155,6 +155,10 @@ fn run_ops<I: Isa>(
                 if let Some(call) = I::helpers().get(usize::from(helper)) {
                     let value = call(core, a, b).map_err(|fault| (from + i, Trouble::Fault(fault)))?;
                     core.set(d, value);
+                    // It may have stored.
+                    if look_up && core.leaves() {
+                        return Ok(Some(from + i));
+                    }
                 }
             }
         }

@@ -2,49 +2,35 @@
 
 use crate::ir::{Alu, Cond, Ty, Unary};
 
-/// `a op b` in 32 bits.
-#[inline(always)]
-pub(crate) fn alu32(op: Alu, a: u32, b: u32) -> u32 {
-    match op {
-        Alu::Add => a.wrapping_add(b),
-        Alu::Sub => a.wrapping_sub(b),
-        Alu::Mul => a.wrapping_mul(b),
-        Alu::DivS => (a as i32).checked_div(b as i32).unwrap_or(a as i32) as u32,
-        Alu::DivU => a.checked_div(b).unwrap_or(a),
-        Alu::RemS => (a as i32).checked_rem(b as i32).unwrap_or(0) as u32,
-        Alu::RemU => a.checked_rem(b).unwrap_or(0),
-        Alu::And => a & b,
-        Alu::Or => a | b,
-        Alu::Xor => a ^ b,
-        Alu::Nor => !(a | b),
-        Alu::Shl => a.wrapping_shl(b),
-        Alu::ShrU => a.wrapping_shr(b),
-        Alu::ShrS => (a as i32).wrapping_shr(b) as u32,
-        Alu::RotR => a.rotate_right(b & 31),
-    }
+/// The operations on one width: its unsigned and its signed integer, and the bits of an amount to shift by.
+macro_rules! alu_of {
+    ($name:ident, $unsigned:ty, $signed:ty, $amount:literal) => {
+        #[inline(always)]
+        fn $name(op: Alu, a: $unsigned, b: $unsigned) -> $unsigned {
+            let (signed, by) = (a as $signed, (b & $amount) as u32);
+            match op {
+                Alu::Add => a.wrapping_add(b),
+                Alu::Sub => a.wrapping_sub(b),
+                Alu::Mul => a.wrapping_mul(b),
+                Alu::DivS => signed.checked_div(b as $signed).unwrap_or(signed) as $unsigned,
+                Alu::DivU => a.checked_div(b).unwrap_or(a),
+                Alu::RemS => signed.checked_rem(b as $signed).unwrap_or(0) as $unsigned,
+                Alu::RemU => a.checked_rem(b).unwrap_or(0),
+                Alu::And => a & b,
+                Alu::Or => a | b,
+                Alu::Xor => a ^ b,
+                Alu::Nor => !(a | b),
+                Alu::Shl => a.wrapping_shl(by),
+                Alu::ShrU => a.wrapping_shr(by),
+                Alu::ShrS => signed.wrapping_shr(by) as $unsigned,
+                Alu::RotR => a.rotate_right(by),
+            }
+        }
+    };
 }
 
-/// `a op b` in 64 bits.
-#[inline(always)]
-fn alu64(op: Alu, a: u64, b: u64) -> u64 {
-    match op {
-        Alu::Add => a.wrapping_add(b),
-        Alu::Sub => a.wrapping_sub(b),
-        Alu::Mul => a.wrapping_mul(b),
-        Alu::DivS => (a as i64).checked_div(b as i64).unwrap_or(a as i64) as u64,
-        Alu::DivU => a.checked_div(b).unwrap_or(a),
-        Alu::RemS => (a as i64).checked_rem(b as i64).unwrap_or(0) as u64,
-        Alu::RemU => a.checked_rem(b).unwrap_or(0),
-        Alu::And => a & b,
-        Alu::Or => a | b,
-        Alu::Xor => a ^ b,
-        Alu::Nor => !(a | b),
-        Alu::Shl => a.wrapping_shl(b as u32),
-        Alu::ShrU => a.wrapping_shr(b as u32),
-        Alu::ShrS => (a as i64).wrapping_shr(b as u32) as u64,
-        Alu::RotR => a.rotate_right(b as u32 & 63),
-    }
-}
+alu_of!(alu32, u32, i32, 31);
+alu_of!(alu64, u64, i64, 63);
 
 /// `a op b` in a type.
 #[inline(always)]

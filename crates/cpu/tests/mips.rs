@@ -255,6 +255,24 @@ fn a_program_that_writes_the_next_instruction_of_its_own_block_runs_the_new_one(
 }
 
 #[test]
+fn a_store_of_a_part_of_a_word_changes_the_next_instruction_too() {
+    let mut board = Board::new();
+    board.program(&[
+        lui(4, 0x8000),
+        ori(4, 4, 0x1000),
+        lui(5, 0x2408),
+        ori(5, 5, 42),
+        swl(5, 4, 0x18),
+        swr(5, 4, 0x1b),
+        addiu(8, 0, 1), // 0x18: becomes addiu 8, 0, 42
+        b(-1),
+        nop(),
+    ]);
+    board.run(20);
+    assert_eq!(board.reg(8), 42);
+}
+
+#[test]
 fn wait_ends_with_an_interrupt_which_is_taken_if_it_is_enabled() {
     let mut board = Board::new();
     board.handler();

@@ -48,6 +48,7 @@ mod iommu;
 mod listen;
 mod mapping;
 mod memory;
+mod memtx;
 mod mmio;
 pub mod mtree;
 mod order;
@@ -69,7 +70,7 @@ pub use crate::vm_memory::{DirtyPages, DirtySlice, RamGuard, RamRegion, RamView}
 pub use access::{Access, MemTxAttrs, Port, Reader};
 pub use dirty::{DirtyClient, GlobalLog};
 pub use dirty_rate::{DirtyRate, DirtyRateMeter};
-pub use error::{InUse, MemTxError, MemTxResult, MemoryError, Reason};
+pub use error::{InUse, MemoryError};
 pub use id::{RegionId, SpaceId};
 pub use iommu::{
     IntoIommuOps, Iommu, IommuAccess, IommuEntry, IommuError, IommuEvent, IommuEventKind, IommuEvents,
@@ -84,6 +85,7 @@ pub use memory::{
     AccessLog, AddressSpace, InvalidAccess, Limits, Memory, MemoryBuilder, NewlyDirty, Transaction,
     WeakMemory, WeakSpace,
 };
+pub use memtx::{MemTxError, MemTxResult, Reason};
 pub use mmio::{AccessFilter, AccessRules, MmioOps, Ops};
 pub use order::{Be, ByteOrder, DeviceEndian, Endianness, Le, Value};
 pub use ram::{

@@ -6,8 +6,8 @@
 //! that order.
 
 use super::Access;
-use crate::error::join;
 use crate::memory::InvalidAccess;
+use crate::memtx::join;
 use crate::order::low_mask;
 use crate::thread::{InCallback, nesting, writing};
 use crate::{Endianness, MemTxError, MmioOps, Reason};

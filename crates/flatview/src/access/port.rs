@@ -4,8 +4,8 @@ use std::fmt;
 
 use super::reader::PinnedView;
 use super::{Access, MemTxAttrs, Reader};
-use crate::error::join;
 use crate::memory::{InvalidAccess, SpaceInner};
+use crate::memtx::join;
 use crate::order::{low_mask, put_value, reorder, value_of};
 use crate::thread::InCallback;
 use crate::view::FlatRange;

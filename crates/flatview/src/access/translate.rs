@@ -23,9 +23,9 @@ use std::sync::Arc;
 
 use super::reader::PinnedView;
 use super::{Access, Port};
-use crate::error::join;
 use crate::iommu::{Iotlb, Key};
 use crate::memory::{InvalidAccess, SpaceInner};
+use crate::memtx::join;
 use crate::order::{put_value, reorder, value_of};
 use crate::thread::{InCallback, nesting, writing};
 use crate::topology::Kind;

@@ -7,7 +7,7 @@
 //! costs time for what is mapped and not for what is not.
 
 use crate::access::{PinnedView, wrote};
-use crate::error::join;
+use crate::memtx::join;
 use crate::view::FlatView;
 use crate::{AddressSpace, MemTxAttrs, MemTxError, Port, Reader};
 

@@ -14,7 +14,7 @@ use super::bounce::Room;
 use super::direct::DirectRam;
 use super::{Direction, MapError};
 use crate::access::from_memory;
-use crate::error::join;
+use crate::memtx::join;
 use crate::ram::RamSpan;
 use crate::{
     AddressSpace, ByteOrder, HostPtr, MemTxAttrs, MemTxError, Port, RamBlock, Reader, Reason, Value,

@@ -482,7 +482,7 @@ pub const FAULTS: &[Fault] = &[
     access("the largest size is refused", "access/dispatch.rs", "self.size() > max)", "self.size() >= max)"),
     access(
         "a split access tells of its first error only",
-        "error.rs",
+        "memtx.rs",
         "(Err(a), Err(b)) => Err(a.and(b)),",
         "(Err(a), Err(_)) => Err(a),",
     ),

@@ -88,6 +88,10 @@ pub struct Cpu<I: Isa> {
     breakpoints: BTreeSet<u64>,
     /// The breakpoint that was reported, and is passed when it goes on.
     reported: Option<u64>,
+    /// A debugger has set the program counter since it stopped.
+    jumped: bool,
+    /// Interrupts wait: a debugger steps.
+    masked: bool,
     watches_seen: u64,
     foreign: ForeignWrites,
     memory: Memory,
@@ -133,6 +137,8 @@ impl<I: Isa> Cpu<I> {
             once: None,
             breakpoints: BTreeSet::new(),
             reported: None,
+            jumped: false,
+            masked: false,
             watches_seen: 0,
             foreign: ForeignWrites::new(memory, space.root()?)?,
             memory: memory.clone(),
@@ -190,6 +196,7 @@ impl<I: Isa> Cpu<I> {
         self.core.flush();
         self.core.passing = false;
         self.reported = None;
+        self.jumped = false;
     }
 
     /// Stops before the instruction at a virtual address from now on; whether it did not before.
@@ -205,6 +212,23 @@ impl<I: Isa> Cpu<I> {
         self.breakpoints.remove(&pc)
     }
 
+    /// Passes a breakpoint at the address of the next instruction when it goes on, as after stopping there; not if a debugger
+    /// has set the program counter since ([`set_debug_register`](Self::set_debug_register)).
+    pub fn pass_breakpoint(&mut self) {
+        self.reported = (!std::mem::take(&mut self.jumped)).then(|| I::pc(&self.core));
+    }
+
+    /// Sets a register as a debugger numbers them. See [`Isa::set_debug_register`].
+    pub fn set_debug_register(&mut self, n: usize, value: u64) {
+        let before = I::pc(&self.core);
+        I::set_debug_register(self.core_mut(), n, value);
+        if I::pc(&self.core) != before {
+            self.jumped = true;
+            self.reported = None;
+            self.core.passing = false;
+        }
+    }
+
     /// Translates all code anew, because somebody else wrote it past this CPU.
     pub fn forget_code(&mut self) {
         self.drop_code();
@@ -215,9 +239,17 @@ impl<I: Isa> Cpu<I> {
         self.core.code_pages.clear();
     }
 
-    /// Does one instruction (an interrupt that can be taken comes first, and counts as none).
+    /// Does one instruction, passing a breakpoint on it (an interrupt that can be taken comes first, and counts as none).
     pub fn step(&mut self) -> Exit {
         self.run_in(1, STEP)
+    }
+
+    /// The same, but interrupts wait: what debuggers want.
+    pub fn step_masked(&mut self) -> Exit {
+        self.masked = true;
+        let exit = self.run_in(1, STEP);
+        self.masked = false;
+        exit
     }
 
     /// Does `budget` instructions, and the rest of the block they end in; fewer if there is a reason to come back.
@@ -239,7 +271,9 @@ impl<I: Isa> Cpu<I> {
             if I::is_waiting(&self.core) && !I::wakes(&mut self.core) {
                 return Exit::Waiting;
             }
-            if let Some(fault) = I::interrupt(&mut self.core) {
+            if !self.masked
+                && let Some(fault) = I::interrupt(&mut self.core)
+            {
                 let place = I::place(&self.core);
                 I::enter(&mut self.core, fault, place);
             }
@@ -292,7 +326,7 @@ impl<I: Isa> Cpu<I> {
                 last = None;
             }
             let pc = I::pc(&self.core);
-            if !self.breakpoints.is_empty() && self.is_break(pc) {
+            if !self.breakpoints.is_empty() && how & STEP == 0 && self.is_break(pc) {
                 return Some(Exit::Breakpoint);
             }
             let linked = last.and_then(|(id, end)| self.cache.linked(self.cache.get(id)?, end));

@@ -32,7 +32,8 @@ pub enum Exit {
     Waiting,
     /// Before an instruction with a breakpoint.
     Breakpoint,
-    /// A watcher stopped it, before an instruction.
+    /// A watcher stopped it, before an instruction; behind it, where it is one that accesses memory in several ways
+    /// (unaligned and linked accesses).
     Watched,
 }
 
@@ -365,13 +366,20 @@ impl<I: Isa> Cpu<I> {
             let (done, next) = match ran {
                 Ran::Linked(end) => (all, id.map(|id| (id, end))),
                 Ran::Elsewhere | Ran::Stopped => (all, None),
-                Ran::Early(n) | Ran::Faulted(n) | Ran::Broken(n) => (n, None),
+                Ran::Early(n) | Ran::Faulted(n) | Ran::Broken { done: n, .. } => (n, None),
             };
             self.instructions += done as u64;
             last = next;
+            if std::mem::take(&mut self.core.late) {
+                return Some(Exit::Watched);
+            }
             match ran {
                 Ran::Linked(_) | Ran::Elsewhere => {}
-                Ran::Broken(_) => {
+                Ran::Broken { at_branch, .. } => {
+                    if at_branch {
+                        // The branch alone, so that the next instruction is the one that is stopped.
+                        let _ = self.run_blocks(self.instructions + 1, how | STEP);
+                    }
                     self.core.passing = true;
                     return Some(Exit::Watched);
                 }

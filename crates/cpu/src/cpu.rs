@@ -93,6 +93,8 @@ pub struct Cpu<I: Isa> {
     jumped: bool,
     /// Interrupts wait: a debugger steps.
     masked: bool,
+    /// An exception was taken.
+    faulted: bool,
     watches_seen: u64,
     foreign: ForeignWrites,
     memory: Memory,
@@ -140,6 +142,7 @@ impl<I: Isa> Cpu<I> {
             reported: None,
             jumped: false,
             masked: false,
+            faulted: false,
             watches_seen: 0,
             foreign: ForeignWrites::new(memory, space.root()?)?,
             memory: memory.clone(),
@@ -219,6 +222,19 @@ impl<I: Isa> Cpu<I> {
         self.reported = (!std::mem::take(&mut self.jumped)).then(|| I::pc(&self.core));
     }
 
+    /// Whether it stops before the instruction at a virtual address.
+    #[must_use]
+    pub fn has_breakpoint(&self, pc: u64) -> bool {
+        self.breakpoints.contains(&pc)
+    }
+
+    /// After [`Exit::Watched`]: does the instruction that it stopped before, unless that is done.
+    pub fn finish_watched(&mut self) {
+        if self.core.passing {
+            let _ = self.step_masked();
+        }
+    }
+
     /// Sets a register as a debugger numbers them. See [`Isa::set_debug_register`].
     pub fn set_debug_register(&mut self, n: usize, value: u64) {
         let before = I::pc(&self.core);
@@ -240,7 +256,7 @@ impl<I: Isa> Cpu<I> {
         self.core.code_pages.clear();
     }
 
-    /// Does one instruction, passing a breakpoint on it (an interrupt that can be taken comes first, and counts as none).
+    /// Does one instruction, passing a breakpoint on it, or takes one exception or interrupt, and stops before the handler.
     pub fn step(&mut self) -> Exit {
         self.run_in(1, STEP)
     }
@@ -261,6 +277,7 @@ impl<I: Isa> Cpu<I> {
     fn run_in(&mut self, budget: u64, how: u32) -> Exit {
         let until = self.instructions.saturating_add(budget);
         self.core.leave = true;
+        self.faulted = false;
         loop {
             let attention = self.core.inputs().take_attention();
             if std::mem::take(&mut self.core.leave) || attention {
@@ -277,8 +294,9 @@ impl<I: Isa> Cpu<I> {
             {
                 let place = I::place(&self.core);
                 I::enter(&mut self.core, fault, place);
+                self.faulted = true;
             }
-            if self.instructions >= until {
+            if self.instructions >= until || std::mem::take(&mut self.faulted) && how & STEP != 0 {
                 return Exit::Done;
             }
             // Past what was watched and reported goes one instruction alone.
@@ -344,6 +362,7 @@ impl<I: Isa> Cpu<I> {
                         Err(fault) => {
                             let place = I::place(&self.core);
                             I::enter(&mut self.core, fault, place);
+                            self.faulted = true;
                             return None;
                         }
                     }
@@ -383,7 +402,11 @@ impl<I: Isa> Cpu<I> {
                     self.core.passing = true;
                     return Some(Exit::Watched);
                 }
-                Ran::Stopped | Ran::Early(_) | Ran::Faulted(_) => return None,
+                Ran::Faulted(_) => {
+                    self.faulted = true;
+                    return None;
+                }
+                Ran::Stopped | Ran::Early(_) => return None,
             }
         }
     }

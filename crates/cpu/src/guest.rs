@@ -48,6 +48,10 @@ pub trait GuestCpu: Send {
     fn add_breakpoint(&mut self, pc: u64) -> bool;
     /// See [`Cpu::remove_breakpoint`].
     fn remove_breakpoint(&mut self, pc: u64) -> bool;
+    /// See [`Cpu::has_breakpoint`].
+    fn has_breakpoint(&self, pc: u64) -> bool;
+    /// See [`Cpu::finish_watched`].
+    fn finish_watched(&mut self);
     /// See [`Cpu::pass_breakpoint`].
     fn pass_breakpoint(&mut self);
     /// See [`Cpu::forget_code`].
@@ -131,6 +135,14 @@ impl<I: Isa> GuestCpu for Cpu<I> {
 
     fn remove_breakpoint(&mut self, pc: u64) -> bool {
         Cpu::remove_breakpoint(self, pc)
+    }
+
+    fn has_breakpoint(&self, pc: u64) -> bool {
+        Cpu::has_breakpoint(self, pc)
+    }
+
+    fn finish_watched(&mut self) {
+        Cpu::finish_watched(self);
     }
 
     fn pass_breakpoint(&mut self) {

@@ -84,7 +84,16 @@ fn a_masked_step_takes_no_interrupt() {
     assert_eq!(board.cpu.step_masked(), Exit::Done);
     assert_eq!(board.pc(), 0x8000_1004);
     board.cpu.step();
-    assert!(board.pc() < 0x8000_1000, "in the handler: {:#x}", board.pc());
+    assert_eq!(board.pc(), 0x8000_0180, "before the handler");
+}
+
+#[test]
+fn a_step_into_an_exception_stops_before_the_handler() {
+    let mut board = Board::new();
+    board.handler();
+    board.program(&[lw(8, 0, 1), nop()]);
+    assert_eq!(board.cpu.step_masked(), Exit::Done);
+    assert_eq!(board.pc(), 0x8000_0180);
 }
 
 /// Stops every access that it sees.

@@ -17,5 +17,5 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-pub use server::{GdbError, GdbServer, spec};
-pub use session::GdbSession;
+pub use server::{DEFAULT, GdbError, GdbServer, spec};
+pub use session::{GdbSession, KillNotice};

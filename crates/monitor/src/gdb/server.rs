@@ -17,7 +17,9 @@ pub const DEFAULT: &str = "tcp::1234";
 #[derive(Debug, Error)]
 pub enum GdbError {
     /// There is nothing to debug.
-    #[error("the board {0} has no CPU here that runs, so that there is nothing to debug; 'mips' has one")]
+    #[error(
+        "no CPU of the board '{0}' runs guest code here, so that there is nothing to debug (-M mips has one; with qtest none runs)"
+    )]
     NoCpu(&'static str),
     /// The back end cannot be.
     #[error(transparent)]

@@ -75,6 +75,8 @@ impl Packets {
             let mut bytes = [0; 4096];
             match self.stream.read(&mut bytes) {
                 Ok(0) => return None,
+                // It was closed while our last acknowledgement was on its way.
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return None,
                 Ok(count) => self.seen.extend_from_slice(&bytes[..count]),
                 Err(error) => panic!("{error} after: {text}"),
             }

@@ -211,8 +211,11 @@ fn tlbr(core: &mut Cpu, _: u64, _: u64) -> Done {
 }
 
 fn write_entry(core: &mut Cpu, at: u32) -> Done {
+    let replaced = core.isa.entry_pages(at);
     core.isa.write_entry(at);
-    core.flush();
+    for (first, last) in replaced.into_iter().chain(core.isa.entry_pages(at)) {
+        core.flush_range(first.into(), last.into());
+    }
     Ok(0)
 }
 

@@ -48,6 +48,12 @@ impl TlbEntry {
         (va ^ self.hi) & compared == 0 && (self.global || self.hi & ASID == asid)
     }
 
+    /// The addresses of its two pages, first and last.
+    pub(super) fn pages(&self) -> (u32, u32) {
+        let within = self.mask | !VPN2;
+        (self.hi & !within, self.hi | within)
+    }
+
     /// The bit of the address that tells the two pages apart.
     fn odd(&self) -> u32 {
         (self.mask | 0x1fff).wrapping_add(1) >> 1
@@ -93,6 +99,11 @@ impl Mips {
         let offset = odd - 1;
         let phys = lo << 6 & 0xffff_f000 & !offset | va & offset;
         Ok(Mapping { phys: phys.into(), read: true, write: dirty, fetch: true })
+    }
+
+    /// The addresses that an entry is about, first and last.
+    pub(super) fn entry_pages(&self, at: u32) -> Option<(u32, u32)> {
+        Some(self.tlb.get(at as usize % ENTRIES)?.pages())
     }
 
     /// `tlbwi` and `tlbwr`: an entry from the registers.

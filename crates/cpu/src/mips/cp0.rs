@@ -61,10 +61,6 @@ mod cause {
 }
 
 impl Cp0 {
-    /// The 24Kc's PRId.
-    pub(super) const PRID: u32 = 0x0001_9300;
-    /// 16 TLB entries, 2 KiB caches, no FPU; more registers follow.
-    pub(super) const CONFIG1: u32 = 1 << 31 | 15 << 25 | 3 << 19 | 1 << 16 | 3 << 10 | 1 << 7;
     /// No second-level caches; Config3 follows.
     pub(super) const CONFIG2: u32 = 1 << 31;
     /// Vectored interrupts.

@@ -13,6 +13,7 @@ mod cp0;
 mod except;
 mod helpers;
 mod mmu;
+mod model;
 mod translate;
 
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use crate::tlb::{Kind, Mapping};
 pub use cp0::Cp0;
 pub use except::{Exception, Fault};
 pub use mmu::TlbEntry;
+pub use model::MipsModel;
 
 /// The high half of a product, and the remainder.
 pub const HI: Var = Var::slot(32);
@@ -55,6 +57,7 @@ const NS_PER_COUNT: i64 = 10;
 /// What a MIPS CPU has besides its general registers.
 #[derive(Debug)]
 pub struct Mips {
+    model: &'static MipsModel,
     big: bool,
     /// The system registers.
     pub cp0: Cp0,
@@ -68,10 +71,17 @@ pub struct Mips {
 }
 
 impl Mips {
-    /// A CPU whose Count register follows a clock.
+    /// The CPU that boards usually have; its Count register follows a clock.
     #[must_use]
     pub fn new(order: Endianness, clock: &Clock) -> Self {
+        Self::with_model(MipsModel::usual(), order, clock)
+    }
+
+    /// A CPU of a model; its Count register follows a clock.
+    #[must_use]
+    pub fn with_model(model: &'static MipsModel, order: Endianness, clock: &Clock) -> Self {
         Self {
+            model,
             big: order == Endianness::Big,
             cp0: Cp0::default(),
             tlb: [TlbEntry::default(); mmu::ENTRIES],
@@ -80,6 +90,12 @@ impl Mips {
             clock: clock.clone(),
             timer: None,
         }
+    }
+
+    /// Which CPU it is.
+    #[must_use]
+    pub fn model(&self) -> &'static MipsModel {
+        self.model
     }
 
     /// Lets the timer interrupt: to be called once, with the inputs of the CPU that this is part of.
@@ -203,7 +219,7 @@ impl Isa for Mips {
         let cp0 = &core.isa.cp0;
         text.push_str(&format!(
             "CP0 Status  0x{:08x} Cause   0x{:08x} EPC    0x{:08x}\n    Config0 0x{:08x} Config1 0x{:08x} LLAddr 0x{:08x}\n    Config2 0x{:08x} Config3 0x{:08x}\n",
-            cp0.status(), cp0.cause(), cp0.epc, cp0.config, Cp0::CONFIG1, cp0.ll_addr, Cp0::CONFIG2, Cp0::CONFIG3,
+            cp0.status(), cp0.cause(), cp0.epc, cp0.config, core.isa.model.config1, cp0.ll_addr, Cp0::CONFIG2, Cp0::CONFIG3,
         ));
         text
     }

@@ -33,6 +33,7 @@ mod run_loop;
 pub mod size;
 pub mod state;
 
+pub use boards::CpuModelInfo;
 pub use builder::{BoardBuilder, PinDirection};
 pub use config::{BoardInfo, MachineConfig, PreallocHook, RtcConfig, SerialConfig};
 pub use dirty_rate::{DirtyRateError, DirtyRateInfo, DirtyRateMode, DirtyRateSpec, DirtyRateStatus};

@@ -45,6 +45,8 @@ pub struct Core<I: Isa> {
     pub(crate) moved: bool,
     /// Watchers do not stop the instruction that a stop was reported for.
     pub(crate) passing: bool,
+    /// A watcher stopped an instruction that could not be left half done.
+    pub(crate) late: bool,
     /// The address of the block that runs.
     pub(crate) at: u64,
 }
@@ -70,6 +72,7 @@ impl<I: Isa> Core<I> {
             leave: false,
             moved: false,
             passing: false,
+            late: false,
             at: 0,
         }
     }
@@ -162,8 +165,9 @@ impl<I: Isa> Core<I> {
         match self.load(va, mem) {
             Ok(value) => Ok(value),
             Err(Trouble::Fault(fault)) => Err(fault),
-            // A helper cannot be left half done: what would break is told to watchers, and goes on.
+            // A helper cannot be left half done: it goes on, and the CPU stops behind the instruction.
             Err(Trouble::Break) => {
+                (self.late, self.leave) = (true, true);
                 self.passing = true;
                 let again = self.load(va, mem);
                 self.passing = false;
@@ -185,6 +189,7 @@ impl<I: Isa> Core<I> {
             Ok(()) => Ok(()),
             Err(Trouble::Fault(fault)) => Err(fault),
             Err(Trouble::Break) => {
+                (self.late, self.leave) = (true, true);
                 self.passing = true;
                 let again = self.store(va, value, mem);
                 self.passing = false;

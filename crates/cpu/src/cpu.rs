@@ -32,7 +32,8 @@ pub enum Exit {
     Waiting,
     /// Before an instruction with a breakpoint.
     Breakpoint,
-    /// A watcher stopped it, before an instruction.
+    /// A watcher stopped it, before an instruction; behind it, where it is one that accesses memory in several ways
+    /// (unaligned and linked accesses).
     Watched,
 }
 
@@ -88,6 +89,12 @@ pub struct Cpu<I: Isa> {
     breakpoints: BTreeSet<u64>,
     /// The breakpoint that was reported, and is passed when it goes on.
     reported: Option<u64>,
+    /// A debugger has set the program counter since it stopped.
+    jumped: bool,
+    /// Interrupts wait: a debugger steps.
+    masked: bool,
+    /// An exception was taken.
+    faulted: bool,
     watches_seen: u64,
     foreign: ForeignWrites,
     memory: Memory,
@@ -133,6 +140,9 @@ impl<I: Isa> Cpu<I> {
             once: None,
             breakpoints: BTreeSet::new(),
             reported: None,
+            jumped: false,
+            masked: false,
+            faulted: false,
             watches_seen: 0,
             foreign: ForeignWrites::new(memory, space.root()?)?,
             memory: memory.clone(),
@@ -190,6 +200,7 @@ impl<I: Isa> Cpu<I> {
         self.core.flush();
         self.core.passing = false;
         self.reported = None;
+        self.jumped = false;
     }
 
     /// Stops before the instruction at a virtual address from now on; whether it did not before.
@@ -205,6 +216,36 @@ impl<I: Isa> Cpu<I> {
         self.breakpoints.remove(&pc)
     }
 
+    /// Passes a breakpoint at the address of the next instruction when it goes on, as after stopping there; not if a debugger
+    /// has set the program counter since ([`set_debug_register`](Self::set_debug_register)).
+    pub fn pass_breakpoint(&mut self) {
+        self.reported = (!std::mem::take(&mut self.jumped)).then(|| I::pc(&self.core));
+    }
+
+    /// Whether it stops before the instruction at a virtual address.
+    #[must_use]
+    pub fn has_breakpoint(&self, pc: u64) -> bool {
+        self.breakpoints.contains(&pc)
+    }
+
+    /// After [`Exit::Watched`]: does the instruction that it stopped before, unless that is done.
+    pub fn finish_watched(&mut self) {
+        if self.core.passing {
+            let _ = self.step_masked();
+        }
+    }
+
+    /// Sets a register as a debugger numbers them. See [`Isa::set_debug_register`].
+    pub fn set_debug_register(&mut self, n: usize, value: u64) {
+        let before = I::pc(&self.core);
+        I::set_debug_register(self.core_mut(), n, value);
+        if I::pc(&self.core) != before {
+            self.jumped = true;
+            self.reported = None;
+            self.core.passing = false;
+        }
+    }
+
     /// Translates all code anew, because somebody else wrote it past this CPU.
     pub fn forget_code(&mut self) {
         self.drop_code();
@@ -215,9 +256,17 @@ impl<I: Isa> Cpu<I> {
         self.core.code_pages.clear();
     }
 
-    /// Does one instruction (an interrupt that can be taken comes first, and counts as none).
+    /// Does one instruction, passing a breakpoint on it, or takes one exception or interrupt, and stops before the handler.
     pub fn step(&mut self) -> Exit {
         self.run_in(1, STEP)
+    }
+
+    /// The same, but interrupts wait: what debuggers want.
+    pub fn step_masked(&mut self) -> Exit {
+        self.masked = true;
+        let exit = self.run_in(1, STEP);
+        self.masked = false;
+        exit
     }
 
     /// Does `budget` instructions, and the rest of the block they end in; fewer if there is a reason to come back.
@@ -228,6 +277,7 @@ impl<I: Isa> Cpu<I> {
     fn run_in(&mut self, budget: u64, how: u32) -> Exit {
         let until = self.instructions.saturating_add(budget);
         self.core.leave = true;
+        self.faulted = false;
         loop {
             let attention = self.core.inputs().take_attention();
             if std::mem::take(&mut self.core.leave) || attention {
@@ -239,11 +289,14 @@ impl<I: Isa> Cpu<I> {
             if I::is_waiting(&self.core) && !I::wakes(&mut self.core) {
                 return Exit::Waiting;
             }
-            if let Some(fault) = I::interrupt(&mut self.core) {
+            if !self.masked
+                && let Some(fault) = I::interrupt(&mut self.core)
+            {
                 let place = I::place(&self.core);
                 I::enter(&mut self.core, fault, place);
+                self.faulted = true;
             }
-            if self.instructions >= until {
+            if self.instructions >= until || std::mem::take(&mut self.faulted) && how & STEP != 0 {
                 return Exit::Done;
             }
             // Past what was watched and reported goes one instruction alone.
@@ -292,7 +345,7 @@ impl<I: Isa> Cpu<I> {
                 last = None;
             }
             let pc = I::pc(&self.core);
-            if !self.breakpoints.is_empty() && self.is_break(pc) {
+            if !self.breakpoints.is_empty() && how & STEP == 0 && self.is_break(pc) {
                 return Some(Exit::Breakpoint);
             }
             let linked = last.and_then(|(id, end)| self.cache.linked(self.cache.get(id)?, end));
@@ -309,6 +362,7 @@ impl<I: Isa> Cpu<I> {
                         Err(fault) => {
                             let place = I::place(&self.core);
                             I::enter(&mut self.core, fault, place);
+                            self.faulted = true;
                             return None;
                         }
                     }
@@ -331,17 +385,28 @@ impl<I: Isa> Cpu<I> {
             let (done, next) = match ran {
                 Ran::Linked(end) => (all, id.map(|id| (id, end))),
                 Ran::Elsewhere | Ran::Stopped => (all, None),
-                Ran::Early(n) | Ran::Faulted(n) | Ran::Broken(n) => (n, None),
+                Ran::Early(n) | Ran::Faulted(n) | Ran::Broken { done: n, .. } => (n, None),
             };
             self.instructions += done as u64;
             last = next;
+            if std::mem::take(&mut self.core.late) {
+                return Some(Exit::Watched);
+            }
             match ran {
                 Ran::Linked(_) | Ran::Elsewhere => {}
-                Ran::Broken(_) => {
+                Ran::Broken { at_branch, .. } => {
+                    if at_branch {
+                        // The branch alone, so that the next instruction is the one that is stopped.
+                        let _ = self.run_blocks(self.instructions + 1, how | STEP);
+                    }
                     self.core.passing = true;
                     return Some(Exit::Watched);
                 }
-                Ran::Stopped | Ran::Early(_) | Ran::Faulted(_) => return None,
+                Ran::Faulted(_) => {
+                    self.faulted = true;
+                    return None;
+                }
+                Ran::Stopped | Ran::Early(_) => return None,
             }
         }
     }

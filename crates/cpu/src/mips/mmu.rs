@@ -128,12 +128,17 @@ impl Mips {
 
     /// An entry that is not wired, another one each time.
     pub(super) fn random(&mut self) -> u32 {
-        let cp0 = &mut self.cp0;
+        let seed = &mut self.cp0.random_seed;
         // Marsaglia's xorshift; never 0.
-        cp0.random_seed ^= cp0.random_seed << 13;
-        cp0.random_seed ^= cp0.random_seed >> 17;
-        cp0.random_seed ^= cp0.random_seed << 5;
-        let free = (ENTRIES as u32).saturating_sub(cp0.wired).max(1);
-        ENTRIES as u32 - 1 - cp0.random_seed % free
+        *seed ^= *seed << 13;
+        *seed ^= *seed >> 17;
+        *seed ^= *seed << 5;
+        self.last_random()
+    }
+
+    /// The one that was given last.
+    pub(super) fn last_random(&self) -> u32 {
+        let free = (ENTRIES as u32).saturating_sub(self.cp0.wired).max(1);
+        ENTRIES as u32 - 1 - self.cp0.random_seed % free
     }
 }

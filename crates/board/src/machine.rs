@@ -334,6 +334,11 @@ impl Machine {
         self.core.status.lock().exit.is_some()
     }
 
+    /// The state of the interrupt controllers, for `info pic`; empty if the board has none that tells.
+    pub fn interrupt_state(&self) -> String {
+        self.core.parts.interrupt_state()
+    }
+
     /// The picture for `info qtree`.
     pub fn qtree(&self) -> QtreeBus {
         self.core.parts.qtree()

@@ -93,6 +93,8 @@ pub struct Cpu<I: Isa> {
     memory: Memory,
     listener: Option<(ListenerId, Arc<MapChanges>)>,
     instructions: u64,
+    /// Whether an exception was taken since it was last cleared: a single step ends there.
+    entered: bool,
 }
 
 impl<I: Isa> std::fmt::Debug for Cpu<I> {
@@ -138,6 +140,7 @@ impl<I: Isa> Cpu<I> {
             memory: memory.clone(),
             listener: Some((id, changes)),
             instructions: 0,
+            entered: false,
         })
     }
 
@@ -215,7 +218,8 @@ impl<I: Isa> Cpu<I> {
         self.core.code_pages.clear();
     }
 
-    /// Does one instruction (an interrupt that can be taken comes first, and counts as none).
+    /// Does one instruction, or takes one exception: an interrupt that can be taken comes before the instruction, and one
+    /// that faults ends before the first instruction of its handler.
     pub fn step(&mut self) -> Exit {
         self.run_in(1, STEP)
     }
@@ -228,7 +232,12 @@ impl<I: Isa> Cpu<I> {
     fn run_in(&mut self, budget: u64, how: u32) -> Exit {
         let until = self.instructions.saturating_add(budget);
         self.core.leave = true;
+        self.entered = false;
         loop {
+            // A single step ends before what comes next, be it an interrupt or a handler's first instruction.
+            if how & STEP != 0 && (self.entered || self.instructions >= until) {
+                return Exit::Done;
+            }
             let attention = self.core.inputs().take_attention();
             if std::mem::take(&mut self.core.leave) || attention {
                 self.look_up();
@@ -242,6 +251,8 @@ impl<I: Isa> Cpu<I> {
             if let Some(fault) = I::interrupt(&mut self.core) {
                 let place = I::place(&self.core);
                 I::enter(&mut self.core, fault, place);
+                self.entered = true;
+                continue;
             }
             if self.instructions >= until {
                 return Exit::Done;
@@ -309,6 +320,7 @@ impl<I: Isa> Cpu<I> {
                         Err(fault) => {
                             let place = I::place(&self.core);
                             I::enter(&mut self.core, fault, place);
+                            self.entered = true;
                             return None;
                         }
                     }
@@ -341,7 +353,11 @@ impl<I: Isa> Cpu<I> {
                     self.core.passing = true;
                     return Some(Exit::Watched);
                 }
-                Ran::Stopped | Ran::Early(_) | Ran::Faulted(_) => return None,
+                Ran::Faulted(_) => {
+                    self.entered = true;
+                    return None;
+                }
+                Ran::Stopped | Ran::Early(_) => return None,
             }
         }
     }

@@ -1,18 +1,48 @@
 //! What single instructions do in Rust: traps, CP0, unaligned and linked accesses.
 
-use super::{Cp0, Exception, Fault, Mips, NS_PER_COUNT, TIMER_LINE, mmu};
+use super::{Cp0, Exception, Fault, Mips, NS_PER_COUNT, TIMER_LINE, fpu, mmu};
 use crate::core::Core;
 use crate::ir::MemOp;
 use crate::isa::{Helper, Isa};
 use crate::tlb::Kind;
 
-type Cpu = Core<Mips>;
+pub(super) type Cpu = Core<Mips>;
 type Done = Result<u64, Fault>;
 
 /// The helpers, at the numbers of [`id`].
 pub(super) const ALL: &[Helper<Mips>] = &[
-    reserved, syscall, breakpoint, trap_if, unusable, add, sub, mfc0, mtc0, tlbr, tlbwi, tlbwr, tlbp, eret,
-    wait, di, ei, lwl, lwr, swl, swr, ll, sc, rdhwr, cache,
+    reserved,
+    syscall,
+    breakpoint,
+    trap_if,
+    unusable,
+    add,
+    sub,
+    mfc0,
+    mtc0,
+    tlbr,
+    tlbwi,
+    tlbwr,
+    tlbp,
+    eret,
+    wait,
+    di,
+    ei,
+    lwl,
+    lwr,
+    swl,
+    swr,
+    ll,
+    sc,
+    rdhwr,
+    cache,
+    fpu::arithmetic,
+    fpu::sign,
+    fpu::move_if,
+    fpu::compare,
+    fpu::multiply_add,
+    fpu::control_from,
+    fpu::control_to,
 ];
 
 /// Where in [`ALL`] they stand.
@@ -42,6 +72,13 @@ pub(super) mod id {
     pub const SC: u16 = 22;
     pub const RDHWR: u16 = 23;
     pub const CACHE: u16 = 24;
+    pub const FPU_ARITHMETIC: u16 = 25;
+    pub const FPU_SIGN: u16 = 26;
+    pub const FPU_MOVE_IF: u16 = 27;
+    pub const FPU_COMPARE: u16 = 28;
+    pub const FPU_MULTIPLY_ADD: u16 = 29;
+    pub const CFC1: u16 = 30;
+    pub const CTC1: u16 = 31;
 }
 
 fn reserved(_: &mut Cpu, _: u64, _: u64) -> Done {
@@ -108,12 +145,13 @@ fn mfc0(core: &mut Cpu, a: u64, _: u64) -> Done {
     if a as u32 == reg(1, 0) {
         return Ok(core.isa.random().into());
     }
-    if a as u32 == reg(9, 0) {
-        return Ok(count(core).into());
-    }
+    Ok(cp0_register(core, a as u32 >> 3, a as u32 & 7).into())
+}
+
+/// What `mfc0` gives, without an effect: Random and the lines in Cause are as they were last looked at.
+pub(super) fn cp0_register(core: &Cpu, number: u32, select: u32) -> u32 {
     let cp0 = &core.isa.cp0;
-    let (number, select) = (a as u32 >> 3, a as u32 & 7);
-    Ok(u64::from(match (number, select) {
+    match (number, select) {
         (0, 0) => cp0.index,
         (2, 0) => cp0.entry_lo[0],
         (3, 0) => cp0.entry_lo[1],
@@ -122,16 +160,17 @@ fn mfc0(core: &mut Cpu, a: u64, _: u64) -> Done {
         (6, 0) => cp0.wired,
         (7, 0) => cp0.hwr_ena,
         (8, 0) => cp0.bad_vaddr,
+        (9, 0) => count(core),
         (10, 0) => cp0.entry_hi,
         (11, 0) => cp0.compare,
         (12, 0) => cp0.status(),
         (12, 1) => cp0.int_ctl,
         (13, 0) => cp0.cause(),
         (14, 0) => cp0.epc,
-        (15, 0) => Cp0::PRID,
+        (15, 0) => core.isa.model.prid,
         (15, 1) => cp0.ebase,
         (16, 0) => cp0.config,
-        (16, 1) => Cp0::CONFIG1,
+        (16, 1) => core.isa.model.config1,
         (16, 2) => Cp0::CONFIG2,
         (16, 3) => Cp0::CONFIG3,
         (17, 0) => cp0.ll_addr,
@@ -143,15 +182,15 @@ fn mfc0(core: &mut Cpu, a: u64, _: u64) -> Done {
         (31, 0) => cp0.debug_save,
         // What is not there reads as 0.
         _ => 0,
-    }))
+    }
 }
 
-const fn reg(number: u32, select: u32) -> u32 {
+pub(super) const fn reg(number: u32, select: u32) -> u32 {
     number << 3 | select
 }
 
 /// `mtc0`: the register `a` becomes `b`.
-fn mtc0(core: &mut Cpu, a: u64, b: u64) -> Done {
+pub(super) fn mtc0(core: &mut Cpu, a: u64, b: u64) -> Done {
     let (number, select, value) = (a as u32 >> 3, a as u32 & 7, b as u32);
     if (number, select) == (9, 0) {
         set_count(core, value);
@@ -211,8 +250,11 @@ fn tlbr(core: &mut Cpu, _: u64, _: u64) -> Done {
 }
 
 fn write_entry(core: &mut Cpu, at: u32) -> Done {
+    let replaced = core.isa.entry_pages(at);
     core.isa.write_entry(at);
-    core.flush();
+    for (first, last) in replaced.into_iter().chain(core.isa.entry_pages(at)) {
+        core.flush_range(first.into(), last.into());
+    }
     Ok(0)
 }
 

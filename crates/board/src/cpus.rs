@@ -138,6 +138,26 @@ impl CpuThread {
         Held { shared: &self.shared, cpu: Some(self.shared.cpu.lock()) }
     }
 
+    /// What has it stand still, soon, until it is [released](Self::release); for the CPU's own thread too. It holds no CPU
+    /// alive.
+    pub fn brake(&self) -> impl Fn() + Send + Sync + 'static {
+        let shared = Arc::downgrade(&self.shared);
+        move || {
+            if let Some(shared) = shared.upgrade() {
+                shared.gate.lock().holds += 1;
+                shared.inputs.stop();
+            }
+        }
+    }
+
+    /// Takes one [brake](Self::brake) away.
+    pub fn release(&self) {
+        let mut gate = self.shared.gate.lock();
+        gate.holds = gate.holds.saturating_sub(1);
+        drop(gate);
+        self.shared.changed.notify_all();
+    }
+
     /// Ends the thread.
     pub fn quit(&self) {
         self.shared.gate.lock().quit = true;

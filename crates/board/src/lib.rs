@@ -35,6 +35,7 @@ mod run_loop;
 pub mod size;
 pub mod state;
 
+pub use boards::CpuModelInfo;
 pub use builder::{BoardBuilder, PinDirection};
 pub use config::{BoardInfo, MachineConfig, PreallocHook, RtcConfig, SerialConfig};
 pub use debug::{DebugError, DebugStop, GoOn, Resume, Steps, StopReason, WatchHit, WatchKind};

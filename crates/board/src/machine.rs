@@ -124,6 +124,13 @@ impl Machine {
         let mut config = config;
         let dimms = memory_options(&mut config, board)?;
         let config = config;
+        if config.kernel.is_none() {
+            let given =
+                [("-append", !config.kernel_arguments.is_empty()), ("-initrd", config.initrd.is_some())];
+            if let Some((option, _)) = given.into_iter().find(|(_, given)| *given) {
+                return Err(BoardError::WithoutKernel(option));
+            }
+        }
         let requests = Arc::new(Requests::default());
         let mut builder = BoardBuilder::new(&config, board.info.name, board.target, requests.clone());
         for spec in &config.memory_backends {
@@ -135,6 +142,7 @@ impl Machine {
             builder.objects().add(spec.clone()).map_err(failed)?;
         }
         (board.build)(&mut builder)?;
+        builder.check_taken(board.info.name)?;
         for (origin, spec) in dimms {
             let plugged = builder.objects().plug(&spec, false);
             plugged.map_err(|error| BoardError::Object { origin: format!("-device {origin}"), error })?;
@@ -144,7 +152,9 @@ impl Machine {
             let requests = Arc::clone(&requests);
             CpuThread::new(cpu, number, move || requests.cpu_stopped(number))
         });
-        let cpus = cpus.collect::<Result<_, _>>().map_err(BoardError::Thread)?;
+        let cpus: Vec<CpuThread> = cpus.collect::<Result<_, _>>().map_err(BoardError::Thread)?;
+        let brakes: Vec<_> = cpus.iter().map(CpuThread::brake).collect();
+        requests.set_brake(move || brakes.iter().for_each(|brake| brake()));
         if config.log.enabled(LogMask::GUEST_ERRORS) {
             memory.set_access_log(GuestErrors(config.log.clone()));
         }
@@ -162,6 +172,7 @@ impl Machine {
             cpus,
             elf_target: ElfTarget { machine: board.elf_machine, order: board.target },
             no_reboot: config.no_reboot,
+            no_shutdown: config.no_shutdown,
             requests,
             dumps: Dumps::default(),
             dirty_rate: DirtyRates::default(),
@@ -196,6 +207,11 @@ impl Machine {
     /// The boards there are.
     pub fn boards() -> &'static [BoardInfo] {
         boards::infos()
+    }
+
+    /// What `-cpu` takes, on boards that have a choice.
+    pub fn cpu_models() -> Vec<boards::CpuModelInfo> {
+        boards::cpu_models()
     }
 
     /// What `-device` takes: names with one line each.
@@ -331,6 +347,11 @@ impl Machine {
     /// Whether it has quit.
     pub fn has_quit(&self) -> bool {
         self.core.status.lock().exit.is_some()
+    }
+
+    /// The state of the interrupt controllers, for `info pic`; empty if the board has none that tells.
+    pub fn interrupt_state(&self) -> String {
+        self.core.parts.interrupt_state()
     }
 
     /// The picture for `info qtree`.

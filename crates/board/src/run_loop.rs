@@ -30,6 +30,7 @@ pub(crate) struct Core {
     /// Whose memory it is, for dumps.
     pub elf_target: ElfTarget,
     pub no_reboot: bool,
+    pub no_shutdown: bool,
     pub requests: Arc<Requests>,
     pub dumps: Dumps,
     pub dirty_rate: DirtyRates,
@@ -71,16 +72,30 @@ impl Core {
             let (result, exit) = match work {
                 Work::DumpBegins => self.dump_begins(),
                 Work::DumpEnds(event) => {
-                    postponed.drain(..).for_each(|request| self.requests.push(request));
+                    for (request, braked) in postponed.drain(..) {
+                        match braked {
+                            true => self.requests.push_braked(request),
+                            false => self.requests.push(request),
+                        }
+                    }
                     self.dump_ends(event)
                 }
                 Work::Request(request @ Request::SystemReset(_))
                     if answer.is_none() && self.dumps.in_process() =>
                 {
-                    postponed.push(request);
+                    postponed.push((request, false));
+                    continue;
+                }
+                Work::Guest(request @ Request::SystemReset(_)) if self.dumps.in_process() => {
+                    postponed.push((request, true));
                     continue;
                 }
                 Work::Request(request) => self.carry_out(request),
+                Work::Guest(request) => {
+                    let done = self.carry_out(request);
+                    self.cpus.iter().for_each(CpuThread::release);
+                    done
+                }
                 Work::DebugResume(resume) => self.debug_resume(&resume),
                 Work::CpuStopped(number) => self.cpu_stopped(number),
             };
@@ -114,9 +129,15 @@ impl Core {
             Request::SystemReset(_) | Request::Stop | Request::Continue if self.dumps.in_process() => {
                 return (Err(RequestError::DumpInProcess), None);
             }
-            Request::SystemReset(cause) if self.no_reboot => return self.end(cause),
+            Request::SystemReset(cause) if self.no_reboot => return self.switch_off(cause),
             Request::SystemReset(cause) => {
                 self.reset();
+                // As in QEMU: what stands still is then as it was before its start.
+                let mut status = self.status.lock();
+                if matches!(status.run_state, RunState::Paused | RunState::Shutdown) {
+                    status.run_state = RunState::Prelaunch;
+                }
+                drop(status);
                 if self.run_state().is_running() {
                     // One that has stopped for a debugger meanwhile begins anew too.
                     self.go_on();
@@ -124,7 +145,8 @@ impl Core {
                 self.tell(EventKind::Reset { cause });
             }
             Request::Powerdown => self.tell(EventKind::Powerdown),
-            Request::Shutdown(cause) | Request::Quit(cause) => return self.end(cause),
+            Request::Shutdown(cause) => return self.switch_off(cause),
+            Request::Quit(cause) => return self.end(cause),
             Request::Stop => {
                 let state = self.status.lock().run_state;
                 match state {
@@ -208,6 +230,22 @@ impl Core {
 
     fn run_state(&self) -> RunState {
         self.status.lock().run_state
+    }
+
+    /// What the guest ends: the program too, unless that is to stay.
+    fn switch_off(&self, cause: Cause) -> (Result<(), RequestError>, Option<i32>) {
+        if !self.no_shutdown {
+            return self.end(cause);
+        }
+        self.tell(EventKind::Shutdown { cause });
+        let state = self.run_state();
+        if state.is_running() {
+            self.stand_still();
+            self.change(RunState::Shutdown, EventKind::Stop);
+        } else {
+            self.status.lock().run_state = RunState::Shutdown;
+        }
+        (Ok(()), None)
     }
 
     fn end(&self, cause: Cause) -> (Result<(), RequestError>, Option<i32>) {

@@ -224,6 +224,7 @@ const INFO: Commands = &[
     },
     Command { name: "name", params: "", help: "the machine's name (-name)", run: info::name },
     Command { name: "numa", params: "", help: "NUMA nodes of the guest", run: info::numa },
+    Command { name: "pic", params: "", help: "the state of the interrupt controllers", run: info::pic },
     Command {
         name: "qom-tree",
         params: "[path]",

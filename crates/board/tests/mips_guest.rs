@@ -348,7 +348,7 @@ fn code_that_another_bus_master_writes_is_run_soon() {
     let patched = code.here();
     code.put([addiu(T1, 0, 0), sw(T1, T0, 0), b(-3), nop()]);
     let guest = Guest::new(&[&handler(), &code]);
-    for n in 1..200 {
+    for n in 1..50 {
         guest.set(patched, addiu(T1, 0, n));
         guest.until("the new code", |guest| guest.word(RESULT) == n as u32);
     }

@@ -6,6 +6,7 @@
 //! in which boards registered it, and paths in the object tree are those QEMU gives.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use flatview::{AddressSpace, Endianness, Memory, MemoryError, Owner, RamBlock, Region, RegionId};
@@ -133,6 +134,10 @@ pub struct BoardBuilder<'a> {
     unattached: usize,
     parts: Parts,
     cpus: Vec<Box<dyn GuestCpu>>,
+    /// The board has asked for the RAM disk.
+    took_initrd: bool,
+    /// The board has asked for the CPU's model.
+    took_cpu: bool,
 }
 
 impl fmt::Debug for BoardBuilder<'_> {
@@ -167,7 +172,21 @@ impl<'a> BoardBuilder<'a> {
             unattached: 0,
             parts,
             cpus: Vec::new(),
+            took_initrd: false,
+            took_cpu: false,
         }
+    }
+
+    /// Refuses options that the board has not asked for.
+    pub(crate) fn check_taken(&self, board: &'static str) -> Result<(), BoardError> {
+        if self.config.initrd.is_some() && !self.took_initrd {
+            let what = "place for an initial RAM disk";
+            return Err(BoardError::NotOnBoard { board, what, option: "-initrd" });
+        }
+        if self.config.cpu.is_some() && !self.took_cpu {
+            return Err(BoardError::NotOnBoard { board, what: "choice of CPUs", option: "-cpu" });
+        }
+        Ok(())
     }
 
     pub(crate) fn finish(self) -> (Memory, Clock, Parts, Vec<Box<dyn GuestCpu>>) {
@@ -432,6 +451,18 @@ impl<'a> BoardBuilder<'a> {
     pub fn image(&mut self, image: Image) {
         self.parts.roms.extend(image.roms);
         self.parts.entry = image.entry.or(self.parts.entry);
+    }
+
+    /// The CPU model that the user wants. A board that does not ask for it refuses one.
+    pub fn cpu_model(&mut self) -> Option<&'a str> {
+        self.took_cpu = true;
+        self.config.cpu.as_deref()
+    }
+
+    /// The RAM disk that the user gives the program. A board that does not ask for it refuses one.
+    pub fn initrd(&mut self) -> Option<PathBuf> {
+        self.took_initrd = true;
+        self.config.initrd.clone()
     }
 
     /// Tells the user something that is no error.

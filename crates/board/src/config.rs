@@ -15,6 +15,8 @@ use crate::memdev::spec::PreallocWatch;
 pub struct MachineConfig {
     /// The board's name (`-M`).
     pub board: String,
+    /// The CPU's model (`-cpu`), if not the board's usual one.
+    pub cpu: Option<String>,
     /// Bytes of RAM (`-m`); `None` or 0 is the board's default.
     pub ram_size: Option<u64>,
     /// Slots for memory devices (`-m slots=`).
@@ -39,6 +41,8 @@ pub struct MachineConfig {
     pub kernel: Option<PathBuf>,
     /// What the program is told (`-append`).
     pub kernel_arguments: String,
+    /// A RAM disk for the program (`-initrd`), for boards that know where to put one.
+    pub initrd: Option<PathBuf>,
     /// Folders to look for firmware in, before the usual ones (`-L`).
     pub firmware_dirs: Vec<PathBuf>,
     /// The machine's name (`-name`).
@@ -57,6 +61,8 @@ pub struct MachineConfig {
     pub start_stopped: bool,
     /// End instead of resetting (`-no-reboot`).
     pub no_reboot: bool,
+    /// Stand still where the guest would end the machine (`-no-shutdown`).
+    pub no_shutdown: bool,
     /// Time moves only when stepped (`-qtest`).
     pub qtest: bool,
     /// What date clock chips show (`-rtc`).

@@ -15,6 +15,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::RequestError;
 use crate::builder::Parts;
 use crate::cpus::CpuThread;
+use crate::debug::{DebugStop, Debugged, Resume};
 use crate::dirty_rate::DirtyRates;
 use crate::dump::{Dumps, ElfTarget};
 use crate::requests::{Requests, Work};
@@ -29,15 +30,21 @@ pub(crate) struct Core {
     /// Whose memory it is, for dumps.
     pub elf_target: ElfTarget,
     pub no_reboot: bool,
+    pub no_shutdown: bool,
     pub requests: Arc<Requests>,
     pub dumps: Dumps,
     pub dirty_rate: DirtyRates,
+    pub debugged: Debugged,
     pub status: Mutex<Status>,
     pub ended: Condvar,
 }
 
 pub(crate) struct Status {
     pub run_state: RunState,
+    /// Why a debugger has stopped it, in the state [`RunState::Debug`].
+    pub debug_stop: Option<DebugStop>,
+    /// Timers wait: a debugger steps.
+    pub quiet: bool,
     pub subscribers: Vec<Sender<Event>>,
     /// The exit status, once it has quit.
     pub exit: Option<i32>,
@@ -55,7 +62,7 @@ impl Core {
         let mut postponed = Vec::new();
         let exit = loop {
             // A stepped clock's timers run where it is stepped.
-            let limit = if self.clock.is_stepped() {
+            let limit = if self.clock.is_stepped() || self.status.lock().quiet {
                 None
             } else {
                 self.clock.run_due();
@@ -65,16 +72,32 @@ impl Core {
             let (result, exit) = match work {
                 Work::DumpBegins => self.dump_begins(),
                 Work::DumpEnds(event) => {
-                    postponed.drain(..).for_each(|request| self.requests.push(request));
+                    for (request, braked) in postponed.drain(..) {
+                        match braked {
+                            true => self.requests.push_braked(request),
+                            false => self.requests.push(request),
+                        }
+                    }
                     self.dump_ends(event)
                 }
                 Work::Request(request @ Request::SystemReset(_))
                     if answer.is_none() && self.dumps.in_process() =>
                 {
-                    postponed.push(request);
+                    postponed.push((request, false));
+                    continue;
+                }
+                Work::Guest(request @ Request::SystemReset(_)) if self.dumps.in_process() => {
+                    postponed.push((request, true));
                     continue;
                 }
                 Work::Request(request) => self.carry_out(request),
+                Work::Guest(request) => {
+                    let done = self.carry_out(request);
+                    self.cpus.iter().for_each(CpuThread::release);
+                    done
+                }
+                Work::DebugResume(resume) => self.debug_resume(&resume),
+                Work::CpuStopped(number) => self.cpu_stopped(number),
             };
             if let Some(answer) = answer {
                 let _ = answer.send(result);
@@ -106,13 +129,24 @@ impl Core {
             Request::SystemReset(_) | Request::Stop | Request::Continue if self.dumps.in_process() => {
                 return (Err(RequestError::DumpInProcess), None);
             }
-            Request::SystemReset(cause) if self.no_reboot => return self.end(cause),
+            Request::SystemReset(cause) if self.no_reboot => return self.switch_off(cause),
             Request::SystemReset(cause) => {
                 self.reset();
+                // As in QEMU: what stands still is then as it was before its start.
+                let mut status = self.status.lock();
+                if matches!(status.run_state, RunState::Paused | RunState::Shutdown) {
+                    status.run_state = RunState::Prelaunch;
+                }
+                drop(status);
+                if self.run_state().is_running() {
+                    // One that has stopped for a debugger meanwhile begins anew too.
+                    self.go_on();
+                }
                 self.tell(EventKind::Reset { cause });
             }
             Request::Powerdown => self.tell(EventKind::Powerdown),
-            Request::Shutdown(cause) | Request::Quit(cause) => return self.end(cause),
+            Request::Shutdown(cause) => return self.switch_off(cause),
+            Request::Quit(cause) => return self.end(cause),
             Request::Stop => {
                 let state = self.status.lock().run_state;
                 match state {
@@ -122,7 +156,7 @@ impl Core {
                     }
                     // The dump is written, and it will not go on.
                     RunState::SaveVm => self.status.lock().run_state = RunState::Paused,
-                    RunState::Prelaunch | RunState::Paused | RunState::Shutdown => {}
+                    RunState::Prelaunch | RunState::Paused | RunState::Debug | RunState::Shutdown => {}
                 }
             }
             Request::Continue => {
@@ -130,12 +164,47 @@ impl Core {
                 match state {
                     RunState::Shutdown => return (Err(RequestError::ResetRequired), None),
                     RunState::Running => {}
-                    RunState::Prelaunch | RunState::Paused | RunState::SaveVm => {
+                    RunState::Prelaunch | RunState::Paused | RunState::Debug | RunState::SaveVm => {
                         self.change(RunState::Running, EventKind::Resume);
                         self.go_on();
                     }
                 }
             }
+        }
+        (Ok(()), None)
+    }
+
+    /// Lets CPUs go on as a debugger says: those that it does not name stand.
+    fn debug_resume(&self, resume: &Resume) -> (Result<(), RequestError>, Option<i32>) {
+        if self.dumps.in_process() {
+            return (Err(RequestError::DumpInProcess), None);
+        }
+        match self.run_state() {
+            RunState::Shutdown => (Err(RequestError::ResetRequired), None),
+            RunState::Running => (Ok(()), None),
+            RunState::Prelaunch | RunState::Paused | RunState::Debug | RunState::SaveVm => {
+                self.change(RunState::Running, EventKind::Resume);
+                self.status.lock().quiet = resume.is_quiet();
+                self.clock.start();
+                for (number, cpu) in self.cpus.iter().enumerate() {
+                    if let Some(how) = resume.of(number) {
+                        cpu.go_on(how);
+                    }
+                }
+                (Ok(()), None)
+            }
+        }
+    }
+
+    /// Stops the machine because one of its CPUs stopped for a debugger, unless that was overtaken.
+    fn cpu_stopped(&self, number: usize) -> (Result<(), RequestError>, Option<i32>) {
+        let why = self.cpus.get(number).and_then(CpuThread::take_stop);
+        if let Some(why) = why
+            && self.run_state().is_running()
+        {
+            self.stand_still();
+            self.status.lock().debug_stop = Some(DebugStop { cpu: number, why });
+            self.change(RunState::Debug, EventKind::Stop);
         }
         (Ok(()), None)
     }
@@ -163,6 +232,22 @@ impl Core {
         self.status.lock().run_state
     }
 
+    /// What the guest ends: the program too, unless that is to stay.
+    fn switch_off(&self, cause: Cause) -> (Result<(), RequestError>, Option<i32>) {
+        if !self.no_shutdown {
+            return self.end(cause);
+        }
+        self.tell(EventKind::Shutdown { cause });
+        let state = self.run_state();
+        if state.is_running() {
+            self.stand_still();
+            self.change(RunState::Shutdown, EventKind::Stop);
+        } else {
+            self.status.lock().run_state = RunState::Shutdown;
+        }
+        (Ok(()), None)
+    }
+
     fn end(&self, cause: Cause) -> (Result<(), RequestError>, Option<i32>) {
         self.tell(EventKind::Shutdown { cause });
         (Ok(()), Some(0))
@@ -170,6 +255,7 @@ impl Core {
 
     /// Guest code and time go on.
     pub fn go_on(&self) {
+        self.status.lock().quiet = false;
         self.clock.start();
         for cpu in &self.cpus {
             cpu.start();
@@ -182,6 +268,7 @@ impl Core {
             cpu.stop();
         }
         self.clock.stop();
+        self.status.lock().quiet = false;
     }
 
     /// Devices to their first state, in the order of the board; then ROM as it was loaded, and the CPUs.
@@ -207,7 +294,13 @@ impl Core {
     }
 
     fn change(&self, run_state: RunState, kind: EventKind) {
-        self.status.lock().run_state = run_state;
+        {
+            let mut status = self.status.lock();
+            status.run_state = run_state;
+            if run_state != RunState::Debug {
+                status.debug_stop = None;
+            }
+        }
         self.tell(kind);
     }
 }

@@ -214,6 +214,8 @@ fn config(options: &Options, serials: Vec<SerialConfig>, log: Log) -> Result<Mac
         pflash: options.pflash.clone(),
         kernel: options.kernel.clone(),
         kernel_arguments: options.append.clone(),
+        initrd: options.initrd.clone(),
+        cpu: options.cpu.clone(),
         firmware_dirs: options.firmware_dirs.clone(),
         name: options.name.clone(),
         serials,
@@ -223,6 +225,7 @@ fn config(options: &Options, serials: Vec<SerialConfig>, log: Log) -> Result<Mac
         nvm_file: options.nvm_file.clone(),
         start_stopped: options.stopped,
         no_reboot: options.no_reboot,
+        no_shutdown: options.no_shutdown,
         qtest: options.qtest.is_some() || options.accel == Accel::Qtest,
         log,
     })

@@ -82,6 +82,13 @@ fn text_of(what: Print) -> String {
                 let _ = writeln!(text, "{name:15} {help}");
             }
         }
+        Print::Cpus => {
+            text.push_str("Available CPUs:\n");
+            for cpu in Machine::cpu_models() {
+                let name = format!("{} '{}'", cpu.family, cpu.name);
+                let _ = writeln!(text, "{name:20} {}", cpu.description);
+            }
+        }
         Print::Devices => {
             text.push_str("Devices for -device:\n");
             for (name, help) in Machine::device_kinds() {

@@ -58,6 +58,8 @@ pub enum Print {
     Machines,
     /// `-d help`
     LogItems,
+    /// `-cpu help`
+    Cpus,
     /// `-device help`
     Devices,
     /// `-display help`
@@ -89,6 +91,8 @@ pub struct Options {
     pub nvm_file: Option<PathBuf>,
     /// `-accel`
     pub accel: Accel,
+    /// `-cpu`
+    pub cpu: Option<String>,
     /// `-m`, in bytes; `None` (also for `-m 0`): the board's default.
     pub ram_size: Option<u64>,
     /// `-m slots=`
@@ -109,7 +113,9 @@ pub struct Options {
     pub kernel: Option<PathBuf>,
     /// `-append`
     pub append: String,
-    /// `-pflash`
+    /// `-initrd`
+    pub initrd: Option<PathBuf>,
+    /// `-pflash`, or `-drive if=pflash`
     pub pflash: Option<PathBuf>,
     /// `-L`, in order.
     pub firmware_dirs: Vec<PathBuf>,
@@ -133,6 +139,8 @@ pub struct Options {
     pub qtest_log: Option<PathBuf>,
     /// `-no-reboot`
     pub no_reboot: bool,
+    /// `-no-shutdown`
+    pub no_shutdown: bool,
     /// `-d`, as given.
     pub log: Vec<String>,
     /// `-D`
@@ -177,6 +185,7 @@ const OPTIONS: &[Known] = &[
         "[type=]name[,prop=value]",
         "the board ('-M help' for a list); properties: accel=tcg|qtest,\nmemory-backend=id (the RAM is that object), and nvm-file=path for the board cpiom",
     ),
+    known("", "cpu", "model", "the CPU ('-cpu help' for a list), on boards that have a choice"),
     known("", "accel", "name", "tcg (default), or qtest: the clock goes as the qtest client says"),
     known(
         "m",
@@ -194,9 +203,11 @@ const OPTIONS: &[Known] = &[
     known("", "mem-prealloc", "", "all pages of the machine's RAM at once"),
     known("", "name", "string", "name of the machine, as 'info name' gives it"),
     known("", "bios", "file", "firmware, raw or ELF"),
-    known("", "kernel", "file", "program to load, ELF"),
+    known("", "kernel", "file", "program to load: ELF; for the boards mips and mipsel a uImage too"),
     known("", "append", "cmdline", "command line for the program"),
+    known("", "initrd", "file", "RAM disk for the program (boards mips and mipsel)"),
     known("", "pflash", "file", "contents of the board's flash"),
+    known("", "drive", "if=pflash,file=file[,format=raw][,unit=0]", "the same; there are no other drives"),
     known("L", "", "path", "folder to search for firmware; may be given again"),
     known("", "device", "driver", "add a device ('-device help' for a list); may be given again"),
     known("", "nodefaults", "", "no serial port and no monitor but those named"),
@@ -210,6 +221,7 @@ const OPTIONS: &[Known] = &[
         "date that clock chips show at start (2026-11-22T16:05:06), and what it goes with:\nthe host's time, or the machine's",
     ),
     known("", "no-reboot", "", "end where the machine would reset"),
+    known("", "no-shutdown", "", "stop where the guest would end the machine; the monitor goes on"),
     known("", "display", "type", "none is the only one"),
     known("", "nographic", "", "serial port and monitor share standard input and output (Ctrl-A h: help)"),
     known("", "serial", "dev", "serial port to dev; may be given again"),
@@ -301,6 +313,7 @@ pub fn parse(args: &[String]) -> Result<Asked, OptionError> {
     for (option, print) in [
         ("machine", Print::Machines),
         ("d", Print::LogItems),
+        ("cpu", Print::Cpus),
         ("device", Print::Devices),
         ("display", Print::Displays),
         ("object", Print::Objects),
@@ -332,6 +345,8 @@ fn run_options(matches: &Matches) -> Result<Options, OptionError> {
         bios: path("bios"),
         kernel: path("kernel"),
         append: last("append").unwrap_or_default(),
+        initrd: path("initrd"),
+        cpu: last("cpu"),
         pflash: path("pflash"),
         firmware_dirs: matches.opt_strs("L").into_iter().map(PathBuf::from).collect(),
         stopped: matches.opt_present("S"),
@@ -343,6 +358,7 @@ fn run_options(matches: &Matches) -> Result<Options, OptionError> {
         qtest: last("qtest"),
         qtest_log: path("qtest-log").filter(|path| path.as_os_str() != "none"),
         no_reboot: matches.opt_present("no-reboot"),
+        no_shutdown: matches.opt_present("no-shutdown"),
         log: matches.opt_strs("d"),
         log_file: path("D"),
         nodefaults: matches.opt_present("nodefaults"),
@@ -366,6 +382,9 @@ fn run_options(matches: &Matches) -> Result<Options, OptionError> {
             return Err(bad("object", &text, format!("Duplicate ID '{}' for object", spec.id)));
         }
         options.memory_backends.push(spec);
+    }
+    for text in matches.opt_strs("drive") {
+        options.pflash = Some(drive(&text)?);
     }
     if let Some(text) = last("display") {
         match text.split(',').next() {
@@ -422,6 +441,39 @@ fn accel(option: &'static str, text: &str, name: &str) -> Result<Accel, OptionEr
             text,
             format!("invalid accelerator {}; there are tcg and qtest", other.unwrap_or_default()),
         )),
+    }
+}
+
+/// `-drive if=pflash,file=file[,format=raw][,unit=0]`
+fn drive(text: &str) -> Result<PathBuf, OptionError> {
+    let bad = |reason: String| bad("drive", text, reason);
+    let (mut file, mut interface) = (None, None);
+    // A comma in a path is written twice.
+    for part in text.replace(",,", "\0").split(',') {
+        let part = part.replace('\0', ",");
+        match part.split_once('=') {
+            Some(("file", path)) => file = Some(PathBuf::from(path)),
+            Some(("if", name)) => interface = Some(name.to_owned()),
+            Some(("format", "raw")) | Some(("unit" | "index", "0")) | Some(("id", _)) => {}
+            Some(("format", other)) => {
+                return Err(bad(format!("format '{other}' is not read; flash is raw")));
+            }
+            Some(("unit" | "index", other)) => {
+                return Err(bad(format!("there is no unit {other}; boards with flash have unit 0")));
+            }
+            _ => {
+                let name = part.split('=').next().unwrap_or_default();
+                let reason = format!("Invalid parameter '{name}'; there are if, file, format, unit and id");
+                return Err(bad(reason));
+            }
+        }
+    }
+    match interface.as_deref() {
+        Some("pflash") => file.ok_or_else(|| bad("file=path is missing".to_owned())),
+        other => Err(bad(format!(
+            "there are no drives but flash (if=pflash), and not if={}",
+            other.unwrap_or("ide, which is meant without it")
+        ))),
     }
 }
 
@@ -539,6 +591,18 @@ mod tests {
     }
 
     #[test]
+    fn a_flash_drive_is_a_flash_file() {
+        assert_eq!(options("-drive if=pflash,format=raw,unit=0,file=a,,b").pflash, Some("a,b".into()));
+    }
+
+    #[test]
+    fn a_program_comes_with_its_ram_disk_and_cpu() {
+        let options = options("-M mips -kernel k -initrd i -cpu 24Kc -no-shutdown");
+        assert_eq!((options.initrd, options.cpu.as_deref()), (Some("i".into()), Some("24Kc")));
+        assert!(options.no_shutdown && !options.no_reboot);
+    }
+
+    #[test]
     fn an_argument_may_start_with_a_dash() {
         assert_eq!(options("-name -x").name.as_deref(), Some("-x"));
     }
@@ -565,6 +629,23 @@ mod tests {
                 "-object memory-backend-ram,id=m0,size=1M -object memory-backend-ram,id=m0,size=2M",
                 "-object memory-backend-ram,id=m0,size=2M: Duplicate ID 'm0' for object",
             ),
+            ("-drive if=pflash", "-drive if=pflash: file=path is missing"),
+            (
+                "-drive if=pflash,file=f,format=qcow2",
+                "-drive if=pflash,file=f,format=qcow2: format 'qcow2' is not read; flash is raw",
+            ),
+            (
+                "-drive if=pflash,file=f,unit=1",
+                "-drive if=pflash,file=f,unit=1: there is no unit 1; boards with flash have unit 0",
+            ),
+            (
+                "-drive file=f,snapshot=on",
+                "-drive file=f,snapshot=on: Invalid parameter 'snapshot'; there are if, file, format, unit and id",
+            ),
+            (
+                "-drive if=scsi,file=f",
+                "-drive if=scsi,file=f: there are no drives but flash (if=pflash), and not if=scsi",
+            ),
             ("-accel kvm", "-accel kvm: invalid accelerator kvm; there are tcg and qtest"),
             (
                 "-display gtk",
@@ -589,6 +670,7 @@ mod tests {
             ("-M help", Print::Machines),
             ("-machine ?", Print::Machines),
             ("-d help -M nonsense", Print::LogItems),
+            ("-M mips -cpu help", Print::Cpus),
             ("-device help", Print::Devices),
             ("-display help", Print::Displays),
             ("-object help", Print::Objects),

@@ -1,6 +1,14 @@
 //! What MIPS programs do, and what the CPU does around them.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail loudly")]
 
+#[path = "mips/debug.rs"]
+mod debug;
+#[path = "mips/ejtag.rs"]
+mod ejtag;
+#[path = "mips/fpu.rs"]
+mod fpu;
+#[path = "mips/models.rs"]
+mod models;
 mod support;
 
 use flatview::{RamBlock, Region};

@@ -199,6 +199,8 @@ fn flash(b: &mut BoardBuilder<'_>, system: RegionId, machine: &Owner) -> Result<
         machine_name: "PowerPC",
         endianness: Endianness::Big,
         translate: |addr| addr,
+        twin: None,
+        uimage: None,
     };
     match &b.config().bios {
         Some(name) => {

@@ -2,21 +2,36 @@
 
 use crate::driver::Program;
 
-/// An image of `guests/`.
+/// An image of `guests/`, for a board.
+fn image_for(board: &str, name: &str) -> String {
+    format!("{}/../../guests/images/{board}/{name}.elf", env!("CARGO_MANIFEST_DIR"))
+}
+
 fn image(name: &str) -> String {
-    format!("{}/../../guests/images/mips/{name}.elf", env!("CARGO_MANIFEST_DIR"))
+    image_for("mips", name)
 }
 
 fn start(name: &str, more: &[&str]) -> Program {
-    let image = image(name);
-    let mut args = vec!["-M", "mips", "-kernel", &image, "-serial", "stdio", "-monitor", "none"];
+    start_on("mips", name, more)
+}
+
+fn start_on(board: &str, name: &str, more: &[&str]) -> Program {
+    let image = image_for(board, name);
+    let mut args = vec!["-M", board, "-kernel", &image, "-serial", "stdio", "-monitor", "none"];
     args.extend(more);
     Program::start(&args)
 }
 
 #[test]
 fn the_demo_takes_interrupts_answers_resets_and_switches_off() {
-    let mut demo = start("demo", &[]);
+    for (board, word) in [("mips", "3c1a8010"), ("mipsel", "3c1a8010")] {
+        demo(board, word);
+    }
+}
+
+/// `word` is the first one of its exception vectors.
+fn demo(board: &str, word: &str) {
+    let mut demo = start_on(board, "demo", &[]);
     let first = demo.wait_for("Type help.\r\n> ");
     assert!(first.contains("Ticks: 1 2 3 4 5\r\n"), "{first}");
     assert!(first.contains("1fbf0000  00000000  the reset register"), "{first}");
@@ -24,7 +39,7 @@ fn the_demo_takes_interrupts_answers_resets_and_switches_off() {
     assert!(!first.contains("does not tick"), "{first}");
     demo.send("peek 80000000\n");
     let peeked = demo.wait_for("\r\n> ");
-    assert!(peeked.contains("80000000: 3c1a8010"), "{peeked}");
+    assert!(peeked.contains(&format!("80000000: {word}")), "{peeked}");
     demo.send("peek c0000000\n");
     demo.wait_for("\r\n> ");
     demo.send("reset\n");

@@ -58,10 +58,10 @@ fn user_programs_enter_it_with_the_rights_of_the_kernel_and_no_interrupts() {
         flatview_cpu::mips::TlbEntry { hi: 0, mask: 0, lo: [2, 1 << 6 | 2], global: true };
     board.cpu.core_mut().set(flatview_cpu::mips::PC, 0x1000);
     board.cpu.step();
+    assert_eq!(board.pc(), 0xbfc0_0480);
+    board.cpu.step();
     assert_eq!((board.pc(), board.reg(8) & 0xff1f), (0xbfc0_0484, 0xff11), "CP0 can be used");
     board.cpu.inputs().set_level(2, true);
-    board.cpu.step();
-    assert_eq!(board.pc(), 0x1000);
     board.cpu.step();
     // Left, the interrupt that waited is taken.
     assert_eq!((board.exception(), board.cpu.core().isa.cp0.epc()), (Exception::Interrupt as u32, 0x1000));
@@ -71,7 +71,7 @@ fn user_programs_enter_it_with_the_rights_of_the_kernel_and_no_interrupts() {
 fn an_exception_within_begins_the_handler_again() {
     let mut board = board(&[mfc0(8, 23), addiu(11, 11, 1), 0x0000_000c]);
     board.program(&[SDBBP]);
-    for _ in 0..4 {
+    for _ in 0..6 {
         board.cpu.step();
     }
     assert_eq!((board.reg(11), board.pc()), (2, 0xbfc0_0488));

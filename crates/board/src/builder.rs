@@ -21,7 +21,7 @@ use crate::firmware::{FirmwareDirs, Image, Rom};
 use crate::memdev::{MachineRam, MemdevKind, MemdevSpec, MemoryObjects, ObjectError};
 use crate::requests::Requests;
 use crate::state::Request;
-use crate::{BoardError, MachineConfig, SerialConfig};
+use crate::{BoardError, IcountConfig, IcountShift, MachineConfig, RtcClock, SerialConfig, pace};
 
 /// Which side of a device a line is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +43,7 @@ pub(crate) struct Pins {
 }
 
 type Describe = Box<dyn Fn() -> QtreeDevice + Send + Sync>;
+type InterruptState = Box<dyn Fn() -> String + Send + Sync>;
 
 /// A bus of the machine, to plug devices into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +70,7 @@ pub(crate) struct Parts {
     buses: Vec<Bus>,
     plugs: Vec<Plug>,
     pub pins: Vec<Pins>,
+    interrupt_states: Vec<InterruptState>,
     pub resets: Vec<Arc<dyn Reset>>,
     pub roms: Vec<Rom>,
     pub objects: Arc<MemoryObjects>,
@@ -92,6 +94,7 @@ impl Parts {
             buses: vec![bus],
             plugs: Vec::new(),
             pins: Vec::new(),
+            interrupt_states: Vec::new(),
             resets: Vec::new(),
             roms: Vec::new(),
             objects,
@@ -106,6 +109,11 @@ impl Parts {
     /// The picture for `info qtree`, as things are now.
     pub fn qtree(&self) -> QtreeBus {
         self.qtree_bus(0)
+    }
+
+    /// The text of `info pic`, as things are now.
+    pub fn interrupt_state(&self) -> String {
+        self.interrupt_states.iter().map(|describe| describe()).collect()
     }
 
     fn qtree_bus(&self, bus: usize) -> QtreeBus {
@@ -154,9 +162,21 @@ impl<'a> BoardBuilder<'a> {
         requests: Arc<Requests>,
     ) -> BoardBuilder<'a> {
         let memory = Memory::new(target);
-        let clock = if config.qtest { Clock::stepped() } else { Clock::realtime() };
-        let wall = if config.rtc.machine_clock { WallClock::machine } else { WallClock::new };
-        let wall = wall(&clock, config.rtc.base);
+        let clock = match config.icount.map(|icount| icount.shift) {
+            _ if config.qtest => Clock::stepped(),
+            Some(IcountShift::Fixed(shift)) => Clock::counted(shift),
+            Some(IcountShift::Auto) => Clock::counted(pace::FIRST_SHIFT),
+            None => Clock::realtime(),
+        };
+        let by_machine = match config.rtc.clock {
+            RtcClock::Usual => config.icount.is_some(),
+            RtcClock::Host => false,
+            RtcClock::Machine => true,
+        };
+        let same = matches!(config.icount, Some(IcountConfig { shift: IcountShift::Fixed(_), .. }));
+        let base = config.rtc.base.or((same && by_machine).then_some(IcountConfig::BASE));
+        let wall = if by_machine { WallClock::machine } else { WallClock::new };
+        let wall = wall(&clock, base);
         let map = MapHandle::new(&memory, &config.log);
         let dirs = FirmwareDirs::new(&config.firmware_dirs);
         let objects = Arc::new(MemoryObjects::new(&memory, board, config.prealloc_hook.watch()));
@@ -412,6 +432,11 @@ impl<'a> BoardBuilder<'a> {
     pub fn plug(&mut self, bus: BusId, describe: impl Fn() -> QtreeDevice + Send + Sync + 'static) -> PlugId {
         self.parts.plugs.push(Plug { bus, describe: Box::new(describe) });
         PlugId(self.parts.plugs.len() - 1)
+    }
+
+    /// What `info pic` says of an interrupt controller: whole lines. Those added first come first.
+    pub fn interrupt_state(&mut self, describe: impl Fn() -> String + Send + Sync + 'static) {
+        self.parts.interrupt_states.push(Box::new(describe));
     }
 
     /// A bus that a plugged device provides.

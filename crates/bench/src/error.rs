@@ -53,7 +53,9 @@ pub enum BenchError {
         text: String,
     },
     /// A guest did not print what it should.
-    #[error("The guests' benchmark printed '{line}' where the end of '{what}' was due; the emulator is wrong, or hangs")]
+    #[error(
+        "The guests' benchmark printed '{line}' where the end of '{what}' was due; the emulator is wrong, or hangs"
+    )]
     Guest {
         /// The loop and its passes.
         what: String,

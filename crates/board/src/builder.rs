@@ -43,6 +43,7 @@ pub(crate) struct Pins {
 }
 
 type Describe = Box<dyn Fn() -> QtreeDevice + Send + Sync>;
+type InterruptState = Box<dyn Fn() -> String + Send + Sync>;
 
 /// A bus of the machine, to plug devices into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +70,7 @@ pub(crate) struct Parts {
     buses: Vec<Bus>,
     plugs: Vec<Plug>,
     pub pins: Vec<Pins>,
+    interrupt_states: Vec<InterruptState>,
     pub resets: Vec<Arc<dyn Reset>>,
     pub roms: Vec<Rom>,
     pub objects: Arc<MemoryObjects>,
@@ -92,6 +94,7 @@ impl Parts {
             buses: vec![bus],
             plugs: Vec::new(),
             pins: Vec::new(),
+            interrupt_states: Vec::new(),
             resets: Vec::new(),
             roms: Vec::new(),
             objects,
@@ -106,6 +109,11 @@ impl Parts {
     /// The picture for `info qtree`, as things are now.
     pub fn qtree(&self) -> QtreeBus {
         self.qtree_bus(0)
+    }
+
+    /// The text of `info pic`, as things are now.
+    pub fn interrupt_state(&self) -> String {
+        self.interrupt_states.iter().map(|describe| describe()).collect()
     }
 
     fn qtree_bus(&self, bus: usize) -> QtreeBus {
@@ -424,6 +432,11 @@ impl<'a> BoardBuilder<'a> {
     pub fn plug(&mut self, bus: BusId, describe: impl Fn() -> QtreeDevice + Send + Sync + 'static) -> PlugId {
         self.parts.plugs.push(Plug { bus, describe: Box::new(describe) });
         PlugId(self.parts.plugs.len() - 1)
+    }
+
+    /// What `info pic` says of an interrupt controller: whole lines. Those added first come first.
+    pub fn interrupt_state(&mut self, describe: impl Fn() -> String + Send + Sync + 'static) {
+        self.parts.interrupt_states.push(Box::new(describe));
     }
 
     /// A bus that a plugged device provides.

@@ -8,14 +8,18 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use flatview::{AddressSpace, Be, Le, MemTxError, Reader};
+use flatview::{AddressSpace, Be, Le, MemTxError, Memory, MemoryError, Reader};
 use flatview_device::Executed;
 
+use crate::foreign::ForeignWrites;
 use crate::inputs::Inputs;
 use crate::ir::{MemOp, Var};
 use crate::isa::{BusError, Isa};
 use crate::tlb::{Kind, Mapping, PAGE_SIZE, Tlb};
 use crate::watch::{Verdict, WatchedAccess, Watches};
+
+/// So many pages are forgotten one by one.
+const FEW_PAGES: u64 = 16;
 
 /// Why an instruction did not go through.
 #[derive(Debug, Clone, Copy)]
@@ -38,9 +42,12 @@ pub struct Core<I: Isa> {
     pub(crate) watches: Arc<Watches>,
     /// Physical pages with code that was translated.
     pub(crate) code_pages: HashSet<u64>,
+    /// Virtual pages where code was looked up since what is known of addresses was void last.
+    pub(crate) code_places: HashSet<u64>,
+    pub(crate) foreign: ForeignWrites,
     /// Physical code addresses (first and last) that were written since the cache was last told.
     pub(crate) written: Vec<(u64, u64)>,
-    /// A device was accessed, or code written: the block is left behind the instruction.
+    /// Code was written: the block is left behind the instruction.
     pub(crate) leave: bool,
     /// What is known of addresses is void: blocks must be looked up anew.
     pub(crate) moved: bool,
@@ -63,9 +70,9 @@ impl<I: Isa> std::fmt::Debug for Core<I> {
 }
 
 impl<I: Isa> Core<I> {
-    pub(crate) fn new(isa: I, space: &AddressSpace) -> Self {
+    pub(crate) fn new(isa: I, memory: &Memory, space: &AddressSpace) -> Result<Self, MemoryError> {
         let inputs = Arc::new(Inputs::default());
-        Self {
+        Ok(Self {
             vars: Box::new([0; Var::COUNT]),
             isa,
             tlb: Tlb::new(),
@@ -73,6 +80,8 @@ impl<I: Isa> Core<I> {
             watches: Arc::new(Watches::new(Arc::clone(&inputs))),
             inputs,
             code_pages: HashSet::new(),
+            code_places: HashSet::new(),
+            foreign: ForeignWrites::new(memory, space.root()?)?,
             written: Vec::new(),
             leave: false,
             moved: false,
@@ -81,7 +90,7 @@ impl<I: Isa> Core<I> {
             at: 0,
             before: 0,
             executed: None,
-        }
+        })
     }
 
     /// The value of a variable.
@@ -123,10 +132,16 @@ impl<I: Isa> Core<I> {
         self.moved = true;
     }
 
-    /// Forgets what the guest's MMU said of one page of [`PAGE_SIZE`] bytes.
-    pub fn flush_page(&mut self, va: u64) {
-        self.tlb.flush_page(va);
-        self.moved = true;
+    /// Forgets what the guest's MMU said of a range of virtual addresses, first to last.
+    pub fn flush_range(&mut self, first: u64, last: u64) {
+        let page = |va: u64| va / PAGE_SIZE;
+        if page(last).saturating_sub(page(first)) > FEW_PAGES {
+            return self.flush();
+        }
+        for page in page(first)..=page(last) {
+            self.tlb.flush_page(page * PAGE_SIZE);
+            self.moved |= self.code_places.contains(&page);
+        }
     }
 
     /// Whether the block is to be left behind the instruction that it is at.
@@ -208,6 +223,52 @@ impl<I: Isa> Core<I> {
         }
     }
 
+    /// A store that an instruction does by a helper if `expected` stands there, in one step, so that no store of another
+    /// bus master's is lost between; whether it was done. What is no RAM is read and written in two.
+    ///
+    /// # Errors
+    /// The guest's exception.
+    pub fn helper_compare_exchange(
+        &mut self,
+        va: u64,
+        expected: u64,
+        new: u64,
+        mem: MemOp,
+    ) -> Result<bool, I::Fault> {
+        if va & u64::from(mem.size.wrapping_sub(1)) != 0 {
+            return Err(I::misaligned(self, va, Kind::Write));
+        }
+        let phys = I::map(self, va, Kind::Write, mem.mmu)?.phys;
+        let exchanged = match self.watches.on_page(phys) {
+            true => None,
+            false => self.exchange(phys, expected, new, mem),
+        };
+        if let Some(done) = exchanged {
+            if done && self.code_pages.contains(&(phys & !(PAGE_SIZE - 1))) {
+                self.stored_over_code(phys, mem.size);
+            }
+            return Ok(done);
+        }
+        if self.helper_load(va, MemOp { signed: false, ..mem })? != cut(expected, mem.size) {
+            return Ok(false);
+        }
+        self.helper_store(va, new, mem)?;
+        Ok(true)
+    }
+
+    /// Whether it was written; `None` where there is no RAM to do so with.
+    fn exchange(&self, phys: u64, expected: u64, new: u64, mem: MemOp) -> Option<bool> {
+        let reader = &self.reader;
+        let (e4, n4) = (expected as u32, new as u32);
+        match (mem.size, mem.big) {
+            (4, true) => reader.compare_exchange::<Be, u32>(phys, e4, n4).ok().map(|r| r.is_ok()),
+            (4, false) => reader.compare_exchange::<Le, u32>(phys, e4, n4).ok().map(|r| r.is_ok()),
+            (8, true) => reader.compare_exchange::<Be, u64>(phys, expected, new).ok().map(|r| r.is_ok()),
+            (8, false) => reader.compare_exchange::<Le, u64>(phys, expected, new).ok().map(|r| r.is_ok()),
+            _ => None,
+        }
+    }
+
     #[inline(always)]
     fn read(&self, phys: u64, mem: MemOp) -> Result<u64, MemTxError> {
         let reader = &self.reader;
@@ -250,18 +311,23 @@ impl<I: Isa> Core<I> {
         }
     }
 
-    /// What the MMU says, which the soft TLB remembers where nothing has to be looked at.
-    fn mapping(&mut self, va: u64, kind: Kind, mmu: u8) -> Result<(Mapping, bool), Trouble<I::Fault>> {
+    /// What the MMU says, and what is there. The soft TLB remembers it where nothing has to be looked at.
+    fn mapping(&mut self, va: u64, kind: Kind, mmu: u8) -> Result<(Mapping, Page), Trouble<I::Fault>> {
         let mapping = I::map(self, va, kind, mmu).map_err(Trouble::Fault)?;
         let watched = self.watches.on_page(mapping.phys);
         let page = mapping.phys & !(PAGE_SIZE - 1);
         // A device may do anything when it is accessed, and so its pages are not remembered.
         let is_memory = self.reader.host_ptr(page, PAGE_SIZE).is_some();
-        self.leave |= !is_memory;
+        let has_code = is_memory && self.code_pages.contains(&page);
         if !watched && is_memory {
-            self.tlb.fill(mmu, va, &mapping, !self.code_pages.contains(&page));
+            self.tlb.fill(mmu, va, &mapping, !has_code);
         }
-        Ok((mapping, watched))
+        Ok((mapping, Page { watched, is_memory, has_code }))
+    }
+
+    /// A device was accessed, which may have written code. Lines that it moved ask for attention themselves.
+    fn after_device(&mut self) {
+        self.leave |= self.foreign.is_any();
     }
 
     #[inline(never)]
@@ -273,10 +339,11 @@ impl<I: Isa> Core<I> {
             }
             return Ok(value);
         }
-        let (mapping, watched) = self.mapping(va, Kind::Read, mem.mmu)?;
+        let (mapping, page) = self.mapping(va, Kind::Read, mem.mmu)?;
         let access =
             WatchedAccess { va, phys: mapping.phys, size: mem.size, kind: Kind::Read, pc: self.at, value: 0 };
-        let watchers = if watched { self.watches.of(access.phys, mem.size, Kind::Read) } else { Vec::new() };
+        let watchers =
+            if page.watched { self.watches.of(access.phys, mem.size, Kind::Read) } else { Vec::new() };
         for watcher in &watchers {
             match watcher.before(&access) {
                 Verdict::Proceed => {}
@@ -286,7 +353,11 @@ impl<I: Isa> Core<I> {
                 Verdict::Break => return Err(Trouble::Break),
             }
         }
-        let value = match self.read(access.phys, mem) {
+        let loaded = self.read(access.phys, mem);
+        if !page.is_memory {
+            self.after_device();
+        }
+        let value = match loaded {
             Ok(value) => value,
             Err(error) => self.failed(va, access.phys, Kind::Read, error)?,
         };
@@ -305,7 +376,7 @@ impl<I: Isa> Core<I> {
             }
             return Ok(());
         }
-        let (mapping, watched) = self.mapping(va, Kind::Write, mem.mmu)?;
+        let (mapping, page) = self.mapping(va, Kind::Write, mem.mmu)?;
         let phys = mapping.phys;
         let mut access = WatchedAccess {
             va,
@@ -315,7 +386,7 @@ impl<I: Isa> Core<I> {
             pc: self.at,
             value: cut(value, mem.size),
         };
-        let watchers = if watched { self.watches.of(phys, mem.size, Kind::Write) } else { Vec::new() };
+        let watchers = if page.watched { self.watches.of(phys, mem.size, Kind::Write) } else { Vec::new() };
         for watcher in &watchers {
             match watcher.before(&access) {
                 Verdict::Proceed => {}
@@ -325,14 +396,23 @@ impl<I: Isa> Core<I> {
                 Verdict::Break => return Err(Trouble::Break),
             }
         }
-        if let Err(error) = self.write(phys, access.value, mem) {
+        let stored = self.write(phys, access.value, mem);
+        if !page.is_memory {
+            self.after_device();
+        }
+        if let Err(error) = stored {
             self.failed(va, phys, Kind::Write, error)?;
         }
-        if self.code_pages.contains(&(phys & !(PAGE_SIZE - 1))) {
-            self.written.push((phys, phys | u64::from(mem.size - 1)));
-            self.leave = true;
+        if page.has_code {
+            self.stored_over_code(phys, mem.size);
         }
         Ok(())
+    }
+
+    /// Code that was stored over is translated anew.
+    fn stored_over_code(&mut self, phys: u64, size: u8) {
+        self.written.push((phys, phys | u64::from(size - 1)));
+        self.leave = true;
     }
 
     /// For an access that lies in two pages, and may: its bytes, with the place of each in the value.
@@ -347,6 +427,14 @@ impl<I: Isa> Core<I> {
         let crosses = va % PAGE_SIZE + over >= PAGE_SIZE;
         Ok(crosses.then_some(Bytes { va, next: 0, size: mem.size, big: mem.big }))
     }
+}
+
+/// What the CPU must know of a physical page.
+#[derive(Debug, Clone, Copy)]
+struct Page {
+    watched: bool,
+    is_memory: bool,
+    has_code: bool,
 }
 
 /// The bytes of an access, in ascending order.

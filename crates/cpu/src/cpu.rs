@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use flatview::{
     AddressSpace, Be, Delta, ListenerError, ListenerId, Memory, MemoryError, MemoryListener, SpaceId,
@@ -15,7 +16,6 @@ use parking_lot::Mutex;
 
 use crate::cache::{BlockId, Cache, Key};
 use crate::core::Core;
-use crate::foreign::ForeignWrites;
 use crate::inputs::Inputs;
 use crate::interp::{self, Ran};
 use crate::isa::{BusError, Isa};
@@ -47,6 +47,8 @@ const STEP: u32 = 1 << 31;
 struct MapChanges {
     space: SpaceId,
     inputs: Arc<Inputs>,
+    /// Whether `changed` has anything in it.
+    is_any: AtomicBool,
     changed: Mutex<Vec<(u64, u64)>>,
 }
 
@@ -77,6 +79,7 @@ impl MemoryListener for MapChanges {
 impl MapChanges {
     fn note(&self, section: &flatview::Section) {
         self.changed.lock().push((section.offset_in_space, section.last()));
+        self.is_any.store(true, Ordering::Release);
         self.inputs.attend();
     }
 }
@@ -97,7 +100,6 @@ pub struct Cpu<I: Isa> {
     /// An exception was taken.
     faulted: bool,
     watches_seen: u64,
-    foreign: ForeignWrites,
     memory: Memory,
     listener: Option<(ListenerId, Arc<MapChanges>)>,
     instructions: u64,
@@ -127,11 +129,12 @@ impl<I: Isa> Cpu<I> {
     /// # Errors
     /// What registering the listener gives that tells it of changes of the map.
     pub fn new(isa: I, memory: &Memory, space: &AddressSpace) -> Result<Self, MemoryError> {
-        let mut core = Core::new(isa, space);
+        let mut core = Core::new(isa, memory, space)?;
         I::reset(&mut core);
         let changes = Arc::new(MapChanges {
             space: space.id(),
             inputs: Arc::clone(core.inputs()),
+            is_any: AtomicBool::new(false),
             changed: Mutex::default(),
         });
         let id = memory.add_listener(Arc::clone(&changes) as Arc<dyn MemoryListener>)?;
@@ -145,7 +148,6 @@ impl<I: Isa> Cpu<I> {
             masked: false,
             faulted: false,
             watches_seen: 0,
-            foreign: ForeignWrites::new(memory, space.root()?)?,
             memory: memory.clone(),
             listener: Some((id, changes)),
             instructions: 0,
@@ -287,6 +289,10 @@ impl<I: Isa> Cpu<I> {
         self.core.leave = true;
         self.faulted = false;
         loop {
+            // A single step ends before an interrupt that comes next.
+            if how & STEP != 0 && self.instructions >= until {
+                return Exit::Done;
+            }
             let attention = self.core.inputs().take_attention();
             if std::mem::take(&mut self.core.leave) || attention {
                 self.look_up();
@@ -320,15 +326,25 @@ impl<I: Isa> Cpu<I> {
 
     /// What outside has to say.
     fn look_up(&mut self) {
-        let changed = self.listener.as_ref().map(|(_, c)| std::mem::take(&mut *c.changed.lock()));
-        let written = std::mem::take(&mut self.core.written);
-        let foreign = self.foreign.written();
+        // This is done after whatever a device does: what is empty is passed over.
+        let changed = match &self.listener {
+            Some((_, changes)) if changes.is_any.swap(false, Ordering::Acquire) => {
+                std::mem::take(&mut *changes.changed.lock())
+            }
+            _ => Vec::new(),
+        };
+        for (first, last) in &changed {
+            // What was memory may be a device now.
+            self.core.tlb.forget_physical(*first, *last);
+        }
+        let foreign = if self.core.foreign.is_any() { self.core.foreign.written() } else { Vec::new() };
         for page in &foreign {
             // It is watched no longer, so what is translated from it next must see to that.
             self.core.code_pages.remove(page);
         }
         let foreign = foreign.into_iter().map(|page| (page, page | (PAGE_SIZE - 1)));
-        for (first, last) in changed.into_iter().flatten().chain(written).chain(foreign) {
+        let written = std::mem::take(&mut self.core.written);
+        for (first, last) in changed.into_iter().chain(written).chain(foreign) {
             for page in self.cache.drop_range(first, last) {
                 self.core.code_pages.remove(&page);
             }
@@ -352,6 +368,7 @@ impl<I: Isa> Cpu<I> {
             }
             if std::mem::take(&mut self.core.moved) {
                 self.cache.begin_epoch();
+                self.core.code_places.clear();
                 last = None;
             }
             let pc = I::pc(&self.core);
@@ -456,6 +473,7 @@ impl<I: Isa> Cpu<I> {
         let mmu = I::fetch_mmu(&self.core);
         let phys = I::map(&mut self.core, pc, Kind::Fetch, mmu)?.phys;
         let key = Key { phys, pc, mode };
+        self.core.code_places.insert(pc / PAGE_SIZE);
         if let Some(id) = self.cache.find(key) {
             return Ok(Some(id));
         }
@@ -468,7 +486,7 @@ impl<I: Isa> Cpu<I> {
             let page = phys & !(PAGE_SIZE - 1);
             if self.core.code_pages.insert(page) {
                 self.core.tlb.look_at_writes(page);
-                self.foreign.watch(page);
+                self.core.foreign.watch(page);
             }
         }
         let core = &self.core;

@@ -32,7 +32,7 @@ pub mod reset;
 pub mod tree;
 pub mod unmodelled;
 
-pub use bank::{Bank, Register, Registers};
+pub use bank::{Bank, Register, RegisterInfo, Registers};
 pub use calendar::WallClock;
 pub use cell::{DeviceCell, Effects};
 pub use chardev::{CharBackend, CharError, CharEvent, CharSink, CharSpec};

@@ -55,7 +55,8 @@ pub fn all(run: &mut Run) -> Result<(), BenchError> {
     if wanted.is_empty() {
         return Ok(());
     }
-    let with_qemu = Command::new(QEMU).arg("--version").stdout(Stdio::null()).status().is_ok_and(|s| s.success());
+    let with_qemu =
+        Command::new(QEMU).arg("--version").stdout(Stdio::null()).status().is_ok_and(|s| s.success());
     let (mut ours, mut theirs) = (vec![Vec::new(); wanted.len()], vec![Vec::new(); wanted.len()]);
     let mut undisturbed = 0;
     for round in 0..ROUNDS {
@@ -157,7 +158,17 @@ impl Guest {
             }
             Side::Qemu => {
                 let mut child = Command::new(QEMU)
-                    .args(["-M", "malta", "-display", "none", "-no-reboot", "-monitor", "none", "-serial", "stdio"])
+                    .args([
+                        "-M",
+                        "malta",
+                        "-display",
+                        "none",
+                        "-no-reboot",
+                        "-monitor",
+                        "none",
+                        "-serial",
+                        "stdio",
+                    ])
                     .arg("-kernel")
                     .arg(image)
                     .args(["-append", arguments])

@@ -48,6 +48,12 @@ impl TlbEntry {
         (va ^ self.hi) & compared == 0 && (self.global || self.hi & ASID == asid)
     }
 
+    /// The addresses of its two pages, first and last.
+    pub(super) fn pages(&self) -> (u32, u32) {
+        let within = self.mask | !VPN2;
+        (self.hi & !within, self.hi | within)
+    }
+
     /// The bit of the address that tells the two pages apart.
     fn odd(&self) -> u32 {
         (self.mask | 0x1fff).wrapping_add(1) >> 1
@@ -72,7 +78,8 @@ impl Mips {
             // ksseg and kseg3.
             6 if kernel || supervisor => self.translated(va, kind),
             7 if kernel => self.translated(va, kind),
-            _ => Err(bad),
+            // The manual leaves open what Context and EntryHi become; most CPUs fill them in.
+            _ => Err(Fault { tlb: true, ..bad }),
         }
     }
 
@@ -93,6 +100,11 @@ impl Mips {
         let offset = odd - 1;
         let phys = lo << 6 & 0xffff_f000 & !offset | va & offset;
         Ok(Mapping { phys: phys.into(), read: true, write: dirty, fetch: true })
+    }
+
+    /// The addresses that an entry is about, first and last.
+    pub(super) fn entry_pages(&self, at: u32) -> Option<(u32, u32)> {
+        Some(self.tlb.get(at as usize % ENTRIES)?.pages())
     }
 
     /// `tlbwi` and `tlbwr`: an entry from the registers.
@@ -119,11 +131,11 @@ impl Mips {
         }
     }
 
-    /// `tlbp`: the entry about what EntryHi names; else the sign bit.
+    /// `tlbp`: the entry about what EntryHi names; else the sign bit, and the rest stays.
     pub(super) fn probe(&mut self) {
         let hi = self.cp0.entry_hi;
         let found = self.tlb.iter().position(|e| e.is_about(hi & VPN2, hi & ASID));
-        self.cp0.index = found.map_or(1 << 31, |at| at as u32);
+        self.cp0.index = found.map_or(self.cp0.index | 1 << 31, |at| at as u32);
     }
 
     /// An entry that is not wired, another one each time.

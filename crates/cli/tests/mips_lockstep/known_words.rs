@@ -34,11 +34,13 @@ pub fn mnemonics() -> BTreeSet<&'static str> {
 
 #[test]
 fn the_drivers_list_of_instructions_is_the_cpus() {
-    let mut cpu = InProcess::new(Endianness::Big);
+    let mut cpu = InProcess::new(Endianness::Big, crate::CPU);
     let mut random = fastrand::Rng::with_seed(24);
     let more = std::iter::repeat_with(move || random.u32(..)).take(100_000);
     let (mut known, mut reserved) = (0, 0);
-    for word in words().chain(more) {
+    // Without an FPU its instructions are unusable, whichever they are.
+    let is_fpu = |word: u32| matches!(word >> 26, 0x11 | 0x13);
+    for word in words().chain(more).filter(|word| !is_fpu(*word)) {
         let (ours, listed) = (cpu.knows(word), mnemonic(word));
         assert_eq!(ours, listed.is_some(), "{word:08x} {listed:?}");
         known += u32::from(ours);

@@ -6,8 +6,8 @@ pub fn mnemonic(word: u32) -> Option<&'static str> {
     Some(match word >> 26 {
         0x00 => match (word & 63, rs, sa) {
             (0x00, ..) => "sll",
-            (0x01, ..) if word >> 16 & 1 == 0 => "movf",
-            (0x01, ..) => "movt",
+            (0x01, ..) if rt & 3 == 0 => "movf",
+            (0x01, ..) if rt & 3 == 1 => "movt",
             (0x02, 0, _) => "srl",
             (0x02, 1, _) => "rotr",
             (0x03, ..) => "sra",
@@ -168,6 +168,10 @@ pub fn is_likely(word: u32) -> bool {
         0x11 => word >> 16 & 2 != 0,
         _ => false,
     }
+}
+
+pub fn is_ei(word: u32) -> bool {
+    mnemonic(word) == Some("ei")
 }
 
 /// The general registers that make up the address of a store, its displacement, and how many words it may touch.

@@ -110,7 +110,9 @@ impl Mips {
     /// `tlbwi` and `tlbwr`: an entry from the registers.
     pub(super) fn write_entry(&mut self, at: u32) {
         let cp0 = &self.cp0;
-        let pages = cp0.entry_lo.map(|lo| lo & LO & !lo::G);
+        // What of the page frame number a large page does not use is not kept.
+        let unused = cp0.page_mask >> 13 << 6;
+        let pages = cp0.entry_lo.map(|lo| lo & LO & !lo::G & !unused);
         let entry = TlbEntry {
             hi: cp0.entry_hi & (VPN2 & !cp0.page_mask | ASID),
             mask: cp0.page_mask,

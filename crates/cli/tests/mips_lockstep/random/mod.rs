@@ -8,7 +8,7 @@
 //! driver gives them where to go on and with which Status: behind the instruction that faulted, or in kernel mode after
 //! `syscall`, or somewhere else in the program if it went astray. So a handler has four instructions and not forty.
 
-mod asm;
+pub mod asm;
 mod layout;
 mod program;
 mod rng;

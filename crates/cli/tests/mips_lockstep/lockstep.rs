@@ -70,7 +70,8 @@ impl Lockstep {
     pub fn write(&mut self, at: u32, data: &[u8]) {
         self.qemu.write(at, data);
         self.ours.write(at, data);
-        self.words.clear();
+        let behind = at.wrapping_add(data.len() as u32);
+        self.words.retain(|known, _| !(at..behind).contains(known));
     }
 
     /// Words in the guest's order.
@@ -93,12 +94,6 @@ impl Lockstep {
         self.now = state.clone();
         self.qemu.set_registers(state);
         self.ours.set_registers(state);
-    }
-
-    pub fn set_one(&mut self, n: usize, value: u32) {
-        let mut state = self.now.clone();
-        state.set(n, value);
-        self.set(&state);
     }
 
     /// The instruction word at an address, as QEMU sees it.
@@ -142,13 +137,27 @@ impl Lockstep {
     /// # Errors
     /// What differs behind it.
     pub fn step(&mut self) -> Result<Step, String> {
-        let (pc, before) = (self.now.pc(), self.now.clone());
+        self.step_from(None)
+    }
+
+    /// One step on both at another address.
+    ///
+    /// # Errors
+    /// What differs behind it.
+    pub fn step_at(&mut self, at: u32) -> Result<Step, String> {
+        self.step_from(Some(at))
+    }
+
+    fn step_from(&mut self, at: Option<u32>) -> Result<Step, String> {
+        let (pc, before) = (at.unwrap_or(self.now.pc()), self.now.clone());
         let (word, branch) = (self.word_at(pc), self.branch.take());
         if word.is_some_and(is_ei) && self.word_at(pc.wrapping_add(4)) == Some(WAIT) {
             self.mask_interrupts(true);
         }
-        self.qemu.start_step();
-        self.ours.start_step();
+        match at {
+            None => [&mut self.qemu, &mut self.ours].map(|target| target.start_step()),
+            Some(at) => [&mut self.qemu, &mut self.ours].map(|target| target.start_step_at(at)),
+        };
         let mut ours = self.ours.finish_step();
         let mut qemu = self.qemu.finish_step();
         if qemu == before && ours != before {

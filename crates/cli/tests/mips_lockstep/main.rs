@@ -37,7 +37,7 @@ use report::Report;
 use target::{ByGdb, InProcess, Target};
 
 /// The CPU that QEMU is to have.
-const CPU: &str = "24Kc";
+const CPU: &str = "24Kf";
 const ORDERS: [Endianness; 2] = [Endianness::Big, Endianness::Little];
 
 fn qemu_program(order: Endianness) -> &'static str {

@@ -23,12 +23,14 @@ pub const RAM: u64 = 64 << 20;
 
 pub trait Target {
     fn start_step(&mut self);
+    /// From another address.
+    fn start_step_at(&mut self, at: u32);
     /// The state behind the step.
     fn finish_step(&mut self) -> State;
     /// Whether interrupts wait while it is stepped.
     fn mask_interrupts(&mut self, masked: bool);
     fn registers(&mut self) -> State;
-    /// Status and BadVAddr are left as they are.
+    /// Status and BadVAddr are left as they are. QEMU clears the upper halves of registers of the FPU that are 64 bits wide.
     fn set_registers(&mut self, state: &State);
     /// By virtual address, as the CPU sees it now.
     fn read(&mut self, at: u32, len: usize) -> Option<Vec<u8>>;
@@ -79,7 +81,9 @@ impl ByGdb {
         let mut this = Self::start(command, order, folder, &socket);
         // Interrupts as always, but virtual time stands still in a step.
         this.rsp.tell("Qqemu.sstep=5");
-        this.silence_malta();
+        // The GT-64120's registers are little-endian; PCI's ports go to 0x18000000.
+        let gt = |value: u32| if order == Endianness::Big { value.swap_bytes() } else { value };
+        this.silence(&[(0xb400_0048, gt(0x1800_0000 >> 21)), (0xb400_0050, gt(0x40))], 0xb800_0000);
         this
     }
 
@@ -96,19 +100,17 @@ impl ByGdb {
         command.arg(format!("unix:{},server=on,wait=off", socket.display()));
         let mut this = Self::start(command, order, folder, &socket);
         this.rsp.tell("Qqemu.sstep=5");
+        this.silence(&[], 0xb400_0000);
         this
     }
 
-    /// Masks all of the board's interrupts, by a program: what a debugger writes does not reach devices.
-    fn silence_malta(&mut self) {
+    /// Masks all interrupts of a board's devices, by a program: what a debugger writes does not reach devices. Before that,
+    /// stores `words`; then the interrupt controllers are to be at `ports`.
+    fn silence(&mut self, words: &[(u32, u32)], ports: u32) {
         const AT: u32 = 0x8000_8000;
-        // The GT-64120's registers are little-endian.
-        let gt = |value: u32| if self.order == Endianness::Big { value.swap_bytes() } else { value };
         let mut code = Vec::new();
-        // PCI's ports go to 0x18000000, and both interrupt controllers' masks are set.
-        let words = [(0xb400_0048, gt(0x1800_0000 >> 21)), (0xb400_0050, gt(0x40))];
-        let bytes = [(0xb800_0021, 0xff), (0xb800_00a1, 0xff)];
-        for (store, (at, value)) in words.map(|w| (0x2b, w)).into_iter().chain(bytes.map(|b| (0x28, b))) {
+        let bytes = [(ports + 0x21, 0xff), (ports + 0xa1, 0xff)];
+        for (store, (at, value)) in words.iter().map(|w| (0x2b, *w)).chain(bytes.map(|b| (0x28, b))) {
             code.extend(asm::li(8, at));
             code.extend(asm::li(9, value));
             code.push(asm::i(store, 8, 9, 0));
@@ -142,6 +144,10 @@ impl ByGdb {
 impl Target for ByGdb {
     fn start_step(&mut self) {
         self.rsp.send("s");
+    }
+
+    fn start_step_at(&mut self, at: u32) {
+        self.rsp.send(&format!("s{at:x}"));
     }
 
     fn finish_step(&mut self) -> State {
@@ -230,7 +236,8 @@ impl InProcess {
         self.cpu.forget_code();
         self.cpu.reset();
         let core = self.cpu.core_mut();
-        core.isa.cp0.set_all_status(0x3000_0000);
+        // Both coprocessors, the FPU with 32 whole registers.
+        core.isa.cp0.set_all_status(0x3400_0000);
         core.set(PC, 0x8000_0000 | AT);
         self.cpu.step();
         let core = self.cpu.core();
@@ -241,6 +248,10 @@ impl InProcess {
 
 impl Target for InProcess {
     fn start_step(&mut self) {}
+
+    fn start_step_at(&mut self, at: u32) {
+        self.cpu.set_debug_register(PC_AT, at.into());
+    }
 
     fn finish_step(&mut self) -> State {
         let _ = if self.masked { self.cpu.step_masked() } else { self.cpu.step() };

@@ -95,9 +95,26 @@ pub fn mnemonic(word: u32) -> Option<&'static str> {
             (0x10.., 0x20) => "wait",
             _ => return None,
         },
-        0x11 => "cop1",
+        0x11 => return cop1(word),
         0x12 => "cop2",
-        0x13 => "cop1x",
+        0x13 => {
+            const LOADS: [&str; 16] = [
+                "lwxc1", "ldxc1", "", "", "", "luxc1", "", "", "swxc1", "sdxc1", "", "", "", "suxc1", "", "prefx",
+            ];
+            let name = match word & 63 {
+                function @ 0..16 => LOADS[function as usize],
+                0x20 => "madd.s",
+                0x21 => "madd.d",
+                0x28 => "msub.s",
+                0x29 => "msub.d",
+                0x30 => "nmadd.s",
+                0x31 => "nmadd.d",
+                0x38 => "nmsub.s",
+                0x39 => "nmsub.d",
+                _ => "",
+            };
+            return (!name.is_empty()).then_some(name);
+        }
         0x14 => "beql",
         0x15 => "bnel",
         0x16 if rt == 0 => "blezl",
@@ -147,6 +164,45 @@ pub fn mnemonic(word: u32) -> Option<&'static str> {
         0x3e => "sdc2",
         _ => return None,
     })
+}
+
+/// The instructions of the FPU; those with operands in registers that cannot hold them are among them.
+fn cop1(word: u32) -> Option<&'static str> {
+    const SINGLE: [&str; 64] = [
+        "add.s", "sub.s", "mul.s", "div.s", "sqrt.s", "abs.s", "mov.s", "neg.s", "round.l.s", "trunc.l.s", "ceil.l.s",
+        "floor.l.s", "round.w.s", "trunc.w.s", "ceil.w.s", "floor.w.s", "", "movf.s", "movz.s", "movn.s", "",
+        "recip.s", "rsqrt.s", "", "", "", "", "", "", "", "", "", "", "cvt.d.s", "", "", "cvt.w.s", "cvt.l.s", "", "",
+        "", "", "", "", "", "", "", "", "c.f.s", "c.un.s", "c.eq.s", "c.ueq.s", "c.olt.s", "c.ult.s", "c.ole.s",
+        "c.ule.s", "c.sf.s", "c.ngle.s", "c.seq.s", "c.ngl.s", "c.lt.s", "c.nge.s", "c.le.s", "c.ngt.s",
+    ];
+    const DOUBLE: [&str; 64] = [
+        "add.d", "sub.d", "mul.d", "div.d", "sqrt.d", "abs.d", "mov.d", "neg.d", "round.l.d", "trunc.l.d", "ceil.l.d",
+        "floor.l.d", "round.w.d", "trunc.w.d", "ceil.w.d", "floor.w.d", "", "movf.d", "movz.d", "movn.d", "",
+        "recip.d", "rsqrt.d", "", "", "", "", "", "", "", "", "", "cvt.s.d", "", "", "", "cvt.w.d", "cvt.l.d", "", "",
+        "", "", "", "", "", "", "", "", "c.f.d", "c.un.d", "c.eq.d", "c.ueq.d", "c.olt.d", "c.ult.d", "c.ole.d",
+        "c.ule.d", "c.sf.d", "c.ngle.d", "c.seq.d", "c.ngl.d", "c.lt.d", "c.nge.d", "c.le.d", "c.ngt.d",
+    ];
+    let (function, code) = ((word & 63) as usize, word >> 16 & 3);
+    let name = match word >> 21 & 31 {
+        0x00 => "mfc1",
+        0x02 => "cfc1",
+        0x03 => "mfhc1",
+        0x04 => "mtc1",
+        0x06 => "ctc1",
+        0x07 => "mthc1",
+        0x08 => ["bc1f", "bc1t", "bc1fl", "bc1tl"][code as usize],
+        0x10 | 0x11 if function >= 0x30 && word & 0xc0 != 0 => "",
+        0x10 if function == 0x11 && code & 1 != 0 => "movt.s",
+        0x11 if function == 0x11 && code & 1 != 0 => "movt.d",
+        0x10 => SINGLE[function],
+        0x11 => DOUBLE[function],
+        0x14 if function == 0x20 => "cvt.s.w",
+        0x14 if function == 0x21 => "cvt.d.w",
+        0x15 if function == 0x20 => "cvt.s.l",
+        0x15 if function == 0x21 => "cvt.d.l",
+        _ => "",
+    };
+    (!name.is_empty()).then_some(name)
 }
 
 /// Whether a delay slot follows.

@@ -114,7 +114,7 @@ impl Mips {
         let unused = cp0.page_mask >> 13 << 6;
         let pages = cp0.entry_lo.map(|lo| lo & LO & !lo::G & !unused);
         let entry = TlbEntry {
-            hi: cp0.entry_hi & (VPN2 & !cp0.page_mask | ASID),
+            hi: cp0.entry_hi & (VPN2 | ASID),
             mask: cp0.page_mask,
             lo: pages,
             global: cp0.entry_lo[0] & cp0.entry_lo[1] & lo::G != 0,

@@ -352,9 +352,15 @@ impl<'a> Generator<'a> {
     fn float(&mut self) -> Unit {
         let (fs, ft, fd, fr) = (self.fpr(), self.fpr(), self.fpr(), self.fpr());
         let format = self.rng.of(&[16, 17]);
-        let cop1 = |rs: u32, rt: u32, rd: u32, sa: u32, function: u32| 0x11 << 26 | r(function, rs, rt, rd, sa);
+        let cop1 =
+            |rs: u32, rt: u32, rd: u32, sa: u32, function: u32| 0x11 << 26 | r(function, rs, rt, rd, sa);
         let code = self.rng.below(8) << 2;
-        let words = match self.rng.below(32) {
+        // What these do with half a double is unpredictable, and not reserved.
+        let even = if self.whole { !0 } else { !1 };
+        let words = match self.rng.below(40) {
+            32..36 => vec![cop1(format, ft, fs, code, 0x30 + self.rng.below(16))],
+            36 | 37 => vec![cop1(format, 0, fs, fd, self.rng.of(&[4, 5, 6, 7, 0x15, 0x16]))],
+            38 => vec![cop1(format, self.source(), fs & even, fd & even, 0x12 + self.rng.below(2))],
             0..7 => vec![cop1(format, ft, fs, fd, self.rng.below(4))],
             7..9 => vec![cop1(format, 0, fs, fd, self.rng.of(&[4, 5, 6, 7, 0x15, 0x16]))],
             9..12 => {
@@ -377,7 +383,7 @@ impl<'a> Generator<'a> {
             14..17 => vec![cop1(format, ft, fs, code, 0x30 + self.rng.below(16))],
             17 => match self.rng.below(3) {
                 0 => vec![cop1(format, code | self.rng.below(2), fs, fd, 0x11)],
-                1 => vec![cop1(format, self.source(), fs, fd, 0x12 + self.rng.below(2))],
+                1 => vec![cop1(format, self.source(), fs & even, fd & even, 0x12 + self.rng.below(2))],
                 _ => vec![r(1, self.source(), code | self.rng.below(2), self.target(), 0)],
             },
             18 => {
@@ -393,7 +399,7 @@ impl<'a> Generator<'a> {
             22 => {
                 let (base, at) = self.address(8);
                 let t = self.scratch();
-                let function = self.rng.of(&[0x00, 0x01, 0x05, 0x08, 0x09, 0x0d, 0x0f]);
+                let function = self.rng.of(&[0x00, 0x01, 0x05, 0x05, 0x08, 0x09, 0x0d, 0x0d, 0x0f]);
                 // The unaligned ones want whole registers.
                 let function = if self.whole || self.rng.one_in(8) { function } else { function & !4 };
                 let function = if function == 0x0b { 0x0f } else { function };
@@ -631,7 +637,7 @@ impl<'a> Generator<'a> {
             _ => 0,
         };
         let (a, b) = (self.lo(mask > 0x6000), self.lo(mask > 0x6000));
-        let hi = place(index) | self.rng.below(4) | self.rng.below(2) << 13 & !mask;
+        let hi = place(index) | self.rng.below(4) | self.rng.below(2) << 13;
         [hi, a, b, mask]
     }
 

@@ -46,6 +46,22 @@ pub enum BenchError {
         /// The figure.
         figure: String,
     },
+    /// A machine that is to run guest code could not be had.
+    #[error("Cannot run the guests' benchmark: {text}")]
+    Machine {
+        /// What the machine said.
+        text: String,
+    },
+    /// A guest did not print what it should.
+    #[error(
+        "The guests' benchmark printed '{line}' where the end of '{what}' was due; the emulator is wrong, or hangs"
+    )]
+    Guest {
+        /// The loop and its passes.
+        what: String,
+        /// What came.
+        line: String,
+    },
     /// The results could not be written.
     #[error("Cannot write '{path}': {source}; name a file in a folder that exists and can be written")]
     Write {

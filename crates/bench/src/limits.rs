@@ -25,6 +25,7 @@ pub fn shown(value: f64, unit: Unit) -> String {
         Unit::Ns if value >= 1e4 => format!("{:.1} µs", value / 1e3),
         Unit::Ns => format!("{value:.2} ns"),
         Unit::Bytes => format!("{value:.0} B"),
+        Unit::PerSecond if value >= 1e6 => format!("{:.0} M/s", value / 1e6),
         Unit::PerSecond => format!("{value:.0}/s"),
         Unit::Times => format!("{value:.2}×"),
     }
@@ -62,6 +63,10 @@ const fn below(figure: &'static str, limit: f64, unit: Unit) -> Limit {
     Limit { figure, contender: OURS, base: None, limit, at_least: false, unit }
 }
 
+const fn speed(figure: &'static str, limit: f64) -> Limit {
+    Limit { figure, contender: OURS, base: None, limit, at_least: true, unit: Unit::PerSecond }
+}
+
 /// The limits.
 pub const LIMITS: &[Limit] = &[
     ratio("load/same/8", RAW, 5.0),
@@ -83,19 +88,17 @@ pub const LIMITS: &[Limit] = &[
     below("add/100000 regions", 250e6, Unit::Ns),
     below("add/256 spaces", 1e6, Unit::Ns),
     ratio("latency/p99.9", "quiet", 2.0),
-    Limit {
-        figure: "latency/commits",
-        contender: OURS,
-        base: None,
-        limit: 50_000.0,
-        at_least: true,
-        unit: Unit::PerSecond,
-    },
+    speed("latency/commits", 50_000.0),
     below("memory/region", 200.0, Unit::Bytes),
     below("memory/range/dense", 64.0, Unit::Bytes),
     below("memory/range/1GiB", 256.0, Unit::Bytes),
     // Not 0: how a view is cut into chunks depends on its history.
     below("memory/growth", 4096.0, Unit::Bytes),
+    speed("guest/alu", 80e6),
+    speed("guest/chase", 40e6),
+    speed("guest/copy", 40e6),
+    speed("guest/rmw", 40e6),
+    speed("guest/mapped", 40e6),
 ];
 
 /// What a peer took, in raw pointers' time, when it was measured for the design (`reference/rust-peers.md` §5).

@@ -213,6 +213,35 @@ impl Run {
         self.line(Line { figure, contender, value, unit, spread: None, ratio, checks });
     }
 
+    /// Adds operations a second that are no race's, by round, with their limits; `base` is whom they are compared with.
+    pub fn speed(
+        &mut self,
+        figure: &str,
+        contender: &'static str,
+        speeds: &[f64],
+        base: Option<(&'static str, &[f64])>,
+        quiet: bool,
+    ) {
+        let track = |name, speeds: &[f64]| Track { name, ns: speeds.to_vec() };
+        let ours = track(contender, speeds);
+        let value = ours.median();
+        let checks: Vec<Check> =
+            limits::of(figure, contender).map(|limit| Check { limit, value, quiet }).collect();
+        if !quiet && !checks.is_empty() {
+            self.report.noisy.push((figure.into(), "the machine was not calm".into()));
+        }
+        let ratio = base.map(|(name, speeds)| (name.to_owned(), ratio(&ours, &track(name, speeds))));
+        self.line(Line {
+            figure: figure.into(),
+            contender: contender.into(),
+            value,
+            unit: Unit::PerSecond,
+            spread: Some(ours.spread()),
+            ratio,
+            checks,
+        });
+    }
+
     fn noisy(&mut self, figure: &str, race: &Race) {
         let why = if race.calm {
             let spread = noise(&race.tracks) * 100.0;

@@ -10,6 +10,8 @@ use std::thread::JoinHandle;
 use flatview_cpu::{Exit, GuestCpu, Inputs};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use crate::debug::{GoOn, LastHit, Steps, StopReason};
+
 /// Instructions between two looks at whether to stand still; requests are seen at once.
 const SLICE: u64 = 1_000_000;
 
@@ -20,6 +22,16 @@ struct Gate {
     /// How many want it to stand still.
     holds: u32,
     quit: bool,
+    /// It does single steps for a debugger, rather than run.
+    steps: Option<Steps>,
+    /// It has stopped for a debugger, and the machine does not know yet.
+    stopped: Option<StopReason>,
+}
+
+impl Gate {
+    fn is_open(&self) -> bool {
+        self.running && self.holds == 0 && !self.quit
+    }
 }
 
 struct Shared {
@@ -27,6 +39,10 @@ struct Shared {
     inputs: Arc<Inputs>,
     gate: Mutex<Gate>,
     changed: Condvar,
+    /// What a debugger's watchpoint saw last.
+    hit: LastHit,
+    /// Tells the machine that it has stopped for a debugger.
+    tell: Box<dyn Fn() + Send + Sync>,
 }
 
 /// A CPU and its thread.
@@ -57,13 +73,19 @@ impl Held<'_> {
 }
 
 impl CpuThread {
-    /// A thread for a CPU, which stands still at first.
-    pub fn new(cpu: Box<dyn GuestCpu>, number: usize) -> std::io::Result<Self> {
+    /// A thread for a CPU, which stands still at first. `tell` is called when it has stopped for a debugger.
+    pub fn new(
+        cpu: Box<dyn GuestCpu>,
+        number: usize,
+        tell: impl Fn() + Send + Sync + 'static,
+    ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             inputs: cpu.inputs(),
             cpu: Mutex::new(cpu),
             gate: Mutex::default(),
             changed: Condvar::new(),
+            hit: LastHit::default(),
+            tell: Box::new(tell),
         });
         let runner = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name(format!("cpu-{number}")).spawn(move || runner.run())?;
@@ -72,8 +94,34 @@ impl CpuThread {
 
     /// Lets it run.
     pub fn start(&self) {
-        self.shared.gate.lock().running = true;
+        self.begin(None);
+    }
+
+    /// Lets it go on as a debugger says, who knows of a breakpoint where it stands.
+    pub fn go_on(&self, how: GoOn) {
+        self.shared.cpu.lock().pass_breakpoint();
+        self.begin(match how {
+            GoOn::Run => None,
+            GoOn::Step(steps) => Some(steps),
+        });
+    }
+
+    fn begin(&self, steps: Option<Steps>) {
+        let mut gate = self.shared.gate.lock();
+        gate.running = true;
+        gate.steps = steps;
+        gate.stopped = None;
         self.shared.changed.notify_all();
+    }
+
+    /// Why it has stopped for a debugger, once; nothing if it was started again since.
+    pub fn take_stop(&self) -> Option<StopReason> {
+        self.shared.gate.lock().stopped.take()
+    }
+
+    /// Where watchpoints note what they saw.
+    pub fn last_hit(&self) -> &LastHit {
+        &self.shared.hit
     }
 
     /// Has it stand still, which it does when this returns.
@@ -107,38 +155,104 @@ impl CpuThread {
 impl Shared {
     fn run(&self) {
         loop {
-            {
+            let steps = {
                 let mut gate = self.gate.lock();
-                if !gate.quit && (!gate.running || gate.holds > 0) {
+                if !gate.quit && !gate.is_open() {
                     // What was replaced meanwhile can be freed.
                     drop(gate);
                     self.cpu.lock().park();
                     gate = self.gate.lock();
                 }
-                while !gate.quit && (!gate.running || gate.holds > 0) {
+                while !gate.quit && !gate.is_open() {
                     self.changed.wait(&mut gate);
                 }
                 if gate.quit {
                     return;
                 }
-            }
+                gate.steps
+            };
             let exit = {
                 let mut cpu = self.cpu.lock();
                 // Somebody may have come between.
                 let gate = self.gate.lock();
-                if !gate.running || gate.holds > 0 || gate.quit {
+                if !gate.is_open() || gate.steps != steps {
                     continue;
                 }
                 drop(gate);
-                let exit = cpu.run(SLICE);
-                if exit == Exit::Waiting {
+                let exit = match steps {
+                    None => self.slice(&mut **cpu),
+                    Some(steps) => self.step(&mut **cpu, steps),
+                };
+                if let Ran::Waiting = exit {
                     cpu.park();
                 }
                 exit
             };
-            if exit == Exit::Waiting {
-                self.inputs.wait(None);
+            match exit {
+                Ran::On => {}
+                Ran::Waiting => self.inputs.wait(None),
+                Ran::Stopped(why) => {
+                    let mut gate = self.gate.lock();
+                    // Who has stopped or started it meanwhile does not ask why.
+                    if gate.running && gate.steps == steps {
+                        gate.running = false;
+                        gate.stopped = Some(why);
+                        drop(gate);
+                        (self.tell)();
+                    }
+                }
             }
         }
     }
+
+    fn slice(&self, cpu: &mut dyn GuestCpu) -> Ran {
+        match cpu.run(SLICE) {
+            Exit::Done | Exit::Asked => Ran::On,
+            Exit::Waiting => Ran::Waiting,
+            Exit::Breakpoint => Ran::Stopped(StopReason::Breakpoint),
+            Exit::Watched => self.watched(cpu),
+        }
+    }
+
+    fn watched(&self, cpu: &mut dyn GuestCpu) -> Ran {
+        if !cpu.debug_watches_before() {
+            cpu.finish_watched();
+        }
+        Ran::Stopped(StopReason::Watched(self.hit.take()))
+    }
+
+    /// Steps: one, or until it has left a range or somebody wants something.
+    fn step(&self, cpu: &mut dyn GuestCpu, steps: Steps) -> Ran {
+        loop {
+            let exit = if steps.interrupts { cpu.step() } else { cpu.step_masked() };
+            match exit {
+                Exit::Asked => return Ran::On,
+                Exit::Waiting => return Ran::Waiting,
+                Exit::Breakpoint => return Ran::Stopped(StopReason::Breakpoint),
+                Exit::Watched => return self.watched(cpu),
+                Exit::Done => {}
+            }
+            let pc = cpu.pc();
+            if !steps.is_inside(pc) {
+                return Ran::Stopped(StopReason::Step);
+            }
+            if cpu.has_breakpoint(pc) {
+                return Ran::Stopped(StopReason::Breakpoint);
+            }
+            if !self.gate.lock().is_open() {
+                return Ran::On;
+            }
+        }
+    }
+}
+
+/// What became of a slice.
+#[derive(Debug, Clone, Copy)]
+enum Ran {
+    /// It can go on.
+    On,
+    /// It waits for an interrupt.
+    Waiting,
+    /// It stops for a debugger.
+    Stopped(StopReason),
 }

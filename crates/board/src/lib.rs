@@ -13,6 +13,7 @@
 //! | How are sizes written? | [`size`] |
 //! | Where would QEMU have put a RAM block (`info ramblock`)? | [`ram_blocks`] |
 //! | How is the guest's memory dumped to a file? | [`dump`] |
+//! | What can a debugger do with a machine? | [`debug`] |
 //! | How fast is memory written? | [`dirty_rate`] |
 //! | What can go wrong? | [`error`] |
 
@@ -20,6 +21,7 @@ pub mod boards;
 pub mod builder;
 pub mod config;
 mod cpus;
+pub mod debug;
 pub mod dirty_rate;
 pub mod dump;
 pub mod error;
@@ -35,6 +37,7 @@ pub mod state;
 
 pub use builder::{BoardBuilder, PinDirection};
 pub use config::{BoardInfo, MachineConfig, PreallocHook, RtcConfig, SerialConfig};
+pub use debug::{DebugError, DebugStop, GoOn, Resume, Steps, StopReason, WatchHit, WatchKind};
 pub use dirty_rate::{DirtyRateError, DirtyRateInfo, DirtyRateMode, DirtyRateSpec, DirtyRateStatus};
 pub use dump::{DumpError, DumpFormat, DumpInfo, DumpSpec, DumpStatus};
 pub use error::{BoardError, PinError, RequestError};

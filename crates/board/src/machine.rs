@@ -2,7 +2,7 @@
 //!
 //! A [`Machine`] has one thread of its own. Devices and front ends *request* (reset, stop, continue, end) and the thread
 //! carries requests out one after the other, in the order in which they came; nothing waits for it unless it asks to.
-//! There is no CPU yet: what runs is time. It is no front end: it prints nothing and reads no command line. What must
+//! It is no front end: it prints nothing and reads no command line. What must
 //! always hold: every change of the run state is an [`Event`] to each subscriber, in one order for all; after a system
 //! reset all devices are as at power on, ROM holds what was loaded and RAM what it held.
 
@@ -18,6 +18,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::boards::{self, Board};
 use crate::builder::BoardBuilder;
 use crate::cpus::CpuThread;
+use crate::debug::Debugged;
 use crate::dirty_rate::DirtyRates;
 use crate::dump::{self, Dumps, ElfTarget};
 use crate::memdev::{self, MemoryObjects, ObjectError, Properties};
@@ -31,7 +32,7 @@ use crate::{
 
 /// A machine, made and running.
 pub struct Machine {
-    core: Arc<Core>,
+    pub(crate) core: Arc<Core>,
     board: &'static BoardInfo,
     name: Option<String>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -136,7 +137,10 @@ impl Machine {
             plugged.map_err(|error| BoardError::Object { origin: format!("-device {origin}"), error })?;
         }
         let (memory, clock, parts, cpus) = builder.finish();
-        let cpus = cpus.into_iter().zip(0..).map(|(cpu, number)| CpuThread::new(cpu, number));
+        let cpus = cpus.into_iter().zip(0..).map(|(cpu, number)| {
+            let requests = Arc::clone(&requests);
+            CpuThread::new(cpu, number, move || requests.cpu_stopped(number))
+        });
         let cpus = cpus.collect::<Result<_, _>>().map_err(BoardError::Thread)?;
         if config.log.enabled(LogMask::GUEST_ERRORS) {
             memory.set_access_log(GuestErrors(config.log.clone()));
@@ -158,7 +162,14 @@ impl Machine {
             requests,
             dumps: Dumps::default(),
             dirty_rate: DirtyRates::default(),
-            status: Mutex::new(Status { run_state, subscribers: Vec::new(), exit: None }),
+            debugged: Debugged::default(),
+            status: Mutex::new(Status {
+                run_state,
+                debug_stop: None,
+                quiet: false,
+                subscribers: Vec::new(),
+                exit: None,
+            }),
             ended: Condvar::new(),
         });
         core.reset();

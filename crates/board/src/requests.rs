@@ -10,6 +10,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use crate::RequestError;
+use crate::debug::Resume;
 use crate::state::{EventKind, Request};
 
 /// Something for the machine's thread.
@@ -21,6 +22,10 @@ pub(crate) enum Work {
     DumpBegins,
     /// It was dumped: it is told, and the machine runs again if it did.
     DumpEnds(Option<EventKind>),
+    /// A debugger lets CPUs go on.
+    DebugResume(Resume),
+    /// A CPU has stopped for a debugger.
+    CpuStopped(usize),
 }
 
 pub(crate) type Answer = Sender<Result<(), RequestError>>;
@@ -59,6 +64,10 @@ impl Requests {
             queue.waiting.push_back((work, answer));
             self.arrived.notify_all();
         }
+    }
+
+    pub fn cpu_stopped(&self, number: usize) {
+        self.push_with(Work::CpuStopped(number), None);
     }
 
     pub fn look(&self) {

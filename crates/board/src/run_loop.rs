@@ -15,6 +15,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::RequestError;
 use crate::builder::Parts;
 use crate::cpus::CpuThread;
+use crate::debug::{DebugStop, Debugged, Resume};
 use crate::dirty_rate::DirtyRates;
 use crate::dump::{Dumps, ElfTarget};
 use crate::requests::{Requests, Work};
@@ -32,12 +33,17 @@ pub(crate) struct Core {
     pub requests: Arc<Requests>,
     pub dumps: Dumps,
     pub dirty_rate: DirtyRates,
+    pub debugged: Debugged,
     pub status: Mutex<Status>,
     pub ended: Condvar,
 }
 
 pub(crate) struct Status {
     pub run_state: RunState,
+    /// Why a debugger has stopped it, in the state [`RunState::Debug`].
+    pub debug_stop: Option<DebugStop>,
+    /// Timers wait: a debugger steps.
+    pub quiet: bool,
     pub subscribers: Vec<Sender<Event>>,
     /// The exit status, once it has quit.
     pub exit: Option<i32>,
@@ -55,7 +61,7 @@ impl Core {
         let mut postponed = Vec::new();
         let exit = loop {
             // A stepped clock's timers run where it is stepped.
-            let limit = if self.clock.is_stepped() {
+            let limit = if self.clock.is_stepped() || self.status.lock().quiet {
                 None
             } else {
                 self.clock.run_due();
@@ -75,6 +81,8 @@ impl Core {
                     continue;
                 }
                 Work::Request(request) => self.carry_out(request),
+                Work::DebugResume(resume) => self.debug_resume(&resume),
+                Work::CpuStopped(number) => self.cpu_stopped(number),
             };
             if let Some(answer) = answer {
                 let _ = answer.send(result);
@@ -109,6 +117,10 @@ impl Core {
             Request::SystemReset(cause) if self.no_reboot => return self.end(cause),
             Request::SystemReset(cause) => {
                 self.reset();
+                if self.run_state().is_running() {
+                    // One that has stopped for a debugger meanwhile begins anew too.
+                    self.go_on();
+                }
                 self.tell(EventKind::Reset { cause });
             }
             Request::Powerdown => self.tell(EventKind::Powerdown),
@@ -122,7 +134,7 @@ impl Core {
                     }
                     // The dump is written, and it will not go on.
                     RunState::SaveVm => self.status.lock().run_state = RunState::Paused,
-                    RunState::Prelaunch | RunState::Paused | RunState::Shutdown => {}
+                    RunState::Prelaunch | RunState::Paused | RunState::Debug | RunState::Shutdown => {}
                 }
             }
             Request::Continue => {
@@ -130,12 +142,47 @@ impl Core {
                 match state {
                     RunState::Shutdown => return (Err(RequestError::ResetRequired), None),
                     RunState::Running => {}
-                    RunState::Prelaunch | RunState::Paused | RunState::SaveVm => {
+                    RunState::Prelaunch | RunState::Paused | RunState::Debug | RunState::SaveVm => {
                         self.change(RunState::Running, EventKind::Resume);
                         self.go_on();
                     }
                 }
             }
+        }
+        (Ok(()), None)
+    }
+
+    /// Lets CPUs go on as a debugger says: those that it does not name stand.
+    fn debug_resume(&self, resume: &Resume) -> (Result<(), RequestError>, Option<i32>) {
+        if self.dumps.in_process() {
+            return (Err(RequestError::DumpInProcess), None);
+        }
+        match self.run_state() {
+            RunState::Shutdown => (Err(RequestError::ResetRequired), None),
+            RunState::Running => (Ok(()), None),
+            RunState::Prelaunch | RunState::Paused | RunState::Debug | RunState::SaveVm => {
+                self.change(RunState::Running, EventKind::Resume);
+                self.status.lock().quiet = resume.is_quiet();
+                self.clock.start();
+                for (number, cpu) in self.cpus.iter().enumerate() {
+                    if let Some(how) = resume.of(number) {
+                        cpu.go_on(how);
+                    }
+                }
+                (Ok(()), None)
+            }
+        }
+    }
+
+    /// Stops the machine because one of its CPUs stopped for a debugger, unless that was overtaken.
+    fn cpu_stopped(&self, number: usize) -> (Result<(), RequestError>, Option<i32>) {
+        let why = self.cpus.get(number).and_then(CpuThread::take_stop);
+        if let Some(why) = why
+            && self.run_state().is_running()
+        {
+            self.stand_still();
+            self.status.lock().debug_stop = Some(DebugStop { cpu: number, why });
+            self.change(RunState::Debug, EventKind::Stop);
         }
         (Ok(()), None)
     }
@@ -170,6 +217,7 @@ impl Core {
 
     /// Guest code and time go on.
     pub fn go_on(&self) {
+        self.status.lock().quiet = false;
         self.clock.start();
         for cpu in &self.cpus {
             cpu.start();
@@ -182,6 +230,7 @@ impl Core {
             cpu.stop();
         }
         self.clock.stop();
+        self.status.lock().quiet = false;
     }
 
     /// Devices to their first state, in the order of the board; then ROM as it was loaded, and the CPUs.
@@ -207,7 +256,13 @@ impl Core {
     }
 
     fn change(&self, run_state: RunState, kind: EventKind) {
-        self.status.lock().run_state = run_state;
+        {
+            let mut status = self.status.lock();
+            status.run_state = run_state;
+            if run_state != RunState::Debug {
+                status.debug_stop = None;
+            }
+        }
         self.tell(kind);
     }
 }

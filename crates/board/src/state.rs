@@ -16,6 +16,8 @@ pub enum RunState {
     Running,
     /// Told to stop.
     Paused,
+    /// Stopped by a debugger: a breakpoint, a watchpoint or a step.
+    Debug,
     /// Stopped for as long as its memory is dumped.
     SaveVm,
     /// The guest has ended it.
@@ -29,6 +31,7 @@ impl RunState {
             RunState::Prelaunch => "prelaunch",
             RunState::Running => "running",
             RunState::Paused => "paused",
+            RunState::Debug => "debug",
             RunState::SaveVm => "save-vm",
             RunState::Shutdown => "shutdown",
         }

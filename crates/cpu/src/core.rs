@@ -8,13 +8,17 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use flatview::{AddressSpace, Be, Le, MemTxError, Reader};
+use flatview::{AddressSpace, Be, Le, MemTxError, Memory, MemoryError, Reader};
 
+use crate::foreign::ForeignWrites;
 use crate::inputs::Inputs;
 use crate::ir::{MemOp, Var};
 use crate::isa::{BusError, Isa};
 use crate::tlb::{Kind, Mapping, PAGE_SIZE, Tlb};
 use crate::watch::{Verdict, WatchedAccess, Watches};
+
+/// So many pages are forgotten one by one.
+const FEW_PAGES: u64 = 16;
 
 /// Why an instruction did not go through.
 #[derive(Debug, Clone, Copy)]
@@ -37,14 +41,19 @@ pub struct Core<I: Isa> {
     pub(crate) watches: Arc<Watches>,
     /// Physical pages with code that was translated.
     pub(crate) code_pages: HashSet<u64>,
+    /// Virtual pages where code was looked up since what is known of addresses was void last.
+    pub(crate) code_places: HashSet<u64>,
+    pub(crate) foreign: ForeignWrites,
     /// Physical code addresses (first and last) that were written since the cache was last told.
     pub(crate) written: Vec<(u64, u64)>,
-    /// A device was accessed, or code written: the block is left behind the instruction.
+    /// Code was written: the block is left behind the instruction.
     pub(crate) leave: bool,
     /// What is known of addresses is void: blocks must be looked up anew.
     pub(crate) moved: bool,
     /// Watchers do not stop the instruction that a stop was reported for.
     pub(crate) passing: bool,
+    /// A watcher stopped an instruction that could not be left half done.
+    pub(crate) late: bool,
     /// The address of the block that runs.
     pub(crate) at: u64,
 }
@@ -56,9 +65,9 @@ impl<I: Isa> std::fmt::Debug for Core<I> {
 }
 
 impl<I: Isa> Core<I> {
-    pub(crate) fn new(isa: I, space: &AddressSpace) -> Self {
+    pub(crate) fn new(isa: I, memory: &Memory, space: &AddressSpace) -> Result<Self, MemoryError> {
         let inputs = Arc::new(Inputs::default());
-        Self {
+        Ok(Self {
             vars: Box::new([0; Var::COUNT]),
             isa,
             tlb: Tlb::new(),
@@ -66,12 +75,15 @@ impl<I: Isa> Core<I> {
             watches: Arc::new(Watches::new(Arc::clone(&inputs))),
             inputs,
             code_pages: HashSet::new(),
+            code_places: HashSet::new(),
+            foreign: ForeignWrites::new(memory, space.root()?)?,
             written: Vec::new(),
             leave: false,
             moved: false,
             passing: false,
+            late: false,
             at: 0,
-        }
+        })
     }
 
     /// The value of a variable.
@@ -113,10 +125,16 @@ impl<I: Isa> Core<I> {
         self.moved = true;
     }
 
-    /// Forgets what the guest's MMU said of one page of [`PAGE_SIZE`] bytes.
-    pub fn flush_page(&mut self, va: u64) {
-        self.tlb.flush_page(va);
-        self.moved = true;
+    /// Forgets what the guest's MMU said of a range of virtual addresses, first to last.
+    pub fn flush_range(&mut self, first: u64, last: u64) {
+        let page = |va: u64| va / PAGE_SIZE;
+        if page(last).saturating_sub(page(first)) > FEW_PAGES {
+            return self.flush();
+        }
+        for page in page(first)..=page(last) {
+            self.tlb.flush_page(page * PAGE_SIZE);
+            self.moved |= self.code_places.contains(&page);
+        }
     }
 
     /// Whether the block is to be left behind the instruction that it is at.
@@ -162,8 +180,9 @@ impl<I: Isa> Core<I> {
         match self.load(va, mem) {
             Ok(value) => Ok(value),
             Err(Trouble::Fault(fault)) => Err(fault),
-            // A helper cannot be left half done: what would break is told to watchers, and goes on.
+            // A helper cannot be left half done: it goes on, and the CPU stops behind the instruction.
             Err(Trouble::Break) => {
+                (self.late, self.leave) = (true, true);
                 self.passing = true;
                 let again = self.load(va, mem);
                 self.passing = false;
@@ -185,6 +204,7 @@ impl<I: Isa> Core<I> {
             Ok(()) => Ok(()),
             Err(Trouble::Fault(fault)) => Err(fault),
             Err(Trouble::Break) => {
+                (self.late, self.leave) = (true, true);
                 self.passing = true;
                 let again = self.store(va, value, mem);
                 self.passing = false;
@@ -238,18 +258,23 @@ impl<I: Isa> Core<I> {
         }
     }
 
-    /// What the MMU says, which the soft TLB remembers where nothing has to be looked at.
-    fn mapping(&mut self, va: u64, kind: Kind, mmu: u8) -> Result<(Mapping, bool), Trouble<I::Fault>> {
+    /// What the MMU says, and what is there. The soft TLB remembers it where nothing has to be looked at.
+    fn mapping(&mut self, va: u64, kind: Kind, mmu: u8) -> Result<(Mapping, Page), Trouble<I::Fault>> {
         let mapping = I::map(self, va, kind, mmu).map_err(Trouble::Fault)?;
         let watched = self.watches.on_page(mapping.phys);
         let page = mapping.phys & !(PAGE_SIZE - 1);
         // A device may do anything when it is accessed, and so its pages are not remembered.
         let is_memory = self.reader.host_ptr(page, PAGE_SIZE).is_some();
-        self.leave |= !is_memory;
+        let has_code = is_memory && self.code_pages.contains(&page);
         if !watched && is_memory {
-            self.tlb.fill(mmu, va, &mapping, !self.code_pages.contains(&page));
+            self.tlb.fill(mmu, va, &mapping, !has_code);
         }
-        Ok((mapping, watched))
+        Ok((mapping, Page { watched, is_memory, has_code }))
+    }
+
+    /// A device was accessed, which may have written code. Lines that it moved ask for attention themselves.
+    fn after_device(&mut self) {
+        self.leave |= self.foreign.is_any();
     }
 
     #[inline(never)]
@@ -261,10 +286,11 @@ impl<I: Isa> Core<I> {
             }
             return Ok(value);
         }
-        let (mapping, watched) = self.mapping(va, Kind::Read, mem.mmu)?;
+        let (mapping, page) = self.mapping(va, Kind::Read, mem.mmu)?;
         let access =
             WatchedAccess { va, phys: mapping.phys, size: mem.size, kind: Kind::Read, pc: self.at, value: 0 };
-        let watchers = if watched { self.watches.of(access.phys, mem.size, Kind::Read) } else { Vec::new() };
+        let watchers =
+            if page.watched { self.watches.of(access.phys, mem.size, Kind::Read) } else { Vec::new() };
         for watcher in &watchers {
             match watcher.before(&access) {
                 Verdict::Proceed => {}
@@ -274,7 +300,11 @@ impl<I: Isa> Core<I> {
                 Verdict::Break => return Err(Trouble::Break),
             }
         }
-        let value = match self.read(access.phys, mem) {
+        let loaded = self.read(access.phys, mem);
+        if !page.is_memory {
+            self.after_device();
+        }
+        let value = match loaded {
             Ok(value) => value,
             Err(error) => self.failed(va, access.phys, Kind::Read, error)?,
         };
@@ -293,7 +323,7 @@ impl<I: Isa> Core<I> {
             }
             return Ok(());
         }
-        let (mapping, watched) = self.mapping(va, Kind::Write, mem.mmu)?;
+        let (mapping, page) = self.mapping(va, Kind::Write, mem.mmu)?;
         let phys = mapping.phys;
         let mut access = WatchedAccess {
             va,
@@ -303,7 +333,7 @@ impl<I: Isa> Core<I> {
             pc: self.at,
             value: cut(value, mem.size),
         };
-        let watchers = if watched { self.watches.of(phys, mem.size, Kind::Write) } else { Vec::new() };
+        let watchers = if page.watched { self.watches.of(phys, mem.size, Kind::Write) } else { Vec::new() };
         for watcher in &watchers {
             match watcher.before(&access) {
                 Verdict::Proceed => {}
@@ -313,10 +343,14 @@ impl<I: Isa> Core<I> {
                 Verdict::Break => return Err(Trouble::Break),
             }
         }
-        if let Err(error) = self.write(phys, access.value, mem) {
+        let stored = self.write(phys, access.value, mem);
+        if !page.is_memory {
+            self.after_device();
+        }
+        if let Err(error) = stored {
             self.failed(va, phys, Kind::Write, error)?;
         }
-        if self.code_pages.contains(&(phys & !(PAGE_SIZE - 1))) {
+        if page.has_code {
             self.written.push((phys, phys | u64::from(mem.size - 1)));
             self.leave = true;
         }
@@ -335,6 +369,14 @@ impl<I: Isa> Core<I> {
         let crosses = va % PAGE_SIZE + over >= PAGE_SIZE;
         Ok(crosses.then_some(Bytes { va, next: 0, size: mem.size, big: mem.big }))
     }
+}
+
+/// What the CPU must know of a physical page.
+#[derive(Debug, Clone, Copy)]
+struct Page {
+    watched: bool,
+    is_memory: bool,
+    has_code: bool,
 }
 
 /// The bytes of an access, in ascending order.

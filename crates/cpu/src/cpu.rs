@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use flatview::{
     AddressSpace, Be, Delta, ListenerError, ListenerId, Memory, MemoryError, MemoryListener, SpaceId,
@@ -14,7 +15,6 @@ use parking_lot::Mutex;
 
 use crate::cache::{BlockId, Cache, Key};
 use crate::core::Core;
-use crate::foreign::ForeignWrites;
 use crate::inputs::Inputs;
 use crate::interp::{self, Ran};
 use crate::isa::{BusError, Isa};
@@ -32,7 +32,8 @@ pub enum Exit {
     Waiting,
     /// Before an instruction with a breakpoint.
     Breakpoint,
-    /// A watcher stopped it, before an instruction.
+    /// A watcher stopped it, before an instruction; behind it, where it is one that accesses memory in several ways
+    /// (unaligned and linked accesses).
     Watched,
 }
 
@@ -45,6 +46,8 @@ const STEP: u32 = 1 << 31;
 struct MapChanges {
     space: SpaceId,
     inputs: Arc<Inputs>,
+    /// Whether `changed` has anything in it.
+    is_any: AtomicBool,
     changed: Mutex<Vec<(u64, u64)>>,
 }
 
@@ -75,6 +78,7 @@ impl MemoryListener for MapChanges {
 impl MapChanges {
     fn note(&self, section: &flatview::Section) {
         self.changed.lock().push((section.offset_in_space, section.last()));
+        self.is_any.store(true, Ordering::Release);
         self.inputs.attend();
     }
 }
@@ -88,8 +92,13 @@ pub struct Cpu<I: Isa> {
     breakpoints: BTreeSet<u64>,
     /// The breakpoint that was reported, and is passed when it goes on.
     reported: Option<u64>,
+    /// A debugger has set the program counter since it stopped.
+    jumped: bool,
+    /// Interrupts wait: a debugger steps.
+    masked: bool,
+    /// An exception was taken.
+    faulted: bool,
     watches_seen: u64,
-    foreign: ForeignWrites,
     memory: Memory,
     listener: Option<(ListenerId, Arc<MapChanges>)>,
     instructions: u64,
@@ -119,11 +128,12 @@ impl<I: Isa> Cpu<I> {
     /// # Errors
     /// What registering the listener gives that tells it of changes of the map.
     pub fn new(isa: I, memory: &Memory, space: &AddressSpace) -> Result<Self, MemoryError> {
-        let mut core = Core::new(isa, space);
+        let mut core = Core::new(isa, memory, space)?;
         I::reset(&mut core);
         let changes = Arc::new(MapChanges {
             space: space.id(),
             inputs: Arc::clone(core.inputs()),
+            is_any: AtomicBool::new(false),
             changed: Mutex::default(),
         });
         let id = memory.add_listener(Arc::clone(&changes) as Arc<dyn MemoryListener>)?;
@@ -133,8 +143,10 @@ impl<I: Isa> Cpu<I> {
             once: None,
             breakpoints: BTreeSet::new(),
             reported: None,
+            jumped: false,
+            masked: false,
+            faulted: false,
             watches_seen: 0,
-            foreign: ForeignWrites::new(memory, space.root()?)?,
             memory: memory.clone(),
             listener: Some((id, changes)),
             instructions: 0,
@@ -190,6 +202,7 @@ impl<I: Isa> Cpu<I> {
         self.core.flush();
         self.core.passing = false;
         self.reported = None;
+        self.jumped = false;
     }
 
     /// Stops before the instruction at a virtual address from now on; whether it did not before.
@@ -205,6 +218,36 @@ impl<I: Isa> Cpu<I> {
         self.breakpoints.remove(&pc)
     }
 
+    /// Passes a breakpoint at the address of the next instruction when it goes on, as after stopping there; not if a debugger
+    /// has set the program counter since ([`set_debug_register`](Self::set_debug_register)).
+    pub fn pass_breakpoint(&mut self) {
+        self.reported = (!std::mem::take(&mut self.jumped)).then(|| I::pc(&self.core));
+    }
+
+    /// Whether it stops before the instruction at a virtual address.
+    #[must_use]
+    pub fn has_breakpoint(&self, pc: u64) -> bool {
+        self.breakpoints.contains(&pc)
+    }
+
+    /// After [`Exit::Watched`]: does the instruction that it stopped before, unless that is done.
+    pub fn finish_watched(&mut self) {
+        if self.core.passing {
+            let _ = self.step_masked();
+        }
+    }
+
+    /// Sets a register as a debugger numbers them. See [`Isa::set_debug_register`].
+    pub fn set_debug_register(&mut self, n: usize, value: u64) {
+        let before = I::pc(&self.core);
+        I::set_debug_register(self.core_mut(), n, value);
+        if I::pc(&self.core) != before {
+            self.jumped = true;
+            self.reported = None;
+            self.core.passing = false;
+        }
+    }
+
     /// Translates all code anew, because somebody else wrote it past this CPU.
     pub fn forget_code(&mut self) {
         self.drop_code();
@@ -215,9 +258,17 @@ impl<I: Isa> Cpu<I> {
         self.core.code_pages.clear();
     }
 
-    /// Does one instruction (an interrupt that can be taken comes first, and counts as none).
+    /// Does one instruction, passing a breakpoint on it, or takes one exception or interrupt, and stops before the handler.
     pub fn step(&mut self) -> Exit {
         self.run_in(1, STEP)
+    }
+
+    /// The same, but interrupts wait: what debuggers want.
+    pub fn step_masked(&mut self) -> Exit {
+        self.masked = true;
+        let exit = self.run_in(1, STEP);
+        self.masked = false;
+        exit
     }
 
     /// Does `budget` instructions, and the rest of the block they end in; fewer if there is a reason to come back.
@@ -228,6 +279,7 @@ impl<I: Isa> Cpu<I> {
     fn run_in(&mut self, budget: u64, how: u32) -> Exit {
         let until = self.instructions.saturating_add(budget);
         self.core.leave = true;
+        self.faulted = false;
         loop {
             let attention = self.core.inputs().take_attention();
             if std::mem::take(&mut self.core.leave) || attention {
@@ -239,11 +291,14 @@ impl<I: Isa> Cpu<I> {
             if I::is_waiting(&self.core) && !I::wakes(&mut self.core) {
                 return Exit::Waiting;
             }
-            if let Some(fault) = I::interrupt(&mut self.core) {
+            if !self.masked
+                && let Some(fault) = I::interrupt(&mut self.core)
+            {
                 let place = I::place(&self.core);
                 I::enter(&mut self.core, fault, place);
+                self.faulted = true;
             }
-            if self.instructions >= until {
+            if self.instructions >= until || std::mem::take(&mut self.faulted) && how & STEP != 0 {
                 return Exit::Done;
             }
             // Past what was watched and reported goes one instruction alone.
@@ -259,15 +314,25 @@ impl<I: Isa> Cpu<I> {
 
     /// What outside has to say.
     fn look_up(&mut self) {
-        let changed = self.listener.as_ref().map(|(_, c)| std::mem::take(&mut *c.changed.lock()));
-        let written = std::mem::take(&mut self.core.written);
-        let foreign = self.foreign.written();
+        // This is done after whatever a device does: what is empty is passed over.
+        let changed = match &self.listener {
+            Some((_, changes)) if changes.is_any.swap(false, Ordering::Acquire) => {
+                std::mem::take(&mut *changes.changed.lock())
+            }
+            _ => Vec::new(),
+        };
+        for (first, last) in &changed {
+            // What was memory may be a device now.
+            self.core.tlb.forget_physical(*first, *last);
+        }
+        let foreign = if self.core.foreign.is_any() { self.core.foreign.written() } else { Vec::new() };
         for page in &foreign {
             // It is watched no longer, so what is translated from it next must see to that.
             self.core.code_pages.remove(page);
         }
         let foreign = foreign.into_iter().map(|page| (page, page | (PAGE_SIZE - 1)));
-        for (first, last) in changed.into_iter().flatten().chain(written).chain(foreign) {
+        let written = std::mem::take(&mut self.core.written);
+        for (first, last) in changed.into_iter().chain(written).chain(foreign) {
             for page in self.cache.drop_range(first, last) {
                 self.core.code_pages.remove(&page);
             }
@@ -289,10 +354,11 @@ impl<I: Isa> Cpu<I> {
             }
             if std::mem::take(&mut self.core.moved) {
                 self.cache.begin_epoch();
+                self.core.code_places.clear();
                 last = None;
             }
             let pc = I::pc(&self.core);
-            if !self.breakpoints.is_empty() && self.is_break(pc) {
+            if !self.breakpoints.is_empty() && how & STEP == 0 && self.is_break(pc) {
                 return Some(Exit::Breakpoint);
             }
             let linked = last.and_then(|(id, end)| self.cache.linked(self.cache.get(id)?, end));
@@ -309,6 +375,7 @@ impl<I: Isa> Cpu<I> {
                         Err(fault) => {
                             let place = I::place(&self.core);
                             I::enter(&mut self.core, fault, place);
+                            self.faulted = true;
                             return None;
                         }
                     }
@@ -331,17 +398,28 @@ impl<I: Isa> Cpu<I> {
             let (done, next) = match ran {
                 Ran::Linked(end) => (all, id.map(|id| (id, end))),
                 Ran::Elsewhere | Ran::Stopped => (all, None),
-                Ran::Early(n) | Ran::Faulted(n) | Ran::Broken(n) => (n, None),
+                Ran::Early(n) | Ran::Faulted(n) | Ran::Broken { done: n, .. } => (n, None),
             };
             self.instructions += done as u64;
             last = next;
+            if std::mem::take(&mut self.core.late) {
+                return Some(Exit::Watched);
+            }
             match ran {
                 Ran::Linked(_) | Ran::Elsewhere => {}
-                Ran::Broken(_) => {
+                Ran::Broken { at_branch, .. } => {
+                    if at_branch {
+                        // The branch alone, so that the next instruction is the one that is stopped.
+                        let _ = self.run_blocks(self.instructions + 1, how | STEP);
+                    }
                     self.core.passing = true;
                     return Some(Exit::Watched);
                 }
-                Ran::Stopped | Ran::Early(_) | Ran::Faulted(_) => return None,
+                Ran::Faulted(_) => {
+                    self.faulted = true;
+                    return None;
+                }
+                Ran::Stopped | Ran::Early(_) => return None,
             }
         }
     }
@@ -360,6 +438,7 @@ impl<I: Isa> Cpu<I> {
         let mmu = I::fetch_mmu(&self.core);
         let phys = I::map(&mut self.core, pc, Kind::Fetch, mmu)?.phys;
         let key = Key { phys, pc, mode };
+        self.core.code_places.insert(pc / PAGE_SIZE);
         if let Some(id) = self.cache.find(key) {
             return Ok(Some(id));
         }
@@ -372,7 +451,7 @@ impl<I: Isa> Cpu<I> {
             let page = phys & !(PAGE_SIZE - 1);
             if self.core.code_pages.insert(page) {
                 self.core.tlb.look_at_writes(page);
-                self.foreign.watch(page);
+                self.core.foreign.watch(page);
             }
         }
         let core = &self.core;

@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
+use flatview::Endianness;
+
 use crate::cpu::{Cpu, Exit};
+use crate::debug::DebugRegister;
 use crate::inputs::Inputs;
 use crate::isa::Isa;
+use crate::watch::Watches;
 
 /// A CPU that a machine runs on a thread of its own.
 pub trait GuestCpu: Send {
@@ -26,6 +30,34 @@ pub trait GuestCpu: Send {
     fn registers(&self) -> String;
     /// The physical address of a virtual one, as the CPU's data loads see it now; nothing is changed by asking.
     fn physical(&self, va: u64) -> Option<u64>;
+    /// See [`Cpu::step_masked`].
+    fn step_masked(&mut self) -> Exit;
+    /// See [`Isa::debug_architecture`].
+    fn debug_architecture(&self) -> &'static str;
+    /// See [`Isa::debug_registers`].
+    fn debug_registers(&self) -> &'static [DebugRegister];
+    /// See [`Isa::debug_register`].
+    fn debug_register(&self, n: usize) -> u64;
+    /// See [`Cpu::set_debug_register`].
+    fn set_debug_register(&mut self, n: usize, value: u64);
+    /// See [`Isa::debug_order`].
+    fn debug_order(&self) -> Endianness;
+    /// See [`Isa::debug_watches_before`].
+    fn debug_watches_before(&self) -> bool;
+    /// See [`Cpu::add_breakpoint`].
+    fn add_breakpoint(&mut self, pc: u64) -> bool;
+    /// See [`Cpu::remove_breakpoint`].
+    fn remove_breakpoint(&mut self, pc: u64) -> bool;
+    /// See [`Cpu::has_breakpoint`].
+    fn has_breakpoint(&self, pc: u64) -> bool;
+    /// See [`Cpu::finish_watched`].
+    fn finish_watched(&mut self);
+    /// See [`Cpu::pass_breakpoint`].
+    fn pass_breakpoint(&mut self);
+    /// See [`Cpu::forget_code`].
+    fn forget_code(&mut self);
+    /// See [`Cpu::watches`].
+    fn watches(&self) -> Arc<Watches>;
 }
 
 impl<I: Isa> GuestCpu for Cpu<I> {
@@ -67,5 +99,61 @@ impl<I: Isa> GuestCpu for Cpu<I> {
 
     fn physical(&self, va: u64) -> Option<u64> {
         I::physical(self.core(), va)
+    }
+
+    fn step_masked(&mut self) -> Exit {
+        Cpu::step_masked(self)
+    }
+
+    fn debug_architecture(&self) -> &'static str {
+        I::debug_architecture()
+    }
+
+    fn debug_registers(&self) -> &'static [DebugRegister] {
+        I::debug_registers()
+    }
+
+    fn debug_register(&self, n: usize) -> u64 {
+        I::debug_register(self.core(), n)
+    }
+
+    fn set_debug_register(&mut self, n: usize, value: u64) {
+        Cpu::set_debug_register(self, n, value);
+    }
+
+    fn debug_order(&self) -> Endianness {
+        I::debug_order(self.core())
+    }
+
+    fn debug_watches_before(&self) -> bool {
+        I::debug_watches_before()
+    }
+
+    fn add_breakpoint(&mut self, pc: u64) -> bool {
+        Cpu::add_breakpoint(self, pc)
+    }
+
+    fn remove_breakpoint(&mut self, pc: u64) -> bool {
+        Cpu::remove_breakpoint(self, pc)
+    }
+
+    fn has_breakpoint(&self, pc: u64) -> bool {
+        Cpu::has_breakpoint(self, pc)
+    }
+
+    fn finish_watched(&mut self) {
+        Cpu::finish_watched(self);
+    }
+
+    fn pass_breakpoint(&mut self) {
+        Cpu::pass_breakpoint(self);
+    }
+
+    fn forget_code(&mut self) {
+        Cpu::forget_code(self);
+    }
+
+    fn watches(&self) -> Arc<Watches> {
+        Arc::clone(Cpu::watches(self))
     }
 }

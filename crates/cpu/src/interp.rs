@@ -22,8 +22,13 @@ pub(crate) enum Ran {
     Early(usize),
     /// In an exception, which was taken. So many instructions were done.
     Faulted(usize),
-    /// Before an instruction that a watcher stopped. So many instructions were done.
-    Broken(usize),
+    /// Before an instruction that a watcher stopped, or the branch in whose delay slot it is. So many instructions were done.
+    Broken {
+        /// How many.
+        done: usize,
+        /// Whether it is the branch.
+        at_branch: bool,
+    },
 }
 
 /// Runs a block from its first operation on.
@@ -95,15 +100,15 @@ fn trouble_at<I: Isa>(core: &mut Core<I>, code: &Code, op: usize, trouble: Troub
         }
         Trouble::Break => {
             // The branch is done again: a delay slot cannot be entered from the middle of a block.
-            let (done, pc) =
+            let (done, pc, at_branch) =
                 match (insn.delayed, done.checked_sub(1).and_then(|n| Some((n, code.insns.get(n)?)))) {
-                    (true, Some((n, branch))) => (n, branch.pc),
-                    _ => (done, insn.pc),
+                    (true, Some((n, branch))) => (n, branch.pc, true),
+                    _ => (done, insn.pc, false),
                 };
             if done > 0 {
                 I::go_to(core, pc);
             }
-            Ran::Broken(done)
+            Ran::Broken { done, at_branch }
         }
     }
 }

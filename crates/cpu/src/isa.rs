@@ -3,9 +3,10 @@
 
 use std::fmt::Debug;
 
-use flatview::MemTxError;
+use flatview::{Endianness, MemTxError};
 
 use crate::core::Core;
+use crate::debug::DebugRegister;
 use crate::ir::Code;
 use crate::tlb::{Kind, Mapping};
 
@@ -102,6 +103,30 @@ pub trait Isa: Send + Sized + 'static {
 
     /// Where the MMU leads a load from `va`, without an effect on the guest.
     fn physical(core: &Core<Self>, va: u64) -> Option<u64>;
+
+    /// The architecture in gdb's target descriptions: `mips`, `powerpc:common`.
+    fn debug_architecture() -> &'static str;
+
+    /// The registers that a debugger sees, by ascending number.
+    fn debug_registers() -> &'static [DebugRegister];
+
+    /// The value of register `n` of [`debug_registers`](Self::debug_registers), without an effect on the guest; 0 if there
+    /// are not so many, or this CPU lacks what it is part of.
+    fn debug_register(core: &Core<Self>, n: usize) -> u64;
+
+    /// Sets register `n` of [`debug_registers`](Self::debug_registers), as far as a program could; what cannot be set is
+    /// left. Who calls it has what the MMU said forgotten ([`Core::flush`]), as
+    /// [`Cpu::core_mut`](crate::Cpu::core_mut) does.
+    fn set_debug_register(core: &mut Core<Self>, n: usize, value: u64);
+
+    /// The byte order of data, in which debuggers are shown registers too.
+    fn debug_order(core: &Core<Self>) -> Endianness;
+
+    /// Whether a debugger that is stopped by a watchpoint is to find the state before the access, as gdb believes of MIPS
+    /// (`have_nonsteppable_watchpoint`); else it is that after the instruction.
+    fn debug_watches_before() -> bool {
+        true
+    }
 
     /// As at power on, or after a reset line: registers, MMU, and where it begins.
     fn reset(core: &mut Core<Self>);

@@ -10,6 +10,7 @@
 mod cache;
 mod core;
 mod cpu;
+mod debug;
 mod foreign;
 mod guest;
 mod inputs;
@@ -24,6 +25,7 @@ mod watch;
 
 pub use self::core::Core;
 pub use cpu::{Cpu, Exit};
+pub use debug::{DebugRegister, DebugType};
 pub use guest::GuestCpu;
 pub use inputs::Inputs;
 pub use isa::{BusError, Fetch, Helper, Isa, Place};

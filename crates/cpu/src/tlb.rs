@@ -61,10 +61,16 @@ impl Tlb {
         Self(Box::new([[Entry::EMPTY; ENTRIES]; MMUS]))
     }
 
+    /// The entry for an address. Programs like to work on two places a power of two apart: the higher bits are mixed in.
+    #[inline(always)]
+    fn index(va: u64) -> usize {
+        ((va >> PAGE_BITS) ^ (va >> (PAGE_BITS + ENTRIES.ilog2()))) as usize % ENTRIES
+    }
+
     #[inline(always)]
     #[expect(clippy::indexing_slicing, reason = "both indexes are remainders")]
     fn entry(&self, mmu: u8, va: u64) -> &Entry {
-        &self.0[usize::from(mmu) % MMUS][(va >> PAGE_BITS) as usize % ENTRIES]
+        &self.0[usize::from(mmu) % MMUS][Self::index(va)]
     }
 
     /// What a tag of the page looks like; it differs if the address is not a multiple of the (power of two) size.
@@ -90,10 +96,8 @@ impl Tlb {
     /// Remembers a page; `write` if stores may go by without another look.
     pub fn fill(&mut self, mmu: u8, va: u64, mapping: &Mapping, write: bool) {
         let page = va & !(PAGE_SIZE - 1);
-        let Some(entry) = self
-            .0
-            .get_mut(usize::from(mmu) % MMUS)
-            .and_then(|table| table.get_mut((va >> PAGE_BITS) as usize % ENTRIES))
+        let Some(entry) =
+            self.0.get_mut(usize::from(mmu) % MMUS).and_then(|table| table.get_mut(Self::index(va)))
         else {
             return;
         };
@@ -112,7 +116,18 @@ impl Tlb {
     /// Forgets a page of all MMUs.
     pub fn flush_page(&mut self, va: u64) {
         for table in self.0.iter_mut() {
-            if let Some(entry) = table.get_mut((va >> PAGE_BITS) as usize % ENTRIES) {
+            if let Some(entry) = table.get_mut(Self::index(va)) {
+                *entry = Entry::EMPTY;
+            }
+        }
+    }
+
+    /// Forgets the pages that overlap a range of physical addresses.
+    pub fn forget_physical(&mut self, first: u64, last: u64) {
+        let first = first & !(PAGE_SIZE - 1);
+        for entry in self.0.iter_mut().flatten() {
+            let page = if entry.read == NONE { entry.write } else { entry.read };
+            if page != NONE && (first..=last).contains(&page.wrapping_add(entry.delta)) {
                 *entry = Entry::EMPTY;
             }
         }
@@ -156,6 +171,19 @@ mod tests {
         tlb.look_at_writes(0x5000);
         assert_eq!(tlb.write(2, 0x1678, 4), None);
         assert_eq!(tlb.read(2, 0x1678, 4), Some(0x5678));
+    }
+
+    #[test]
+    fn a_range_of_physical_addresses_is_forgotten_whatever_leads_there() {
+        let mut tlb = Tlb::new();
+        tlb.fill(0, 0x8000_1678, &RW, true);
+        tlb.fill(1, 0x1678, &RW, true);
+        tlb.fill(1, 0x9678, &Mapping { phys: 0x6678, ..RW }, true);
+        tlb.forget_physical(0x5fff, 0x5fff);
+        assert_eq!((tlb.read(0, 0x8000_1678, 4), tlb.read(1, 0x1678, 4)), (None, None));
+        assert_eq!(tlb.read(1, 0x9678, 4), Some(0x6678));
+        tlb.forget_physical(0, u64::MAX);
+        assert_eq!(tlb.read(1, 0x9678, 4), None);
     }
 
     #[test]

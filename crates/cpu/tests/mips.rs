@@ -1,6 +1,8 @@
 //! What MIPS programs do, and what the CPU does around them.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail loudly")]
 
+#[path = "mips/debug.rs"]
+mod debug;
 mod support;
 
 use flatview::{RamBlock, Region};

@@ -90,9 +90,9 @@ pub use mmio::{AccessFilter, AccessRules, MmioOps, Ops};
 pub use order::{Be, ByteOrder, DeviceEndian, Endianness, Le, Value};
 pub use ram::{
     DIRTY_PAGE_SIZE, DirtySnapshot, DiscardBusy, DiscardError, DiscardGuard, DiscardListener,
-    DiscardListenerId, DiscardManager, DiscardRules, HostBuffer, HostPolicy, HostPtr, HugePages, NotifierId,
-    Prealloc, PreallocProgress, RamBlock, RamBlockInfo, RamBlockNotifier, RamBuilder, RamError, Refusal,
-    Share,
+    DiscardListenerId, DiscardManager, DiscardRules, HostBuffer, HostPolicy, HostPtr, HugePages,
+    NewlyDirtyWatch, NotifierId, Prealloc, PreallocProgress, RamBlock, RamBlockInfo, RamBlockNotifier,
+    RamBuilder, RamError, Refusal, Share,
 };
 pub use section::Section;
 pub use span::WHOLE;

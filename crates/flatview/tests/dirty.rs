@@ -528,6 +528,38 @@ fn new_pages_are_listed_once_each() {
 }
 
 #[test]
+fn a_drained_list_has_pages_again_only_after_their_bits_were_cleared() {
+    let (memory, ram, _) = with_ram(64);
+    log(&memory, ram, CODE);
+    memory.set_dirty_for(ram, 0, 64 * PAGE, CODE).unwrap();
+    let list = memory.list_newly_dirty(ram, CODE, 8).unwrap().unwrap();
+    memory.reset_dirty(ram, 3 * PAGE, PAGE, CODE).unwrap();
+    let reader = memory.memory_space().reader();
+    let drained = || {
+        reader.write(0, &[0; 6 * PAGE as usize]).unwrap();
+        memory.drain_newly_dirty(ram, CODE).unwrap().offsets
+    };
+    assert!(list.is_empty());
+    reader.store::<Le, u8>(5 * PAGE, 1).unwrap();
+    assert!(list.is_empty(), "it was dirty");
+    reader.store::<Le, u8>(3 * PAGE, 1).unwrap();
+    assert!(!list.is_empty());
+    assert_eq!(drained(), [3 * PAGE]);
+    assert!(list.is_empty());
+    assert_eq!(drained(), [0_u64; 0], "its bit is still set");
+    memory.reset_dirty(ram, 3 * PAGE, PAGE, CODE).unwrap();
+    assert_eq!(drained(), [3 * PAGE]);
+    assert!(memory.is_dirty(ram, 3 * PAGE, PAGE, CODE).unwrap());
+    assert_eq!(memory.log_mask(ram).unwrap(), 1 << 1, "no other client's");
+    // A second region of the block that asks for the same list does not lose what stands in it.
+    memory.reset_dirty(ram, 0, PAGE, CODE).unwrap();
+    reader.store::<Le, u8>(0, 1).unwrap();
+    memory.list_newly_dirty(ram, CODE, 8).unwrap();
+    assert!(!list.is_empty());
+    assert_eq!(drained(), [0]);
+}
+
+#[test]
 fn the_dirty_rate_counts_pages_of_all_ram_once_and_disturbs_no_client() {
     let (memory, ram, _) = with_ram(1024);
     log(&memory, ram, MIGRATION);

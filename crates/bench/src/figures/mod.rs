@@ -5,6 +5,7 @@ mod copies;
 mod devices;
 mod dirty;
 mod footprint;
+mod guests;
 mod iommu;
 mod latency;
 mod mapping;
@@ -30,5 +31,6 @@ pub fn all(run: &mut Run) -> Result<(), BenchError> {
     commits::all(run)?;
     latency::all(run)?;
     footprint::all(run)?;
-    iommu::all(run)
+    iommu::all(run)?;
+    guests::all(run)
 }

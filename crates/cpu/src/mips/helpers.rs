@@ -108,12 +108,13 @@ fn mfc0(core: &mut Cpu, a: u64, _: u64) -> Done {
     if a as u32 == reg(1, 0) {
         return Ok(core.isa.random().into());
     }
-    if a as u32 == reg(9, 0) {
-        return Ok(count(core).into());
-    }
+    Ok(cp0_register(core, a as u32 >> 3, a as u32 & 7).into())
+}
+
+/// What `mfc0` gives, without an effect: Random and the lines in Cause are as they were last looked at.
+pub(super) fn cp0_register(core: &Cpu, number: u32, select: u32) -> u32 {
     let cp0 = &core.isa.cp0;
-    let (number, select) = (a as u32 >> 3, a as u32 & 7);
-    Ok(u64::from(match (number, select) {
+    match (number, select) {
         (0, 0) => cp0.index,
         (2, 0) => cp0.entry_lo[0],
         (3, 0) => cp0.entry_lo[1],
@@ -122,6 +123,7 @@ fn mfc0(core: &mut Cpu, a: u64, _: u64) -> Done {
         (6, 0) => cp0.wired,
         (7, 0) => cp0.hwr_ena,
         (8, 0) => cp0.bad_vaddr,
+        (9, 0) => count(core),
         (10, 0) => cp0.entry_hi,
         (11, 0) => cp0.compare,
         (12, 0) => cp0.status(),
@@ -143,15 +145,15 @@ fn mfc0(core: &mut Cpu, a: u64, _: u64) -> Done {
         (31, 0) => cp0.debug_save,
         // What is not there reads as 0.
         _ => 0,
-    }))
+    }
 }
 
-const fn reg(number: u32, select: u32) -> u32 {
+pub(super) const fn reg(number: u32, select: u32) -> u32 {
     number << 3 | select
 }
 
 /// `mtc0`: the register `a` becomes `b`.
-fn mtc0(core: &mut Cpu, a: u64, b: u64) -> Done {
+pub(super) fn mtc0(core: &mut Cpu, a: u64, b: u64) -> Done {
     let (number, select, value) = (a as u32 >> 3, a as u32 & 7, b as u32);
     if (number, select) == (9, 0) {
         set_count(core, value);
@@ -211,8 +213,11 @@ fn tlbr(core: &mut Cpu, _: u64, _: u64) -> Done {
 }
 
 fn write_entry(core: &mut Cpu, at: u32) -> Done {
+    let replaced = core.isa.entry_pages(at);
     core.isa.write_entry(at);
-    core.flush();
+    for (first, last) in replaced.into_iter().chain(core.isa.entry_pages(at)) {
+        core.flush_range(first.into(), last.into());
+    }
     Ok(0)
 }
 

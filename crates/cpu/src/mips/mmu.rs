@@ -48,6 +48,12 @@ impl TlbEntry {
         (va ^ self.hi) & compared == 0 && (self.global || self.hi & ASID == asid)
     }
 
+    /// The addresses of its two pages, first and last.
+    pub(super) fn pages(&self) -> (u32, u32) {
+        let within = self.mask | !VPN2;
+        (self.hi & !within, self.hi | within)
+    }
+
     /// The bit of the address that tells the two pages apart.
     fn odd(&self) -> u32 {
         (self.mask | 0x1fff).wrapping_add(1) >> 1
@@ -95,6 +101,11 @@ impl Mips {
         Ok(Mapping { phys: phys.into(), read: true, write: dirty, fetch: true })
     }
 
+    /// The addresses that an entry is about, first and last.
+    pub(super) fn entry_pages(&self, at: u32) -> Option<(u32, u32)> {
+        Some(self.tlb.get(at as usize % ENTRIES)?.pages())
+    }
+
     /// `tlbwi` and `tlbwr`: an entry from the registers.
     pub(super) fn write_entry(&mut self, at: u32) {
         let cp0 = &self.cp0;
@@ -128,12 +139,17 @@ impl Mips {
 
     /// An entry that is not wired, another one each time.
     pub(super) fn random(&mut self) -> u32 {
-        let cp0 = &mut self.cp0;
+        let seed = &mut self.cp0.random_seed;
         // Marsaglia's xorshift; never 0.
-        cp0.random_seed ^= cp0.random_seed << 13;
-        cp0.random_seed ^= cp0.random_seed >> 17;
-        cp0.random_seed ^= cp0.random_seed << 5;
-        let free = (ENTRIES as u32).saturating_sub(cp0.wired).max(1);
-        ENTRIES as u32 - 1 - cp0.random_seed % free
+        *seed ^= *seed << 13;
+        *seed ^= *seed >> 17;
+        *seed ^= *seed << 5;
+        self.last_random()
+    }
+
+    /// The one that was given last.
+    pub(super) fn last_random(&self) -> u32 {
+        let free = (ENTRIES as u32).saturating_sub(self.cp0.wired).max(1);
+        ENTRIES as u32 - 1 - self.cp0.random_seed % free
     }
 }

@@ -1,7 +1,8 @@
 //! MIPS32 release 2, as the 24Kc core has it: integer instructions, CP0, a TLB of 16 entries; no FPU.
 //!
 //! Where things are: `translate` turns code into blocks, `cp0` has the system registers, `mmu` the TLB and the address
-//! map, `helpers` what single instructions do in Rust, `except` how exceptions are taken. The words and section numbers
+//! map, `helpers` what single instructions do in Rust, `except` how exceptions are taken, `gdb` the registers as debuggers number
+//! them. The words and section numbers
 //! are those of *MIPS32 Architecture For Programmers*, volumes I to III (MD00082, MD00086, MD00090), revision 2, and of the
 //! *24K Core Family Software User's Manual* (MD00343).
 //!
@@ -11,6 +12,7 @@
 
 mod cp0;
 mod except;
+mod gdb;
 mod helpers;
 mod mmu;
 mod translate;
@@ -21,6 +23,7 @@ use flatview::Endianness;
 use flatview_device::{Clock, Timer};
 
 use crate::core::Core;
+use crate::debug::DebugRegister;
 use crate::inputs::Inputs;
 use crate::ir::{Code, Var};
 use crate::isa::{BusError, Fetch, Helper, Isa, Place};
@@ -211,6 +214,26 @@ impl Isa for Mips {
     fn physical(core: &Core<Self>, va: u64) -> Option<u64> {
         let va = u32::try_from(va & 0xffff_ffff).ok()?;
         core.isa.map(va, Kind::Read, core.isa.cp0.mmu()).ok().map(|m| m.phys)
+    }
+
+    fn debug_architecture() -> &'static str {
+        "mips"
+    }
+
+    fn debug_registers() -> &'static [DebugRegister] {
+        &gdb::REGISTERS
+    }
+
+    fn debug_register(core: &Core<Self>, n: usize) -> u64 {
+        gdb::register(core, n)
+    }
+
+    fn set_debug_register(core: &mut Core<Self>, n: usize, value: u64) {
+        gdb::set_register(core, n, value);
+    }
+
+    fn debug_order(core: &Core<Self>) -> Endianness {
+        if core.isa.big { Endianness::Big } else { Endianness::Little }
     }
 
     fn reset(core: &mut Core<Self>) {

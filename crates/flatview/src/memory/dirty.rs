@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::{Memory, State, Transaction};
 use crate::ram::{Claimed, NoBarrier, RamBlock, heavy, prepare};
 use crate::topology::{Kind, Record};
-use crate::{DirtyClient, DirtySnapshot, GlobalLog, MemoryError, RegionId};
+use crate::{DirtyClient, DirtySnapshot, GlobalLog, MemoryError, NewlyDirtyWatch, RegionId};
 
 /// Pages, each by its first offset, as runs: first offset and size in bytes, ascending.
 fn runs_of_pages(offsets: &[u64]) -> Vec<(u64, u128)> {
@@ -433,6 +433,24 @@ impl Memory {
         Ok(())
     }
 
+    /// Sets a client's bits of `len` bytes at `offset` of a region's RAM, whether it is logged or not (QEMU:
+    /// `cpu_physical_memory_set_dirty_range` with a mask). With [`drain_newly_dirty`](Self::drain_newly_dirty) it leaves the list
+    /// to pages that the client cares for: a page whose bit is set is not listed.
+    ///
+    /// # Errors
+    /// [`MemoryError::NoRam`], [`MemoryError::OutsideRegion`], an unknown client, or a stale id.
+    pub fn set_dirty_for(
+        &self,
+        region: RegionId,
+        offset: u64,
+        len: u64,
+        client: DirtyClient,
+    ) -> Result<(), MemoryError> {
+        let part = self.part(region, offset, len, Some(client))?;
+        part.block.dirty().mark(1 << client.index, part.base.saturating_add(offset), len);
+        Ok(())
+    }
+
     /// Notes that a ROM device itself wrote `len` bytes at `offset` of its memory, for the clients for which it is logged
     /// (QEMU: `memory_region_flush_rom_device`). Only in ROM mode: otherwise nobody reads the memory.
     ///
@@ -453,7 +471,7 @@ impl Memory {
 
     /// Lets a client have a list of the pages that become dirty in a region's block from now on: at most `most` until it
     /// is [taken](Self::take_newly_dirty). It is the block's: pages that other regions show of it stand there too.
-    /// `most` of 0 ends the list.
+    /// `most` of 0 ends the list. What comes back, if there is a list, tells quickly whether it is empty.
     ///
     /// # Errors
     /// As [`snapshot_and_clear_dirty`](Self::snapshot_and_clear_dirty).
@@ -462,7 +480,7 @@ impl Memory {
         region: RegionId,
         client: DirtyClient,
         most: usize,
-    ) -> Result<(), MemoryError> {
+    ) -> Result<Option<NewlyDirtyWatch>, MemoryError> {
         let part = self.part(region, 0, 0, Some(client))?;
         let (dirty, client) = (part.block.dirty(), u32::from(client.index));
         if most > 0 {
@@ -470,7 +488,7 @@ impl Memory {
         } else {
             dirty.unlist_new(client);
         }
-        Ok(())
+        Ok(dirty.watch_new(client))
     }
 
     /// Takes the list: each page once, and it is clean then. Cheaper than a snapshot of a large block if few pages are
@@ -486,6 +504,25 @@ impl Memory {
         let (pages, complete) = part.block.dirty().take_new(u32::from(client.index)).map_err(no_barrier)?;
         let offsets: Vec<_> = pages.into_iter().map(|page| page * crate::DIRTY_PAGE_SIZE).collect();
         self.tell_log_clear(&part.block, &runs_of_pages(&offsets))?;
+        Ok(NewlyDirty { block: part.block, offsets, complete })
+    }
+
+    /// Takes the list and leaves the bits as they are: a page is listed again once its bit was
+    /// [cleared](Self::reset_dirty) and it is written after that. Pages may stand there twice.
+    ///
+    /// Listeners are asked first for what they know.
+    ///
+    /// # Errors
+    /// As [`snapshot_and_clear_dirty`](Self::snapshot_and_clear_dirty).
+    pub fn drain_newly_dirty(
+        &self,
+        region: RegionId,
+        client: DirtyClient,
+    ) -> Result<NewlyDirty, MemoryError> {
+        let part = self.part(region, 0, 0, Some(client))?;
+        self.tell_log_sync(Some(&part.block))?;
+        let (pages, complete) = part.block.dirty().drain_new(u32::from(client.index));
+        let offsets = pages.into_iter().map(|page| page * crate::DIRTY_PAGE_SIZE).collect();
         Ok(NewlyDirty { block: part.block, offsets, complete })
     }
 
@@ -509,7 +546,8 @@ impl Memory {
 pub struct NewlyDirty {
     /// The block.
     pub block: Arc<RamBlock>,
-    /// The pages' offsets in the block in bytes, in no order that means anything. Their bits are clear now.
+    /// The pages' offsets in the block in bytes, in no order that means anything. Their bits are clear now if they were
+    /// [taken](Memory::take_newly_dirty).
     pub offsets: Vec<u64>,
     /// Whether these are all: if not, the list was too short (or there was none), and the others' bits are set: take
     /// a snapshot.

@@ -49,7 +49,7 @@ mod window;
 pub use backend::{HugePages, RamBuilder};
 pub use block::{RamBlock, RamBlockInfo, Share};
 pub use buffer::HostBuffer;
-pub use dirty::{DIRTY_PAGE_SIZE, DirtySnapshot};
+pub use dirty::{DIRTY_PAGE_SIZE, DirtySnapshot, NewlyDirtyWatch};
 pub use discard::{DiscardBusy, DiscardGuard, DiscardRules};
 pub use error::RamError;
 pub use host::HostPtr;

@@ -44,6 +44,7 @@ use std::sync::atomic::AtomicU64;
 use parking_lot::Mutex;
 
 use newly::NewPages;
+pub use newly::NewlyDirtyWatch;
 
 use crate::DirtyClient;
 
@@ -389,6 +390,11 @@ impl BlockDirty {
         }
     }
 
+    /// A look at whether the client's list is empty.
+    pub fn watch_new(&self, client: u32) -> Option<NewlyDirtyWatch> {
+        self.of(client)?.new_pages.watch(client)
+    }
+
     /// No list for a client any more.
     pub fn unlist_new(&self, client: u32) {
         if let Some(map) = self.of(client) {
@@ -408,6 +414,14 @@ impl BlockDirty {
         let complete = map.new_pages.take(client, take).is_some();
         heavy()?;
         Ok((taken, complete))
+    }
+
+    /// The pages on the client's list, which is empty then; and whether it held all. The bits stay.
+    pub fn drain_new(&self, client: u32) -> (Vec<u64>, bool) {
+        let mut drained = Vec::new();
+        let complete =
+            self.of(client).and_then(|map| map.new_pages.take(client, |page| drained.push(page))).is_some();
+        (drained, complete)
     }
 
     /// Clears the bits of `len` bytes at `offset`; tells how many pages were dirty.

@@ -21,6 +21,22 @@ struct List {
     overflow: AtomicBool,
 }
 
+/// Tells whether anything stands in a list that [`Memory::list_newly_dirty`](crate::Memory::list_newly_dirty) began: two
+/// loads, for who looks after every access to a device. It asks no listener, and once the list has ended or its length was
+/// changed it tells nothing of a new one.
+#[derive(Debug, Clone)]
+pub struct NewlyDirtyWatch(Arc<List>);
+
+impl NewlyDirtyWatch {
+    /// Whether no page became dirty since the list was taken last, as far as this thread can know: its own writes, and
+    /// those of others that it has been told of.
+    #[inline]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.queue.is_empty() && !self.0.overflow.load(Acquire)
+    }
+}
+
 /// The lists of a block.
 #[derive(Debug, Default)]
 pub(super) struct NewPages {
@@ -34,15 +50,24 @@ impl NewPages {
         self.lists.get(client as usize)
     }
 
-    /// A list of at most `most` pages for a client, from now on.
+    /// A list of at most `most` pages for a client, from now on. One of that length that is there already goes on, with
+    /// what stands in it: another region of the block may have asked for it.
     pub fn start(&self, client: u32, most: usize) {
-        if let Some(list) = self.list(client) {
+        let most = most.max(1);
+        if let Some(list) = self.list(client)
+            && list.load().as_ref().is_none_or(|list| list.queue.capacity() != most)
+        {
             list.store(Some(Arc::new(List {
-                queue: ArrayQueue::new(most.max(1)),
+                queue: ArrayQueue::new(most),
                 overflow: AtomicBool::new(false),
             })));
             self.clients.fetch_or(1 << client, Release);
         }
+    }
+
+    /// A look at whether a client's list is empty.
+    pub fn watch(&self, client: u32) -> Option<NewlyDirtyWatch> {
+        Some(NewlyDirtyWatch(self.list(client)?.load_full()?))
     }
 
     /// No list for a client any more.

@@ -6,6 +6,7 @@
 //! in which boards registered it, and paths in the object tree are those QEMU gives.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use flatview::{AddressSpace, Endianness, Memory, MemoryError, Owner, RamBlock, Region, RegionId};
@@ -20,7 +21,7 @@ use crate::firmware::{FirmwareDirs, Image, Rom};
 use crate::memdev::{MachineRam, MemdevKind, MemdevSpec, MemoryObjects, ObjectError};
 use crate::requests::Requests;
 use crate::state::Request;
-use crate::{BoardError, MachineConfig, SerialConfig};
+use crate::{BoardError, IcountConfig, IcountShift, MachineConfig, RtcClock, SerialConfig, pace};
 
 /// Which side of a device a line is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +43,7 @@ pub(crate) struct Pins {
 }
 
 type Describe = Box<dyn Fn() -> QtreeDevice + Send + Sync>;
+type InterruptState = Box<dyn Fn() -> String + Send + Sync>;
 
 /// A bus of the machine, to plug devices into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +70,7 @@ pub(crate) struct Parts {
     buses: Vec<Bus>,
     plugs: Vec<Plug>,
     pub pins: Vec<Pins>,
+    interrupt_states: Vec<InterruptState>,
     pub resets: Vec<Arc<dyn Reset>>,
     pub roms: Vec<Rom>,
     pub objects: Arc<MemoryObjects>,
@@ -91,6 +94,7 @@ impl Parts {
             buses: vec![bus],
             plugs: Vec::new(),
             pins: Vec::new(),
+            interrupt_states: Vec::new(),
             resets: Vec::new(),
             roms: Vec::new(),
             objects,
@@ -105,6 +109,11 @@ impl Parts {
     /// The picture for `info qtree`, as things are now.
     pub fn qtree(&self) -> QtreeBus {
         self.qtree_bus(0)
+    }
+
+    /// The text of `info pic`, as things are now.
+    pub fn interrupt_state(&self) -> String {
+        self.interrupt_states.iter().map(|describe| describe()).collect()
     }
 
     fn qtree_bus(&self, bus: usize) -> QtreeBus {
@@ -133,6 +142,10 @@ pub struct BoardBuilder<'a> {
     unattached: usize,
     parts: Parts,
     cpus: Vec<Box<dyn GuestCpu>>,
+    /// The board has asked for the RAM disk.
+    took_initrd: bool,
+    /// The board has asked for the CPU's model.
+    took_cpu: bool,
 }
 
 impl fmt::Debug for BoardBuilder<'_> {
@@ -149,9 +162,21 @@ impl<'a> BoardBuilder<'a> {
         requests: Arc<Requests>,
     ) -> BoardBuilder<'a> {
         let memory = Memory::new(target);
-        let clock = if config.qtest { Clock::stepped() } else { Clock::realtime() };
-        let wall = if config.rtc.machine_clock { WallClock::machine } else { WallClock::new };
-        let wall = wall(&clock, config.rtc.base);
+        let clock = match config.icount.map(|icount| icount.shift) {
+            _ if config.qtest => Clock::stepped(),
+            Some(IcountShift::Fixed(shift)) => Clock::counted(shift),
+            Some(IcountShift::Auto) => Clock::counted(pace::FIRST_SHIFT),
+            None => Clock::realtime(),
+        };
+        let by_machine = match config.rtc.clock {
+            RtcClock::Usual => config.icount.is_some(),
+            RtcClock::Host => false,
+            RtcClock::Machine => true,
+        };
+        let same = matches!(config.icount, Some(IcountConfig { shift: IcountShift::Fixed(_), .. }));
+        let base = config.rtc.base.or((same && by_machine).then_some(IcountConfig::BASE));
+        let wall = if by_machine { WallClock::machine } else { WallClock::new };
+        let wall = wall(&clock, base);
         let map = MapHandle::new(&memory, &config.log);
         let dirs = FirmwareDirs::new(&config.firmware_dirs);
         let objects = Arc::new(MemoryObjects::new(&memory, board, config.prealloc_hook.watch()));
@@ -167,7 +192,21 @@ impl<'a> BoardBuilder<'a> {
             unattached: 0,
             parts,
             cpus: Vec::new(),
+            took_initrd: false,
+            took_cpu: false,
         }
+    }
+
+    /// Refuses options that the board has not asked for.
+    pub(crate) fn check_taken(&self, board: &'static str) -> Result<(), BoardError> {
+        if self.config.initrd.is_some() && !self.took_initrd {
+            let what = "place for an initial RAM disk";
+            return Err(BoardError::NotOnBoard { board, what, option: "-initrd" });
+        }
+        if self.config.cpu.is_some() && !self.took_cpu {
+            return Err(BoardError::NotOnBoard { board, what: "choice of CPUs", option: "-cpu" });
+        }
+        Ok(())
     }
 
     pub(crate) fn finish(self) -> (Memory, Clock, Parts, Vec<Box<dyn GuestCpu>>) {
@@ -395,6 +434,11 @@ impl<'a> BoardBuilder<'a> {
         PlugId(self.parts.plugs.len() - 1)
     }
 
+    /// What `info pic` says of an interrupt controller: whole lines. Those added first come first.
+    pub fn interrupt_state(&mut self, describe: impl Fn() -> String + Send + Sync + 'static) {
+        self.parts.interrupt_states.push(Box::new(describe));
+    }
+
     /// A bus that a plugged device provides.
     pub fn bus(&mut self, provider: PlugId, name: &str, kind: &str) -> BusId {
         let bus = Bus { name: name.to_owned(), kind: kind.to_owned(), provider: Some(provider) };
@@ -432,6 +476,18 @@ impl<'a> BoardBuilder<'a> {
     pub fn image(&mut self, image: Image) {
         self.parts.roms.extend(image.roms);
         self.parts.entry = image.entry.or(self.parts.entry);
+    }
+
+    /// The CPU model that the user wants. A board that does not ask for it refuses one.
+    pub fn cpu_model(&mut self) -> Option<&'a str> {
+        self.took_cpu = true;
+        self.config.cpu.as_deref()
+    }
+
+    /// The RAM disk that the user gives the program. A board that does not ask for it refuses one.
+    pub fn initrd(&mut self) -> Option<PathBuf> {
+        self.took_initrd = true;
+        self.config.initrd.clone()
     }
 
     /// Tells the user something that is no error.

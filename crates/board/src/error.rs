@@ -32,6 +32,16 @@ pub enum BoardError {
         /// All there are.
         known: String,
     },
+    /// No CPU of that name for this board.
+    #[error("Unable to find CPU model '{name}' for board '{board}'{}; -cpu help lists them", suggestion(.nearest))]
+    UnknownCpu {
+        /// The board.
+        board: &'static str,
+        /// The name as given.
+        name: String,
+        /// The name that is most like it.
+        nearest: Option<&'static str>,
+    },
     /// A property that a device does not have.
     #[error("Device '{device}' has no property '{property}' here; write -device {device} without it")]
     UnknownProperty {
@@ -95,6 +105,19 @@ pub enum BoardError {
         /// The option.
         option: &'static str,
     },
+    /// `-icount` with nothing to count.
+    #[error(
+        "-icount counts instructions, and board '{board}' runs {cpus} CPUs; give it a program (-kernel) or firmware (-bios), or leave out -icount"
+    )]
+    Icount {
+        /// The board.
+        board: &'static str,
+        /// How many CPUs run.
+        cpus: usize,
+    },
+    /// Something for a program, without one.
+    #[error("{0} only allowed with -kernel option")]
+    WithoutKernel(&'static str),
     /// A serial port that could not be opened.
     #[error(transparent)]
     Char(#[from] CharError),

@@ -1,8 +1,10 @@
 //! Firmware and kernels: finding the file, reading it, and loading it again at every reset.
 //!
-//! A file is ELF if it begins like one, else it is raw bytes. Everything in it comes from outside: sizes, addresses and
+//! A file is ELF or a U-Boot image if it begins like one, else it is raw bytes. Everything in it comes from outside: sizes, addresses and
 //! offsets are checked, and an ELF file that is cut short or meant for another machine is an error that says so, not
 //! raw bytes. What must always hold: what is loaded lies inside the window that the board allows.
+
+mod uimage;
 
 use std::fmt;
 use std::fs;
@@ -11,6 +13,7 @@ use std::path::{Path, PathBuf};
 use elf::ElfBytes;
 use elf::abi::PT_LOAD;
 use elf::endian::AnyEndian;
+use elf::file::Class;
 use flatview::Endianness;
 
 use crate::BoardError;
@@ -67,6 +70,10 @@ pub struct Target {
     pub endianness: Endianness,
     /// What turns an ELF address into one that the board has.
     pub translate: fn(u64) -> u64,
+    /// The board that is the same with the other byte order.
+    pub twin: Option<&'static str>,
+    /// U-Boot's number of that machine, if the board takes U-Boot images.
+    pub uimage: Option<u8>,
 }
 
 /// What came out of a file.
@@ -74,7 +81,7 @@ pub struct Target {
 pub struct Image {
     /// What is to be loaded, in the file's order.
     pub roms: Vec<Rom>,
-    /// Where execution starts, as the file says: ELF only.
+    /// Where execution starts, as the file says: ELF and U-Boot images.
     pub entry: Option<u64>,
 }
 
@@ -136,7 +143,13 @@ fn parse(path: &Path, data: Vec<u8>, target: &Target) -> Result<Image, String> {
     if data.is_empty() {
         return Err("the file is empty".to_owned());
     }
-    let addr = target.raw_at.ok_or("it is not an ELF file")?;
+    if let Some(arch) = target.uimage.filter(|_| uimage::is(&data)) {
+        return uimage::parse(&name, &data, target, arch);
+    }
+    let addr = target.raw_at.ok_or(match target.uimage {
+        Some(_) => "it is neither an ELF file nor a U-Boot image",
+        None => "it is not an ELF file",
+    })?;
     check(target, addr, data.len() as u64)?;
     Ok(Image { roms: vec![Rom { name, addr, data }], entry: None })
 }
@@ -159,10 +172,17 @@ fn parse_elf(name: &str, data: &[u8], target: &Target) -> Result<Image, String> 
         AnyEndian::Big => Endianness::Big,
     };
     if file.ehdr.e_machine != target.machine || order != target.endianness {
+        let cure = match target.twin.filter(|_| file.ehdr.e_machine == target.machine) {
+            Some(twin) => format!("; the board that takes this one is -M {twin}"),
+            None => String::new(),
+        };
         return Err(format!(
-            "it is an ELF file for machine {} ({order}-endian); this board takes {} ({}-endian)",
+            "it is an ELF file for machine {} ({order}-endian); this board takes {} ({}-endian){cure}",
             file.ehdr.e_machine, target.machine_name, target.endianness
         ));
+    }
+    if file.ehdr.class == Class::ELF64 {
+        return Err(format!("it is a 64-bit ELF file; this board's {} has 32 bits", target.machine_name));
     }
     let mut roms = Vec::new();
     let segments = file.segments().ok_or("the ELF file has no program headers")?;
@@ -200,6 +220,8 @@ mod tests {
         machine_name: "PowerPC",
         endianness: Endianness::Big,
         translate: |addr| addr,
+        twin: None,
+        uimage: None,
     };
 
     /// A big-endian 32-bit ELF file with one segment of `memsz` bytes at `addr`, of which `bytes` are given.
@@ -242,6 +264,11 @@ mod tests {
         cut.truncate(86);
         let mut headless = elf(20, 0xfff0_0000, 4, b"abcd");
         headless.truncate(20);
+        // The header of a 64-bit file: its program headers begin at 64, 56 bytes each, and there is one.
+        let mut wide = elf(20, 0, 0, b"")[..20].to_vec();
+        wide[4] = 2;
+        wide.resize(64 + 56, 0);
+        (wide[39], wide[53], wide[55], wide[57]) = (64, 64, 56, 1);
         for (data, part) in [
             (Vec::new(), "empty"),
             (vec![0; (1 << 20) + 1], "1048577 bytes at 0xfff00000 do not fit"),
@@ -253,6 +280,7 @@ mod tests {
             (elf(20, 0xfff0_0000, u32::MAX, b"abcd"), "do not fit"),
             (elf(20, 0xfff0_0000, 2, b"abcd"), "more bytes in the file"),
             (elf(20, 0xfff0_0000, 0, b""), "nothing to load"),
+            (wide, "64-bit ELF file"),
         ] {
             let problem = parsed(data).unwrap_err();
             assert!(problem.contains(part), "{problem}");

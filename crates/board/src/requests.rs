@@ -4,6 +4,8 @@
 //! waits for an answer that will never come.
 
 use std::collections::VecDeque;
+use std::fmt;
+use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
@@ -18,6 +20,8 @@ use crate::state::{EventKind, Request};
 pub(crate) enum Work {
     /// What anybody can ask for.
     Request(Request),
+    /// What the guest asks for, whose CPUs stand still until it is done.
+    Guest(Request),
     /// Memory is about to be dumped: the machine must stand still.
     DumpBegins,
     /// It was dumped: it is told, and the machine runs again if it did.
@@ -30,9 +34,19 @@ pub(crate) enum Work {
 
 pub(crate) type Answer = Sender<Result<(), RequestError>>;
 
+/// What has the CPUs stand still.
+struct Brake(Box<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for Brake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Brake(..)")
+    }
+}
+
 /// Requests on their way to the machine's thread.
 #[derive(Default)]
 pub(crate) struct Requests {
+    brake: OnceLock<Brake>,
     queue: Mutex<Queue>,
     arrived: Condvar,
 }
@@ -46,8 +60,25 @@ struct Queue {
 }
 
 impl Requests {
+    /// Sets what has the CPUs stand still when the guest asks for something; who carries that out lets them go again.
+    pub fn set_brake(&self, brake: impl Fn() + Send + Sync + 'static) {
+        // There is one machine for these requests, which calls this once.
+        let _ = self.brake.set(Brake(Box::new(brake)));
+    }
+
     pub fn push(&self, request: Request) {
-        self.push_with(Work::Request(request), None);
+        match (self.brake.get(), request) {
+            (Some(brake), Request::SystemReset(cause) | Request::Shutdown(cause)) if cause.is_guest() => {
+                (brake.0)();
+                self.push_braked(request);
+            }
+            _ => self.push_with(Work::Request(request), None),
+        }
+    }
+
+    /// A request of the guest's whose CPUs stand still already.
+    pub fn push_braked(&self, request: Request) {
+        self.push_with(Work::Guest(request), None);
     }
 
     /// The answer comes when it was carried out; once the machine has quit the channel is closed instead.

@@ -30,6 +30,7 @@ pub(crate) struct Core {
     /// Whose memory it is, for dumps.
     pub elf_target: ElfTarget,
     pub no_reboot: bool,
+    pub no_shutdown: bool,
     pub requests: Arc<Requests>,
     pub dumps: Dumps,
     pub dirty_rate: DirtyRates,
@@ -60,8 +61,9 @@ impl Core {
         // Resets that nobody waits for, until a dump is done.
         let mut postponed = Vec::new();
         let exit = loop {
-            // A stepped clock's timers run where it is stepped.
-            let limit = if self.clock.is_stepped() || self.status.lock().quiet {
+            // A stepped clock's timers run where it is stepped, a counted clock's on the CPU's thread.
+            let by_itself = !self.clock.is_stepped() && !self.clock.is_counted();
+            let limit = if !by_itself || self.status.lock().quiet {
                 None
             } else {
                 self.clock.run_due();
@@ -71,16 +73,33 @@ impl Core {
             let (result, exit) = match work {
                 Work::DumpBegins => self.dump_begins(),
                 Work::DumpEnds(event) => {
-                    postponed.drain(..).for_each(|request| self.requests.push(request));
+                    for (request, braked) in postponed.drain(..) {
+                        match braked {
+                            true => self.requests.push_braked(request),
+                            false => self.requests.push(request),
+                        }
+                    }
                     self.dump_ends(event)
                 }
                 Work::Request(request @ Request::SystemReset(_))
                     if answer.is_none() && self.dumps.in_process() =>
                 {
-                    postponed.push(request);
+                    postponed.push((request, false));
+                    continue;
+                }
+                Work::Guest(request @ Request::SystemReset(_)) if self.dumps.in_process() => {
+                    postponed.push((request, true));
                     continue;
                 }
                 Work::Request(request) => self.carry_out(request),
+                Work::Guest(request) => {
+                    let (result, exit) = self.carry_out(request);
+                    // At the end no instruction is done any more.
+                    if exit.is_none() {
+                        self.cpus.iter().for_each(CpuThread::release);
+                    }
+                    (result, exit)
+                }
                 Work::DebugResume(resume) => self.debug_resume(&resume),
                 Work::CpuStopped(number) => self.cpu_stopped(number),
             };
@@ -114,9 +133,15 @@ impl Core {
             Request::SystemReset(_) | Request::Stop | Request::Continue if self.dumps.in_process() => {
                 return (Err(RequestError::DumpInProcess), None);
             }
-            Request::SystemReset(cause) if self.no_reboot => return self.end(cause),
+            Request::SystemReset(cause) if self.no_reboot => return self.switch_off(cause),
             Request::SystemReset(cause) => {
                 self.reset();
+                // As in QEMU: what stands still is then as it was before its start.
+                let mut status = self.status.lock();
+                if matches!(status.run_state, RunState::Paused | RunState::Shutdown) {
+                    status.run_state = RunState::Prelaunch;
+                }
+                drop(status);
                 if self.run_state().is_running() {
                     // One that has stopped for a debugger meanwhile begins anew too.
                     self.go_on();
@@ -124,7 +149,8 @@ impl Core {
                 self.tell(EventKind::Reset { cause });
             }
             Request::Powerdown => self.tell(EventKind::Powerdown),
-            Request::Shutdown(cause) | Request::Quit(cause) => return self.end(cause),
+            Request::Shutdown(cause) => return self.switch_off(cause),
+            Request::Quit(cause) => return self.end(cause),
             Request::Stop => {
                 let state = self.status.lock().run_state;
                 match state {
@@ -208,6 +234,22 @@ impl Core {
 
     fn run_state(&self) -> RunState {
         self.status.lock().run_state
+    }
+
+    /// What the guest ends: the program too, unless that is to stay.
+    fn switch_off(&self, cause: Cause) -> (Result<(), RequestError>, Option<i32>) {
+        if !self.no_shutdown {
+            return self.end(cause);
+        }
+        self.tell(EventKind::Shutdown { cause });
+        let state = self.run_state();
+        if state.is_running() {
+            self.stand_still();
+            self.change(RunState::Shutdown, EventKind::Stop);
+        } else {
+            self.status.lock().run_state = RunState::Shutdown;
+        }
+        (Ok(()), None)
     }
 
     fn end(&self, cause: Cause) -> (Result<(), RequestError>, Option<i32>) {

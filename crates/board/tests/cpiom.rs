@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use flatview::mtree::{Options, write};
 use flatview::{AddressSpace, Be, MemTxError, MemTxResult};
-use flatview_board::device::log::LogBuffer;
-use flatview_board::device::{IrqLine, Log, LogMask};
+use flatview_board::device::IrqLine;
 use flatview_board::{Cause, Machine, MachineConfig, PinDirection, Request};
 
 const REG: u64 = 0x2000_a000;
@@ -632,20 +631,122 @@ fn threads_that_write_and_protect_leave_the_map_as_the_registers_say() {
 }
 
 #[test]
-fn what_is_not_modelled_is_listed_and_logged() {
-    let buffer = LogBuffer::default();
-    let machine =
-        Machine::new(MachineConfig { log: Log::to(LogMask::UNIMP, buffer.clone()), ..config() }).unwrap();
-    machine.cpu_space().reader().store::<Be, u32>(0x2000_7010, 5).unwrap();
-    assert_eq!(
-        buffer.text(),
-        "cpiom-intc: unimplemented device write (size 4, offset 0x010, value 0x00000005)\n"
-    );
+fn every_device_is_modelled() {
+    let machine = board().machine;
     let qtree = machine.qtree().to_string();
-    for kind in ["cpiom-edc", "cpiom-timers", "cpiom-intc"] {
-        assert!(qtree.contains(&format!("dev: {kind}, id \"\"\n    not modelled yet")), "{qtree}");
+    assert!(!qtree.contains("not modelled"), "{qtree}");
+    let devices: Vec<&str> = qtree.lines().filter_map(|line| line.strip_prefix("  dev: ")).collect();
+    let expected = ["serial-mm", "serial-mm", "cpiom-intc", "cpiom-timers", "cpiom-edc", "cpiom-sdram"];
+    assert_eq!(devices, expected.map(|kind| format!("{kind}, id \"\"")));
+    assert!(qtree.contains("dev: cpiom-timers, id \"\"\n    gpio-out \"tick\" 1\n    gpio-out \"window\" 1\n    frequency = 16600000 (0xfd4bc0)\n    running = false\n    mmio 0000000020006000/0000000000001000\n"), "{qtree}");
+    assert!(qtree.contains("mmio 000000002000000c/0000000000000018\n    mmio 0000000020001000/0000000000001000\n    mmio 0000000020002000/0000000000002000\n"), "{qtree}");
+}
+
+/// Registers of the interrupt controller's banks.
+const MCP_BANK: u64 = 0x2000_7200;
+const ITN_BANK: u64 = 0x2000_7300;
+
+impl Board {
+    /// The lines of a bank that are pending, all being level lines.
+    fn pending(&self, bank: u64) -> u32 {
+        self.set(bank + 0x0c, 0xffff_ffff);
+        self.get(bank)
     }
-    assert!(!qtree.contains("dev: cpiom-sdram, id \"\"\n    not modelled yet"));
+
+    fn line_of(&self, device: u32, name: &str) -> IrqLine {
+        let path = format!("/machine/unattached/device[{device}]");
+        self.machine.irq_pins(&path, PinDirection::Out, Some(name)).unwrap().remove(0)
+    }
+}
+
+#[test]
+fn every_device_interrupts_on_its_line_and_on_no_other() {
+    let board = board();
+    let wires = [
+        (3, "tick", ITN_BANK, 0),
+        (3, "window", ITN_BANK, 1),
+        (2, "irq", ITN_BANK, 5),
+        (1, "err", ITN_BANK, 6),
+        (5, "sysbus-irq", ITN_BANK, 8),
+        (6, "sysbus-irq", ITN_BANK, 9),
+        (1, "viol", MCP_BANK, 0),
+    ];
+    for (device, name, bank, number) in wires {
+        let line = board.line_of(device, name);
+        for other in [0x2000_7100, MCP_BANK, ITN_BANK] {
+            assert_eq!(board.pending(other), 0);
+        }
+        line.raise();
+        for other in [0x2000_7100, MCP_BANK, ITN_BANK] {
+            let expected = if other == bank { 1 << number } else { 0 };
+            assert_eq!(board.pending(other), expected, "{name} of device {device} in {other:#x}");
+        }
+        line.lower();
+    }
+}
+
+#[test]
+fn the_controllers_outputs_are_the_cpus_soft_reset_machine_check_and_external_interrupt() {
+    let board = board();
+    let cpu = board.machine.irq_pins("/machine/unattached/device[0]", PinDirection::In, None).unwrap();
+    let intc = "/machine/unattached/device[4]";
+    for (name, bank, input) in [("rst", 0x2000_7100, 1), ("mcp", MCP_BANK, 3), ("itn", ITN_BANK, 5)] {
+        let lines = board.machine.irq_pins(intc, PinDirection::In, Some(name)).unwrap();
+        assert_eq!(lines.len(), 32);
+        board.set(bank + 4, 1 << 31);
+        lines[31].pulse();
+        let high: Vec<usize> = (0..8).filter(|n| cpu[*n].level()).collect();
+        assert_eq!(high, [input]);
+        board.set(bank, 1 << 31);
+        assert!(!cpu[input].level());
+    }
+}
+
+#[test]
+fn a_store_to_a_protected_page_is_a_machine_check_interrupt_until_it_is_cleared() {
+    let board = board();
+    let cpu = board.machine.irq_pins("/machine/unattached/device[0]", PinDirection::In, None).unwrap();
+    board.set(MCP_BANK + 0x0c, 1);
+    board.set(MCP_BANK + 0x04, 1);
+    board.protect(PDATA, 4);
+    board.set(CTRL, 0b011);
+    assert!(access_error(board.write(4 * PAGE, &[1; 4])));
+    assert!(cpu[3].level());
+    assert_eq!(board.get(MCP_BANK + 0x30), 0);
+    board.set(STATUS, 1);
+    assert!(!cpu[3].level());
+}
+
+#[test]
+fn a_serial_ports_interrupt_reaches_the_cpu() {
+    let board = board();
+    let cpu = board.machine.irq_pins("/machine/unattached/device[0]", PinDirection::In, None).unwrap();
+    board.set(ITN_BANK + 0x0c, 0x300);
+    board.set(ITN_BANK + 0x04, 0x300);
+    // Interrupt enable register: transmitter empty.
+    board.write(0x2000_8101, &[2]).unwrap();
+    assert!(cpu[5].level());
+    assert_eq!(board.get(ITN_BANK + 0x30), 9);
+}
+
+#[test]
+fn ticks_interrupt_the_cpu_at_their_time() {
+    let machine = Machine::new(MachineConfig { qtest: true, ..config() }).unwrap();
+    let board = Board { space: machine.cpu_space(), machine };
+    let cpu = board.machine.irq_pins("/machine/unattached/device[0]", PinDirection::In, None).unwrap();
+    board.set(ITN_BANK + 0x0c, 1);
+    board.set(ITN_BANK + 0x04, 1);
+    board.set(0x2000_6004, 16_600);
+    board.set(0x2000_6008, 5);
+    board.set(0x2000_6000, 3);
+    board.machine.clock().step(Some(4_999_999)).unwrap();
+    assert!(!cpu[5].level());
+    board.machine.clock().step(Some(1)).unwrap();
+    assert!(cpu[5].level());
+    board.reset();
+    assert!(!cpu[5].level());
+    board.machine.clock().step(Some(100_000_000)).unwrap();
+    assert!(!cpu[5].level(), "a reset stops the timers");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! | question | module |
 //! |---|---|
-//! | What does the command line say? | [`options`], [`size`], [`suggest`] |
+//! | What does the command line say? | [`options`], [`size`], [`rtc`], [`icount`], [`suggest`] |
 //! | Which front end is where? | [`frontends`] |
 //! | How is a machine run and ended? | [`emulator`] |
 //! | How do serial port and monitor share a terminal? | [`mux`], [`terminal`] |
@@ -11,6 +11,7 @@
 
 mod emulator;
 mod frontends;
+mod icount;
 mod mtree;
 mod mux;
 mod options;
@@ -80,6 +81,13 @@ fn text_of(what: Print) -> String {
             text.push_str("Log items (comma separated):\n");
             for (name, help) in LogMask::items() {
                 let _ = writeln!(text, "{name:15} {help}");
+            }
+        }
+        Print::Cpus => {
+            text.push_str("Available CPUs:\n");
+            for cpu in Machine::cpu_models() {
+                let name = format!("{} '{}'", cpu.family, cpu.name);
+                let _ = writeln!(text, "{name:20} {}", cpu.description);
             }
         }
         Print::Devices => {

@@ -3,10 +3,11 @@
 //! Long options take one dash or two; of an option that may stand once the last one counts, as in QEMU. This module opens
 //! nothing and starts nothing: [`parse`] gives plain data.
 
+use crate::icount;
 use crate::rtc;
 use crate::size;
 use crate::suggest::hint;
-use flatview_board::{MemdevKind, MemdevSpec, Properties, RtcConfig};
+use flatview_board::{IcountConfig, MemdevKind, MemdevSpec, Properties, RtcConfig};
 use getopts::{Fail, Matches, Options as Getopts};
 use std::path::PathBuf;
 use thiserror::Error;
@@ -58,6 +59,8 @@ pub enum Print {
     Machines,
     /// `-d help`
     LogItems,
+    /// `-cpu help`
+    Cpus,
     /// `-device help`
     Devices,
     /// `-display help`
@@ -89,6 +92,8 @@ pub struct Options {
     pub nvm_file: Option<PathBuf>,
     /// `-accel`
     pub accel: Accel,
+    /// `-cpu`
+    pub cpu: Option<String>,
     /// `-m`, in bytes; `None` (also for `-m 0`): the board's default.
     pub ram_size: Option<u64>,
     /// `-m slots=`
@@ -109,7 +114,9 @@ pub struct Options {
     pub kernel: Option<PathBuf>,
     /// `-append`
     pub append: String,
-    /// `-pflash`
+    /// `-initrd`
+    pub initrd: Option<PathBuf>,
+    /// `-pflash`, or `-drive if=pflash`
     pub pflash: Option<PathBuf>,
     /// `-L`, in order.
     pub firmware_dirs: Vec<PathBuf>,
@@ -133,6 +140,8 @@ pub struct Options {
     pub qtest_log: Option<PathBuf>,
     /// `-no-reboot`
     pub no_reboot: bool,
+    /// `-no-shutdown`
+    pub no_shutdown: bool,
     /// `-d`, as given.
     pub log: Vec<String>,
     /// `-D`
@@ -143,6 +152,8 @@ pub struct Options {
     pub nodefaults: bool,
     /// `-rtc`
     pub rtc: RtcConfig,
+    /// `-icount`
+    pub icount: Option<IcountConfig>,
     /// `-device`, in order.
     pub devices: Vec<String>,
 }
@@ -177,6 +188,7 @@ const OPTIONS: &[Known] = &[
         "[type=]name[,prop=value]",
         "the board ('-M help' for a list); properties: accel=tcg|qtest,\nmemory-backend=id (the RAM is that object), and nvm-file=path for the board cpiom",
     ),
+    known("", "cpu", "model", "the CPU ('-cpu help' for a list), on boards that have a choice"),
     known("", "accel", "name", "tcg (default), or qtest: the clock goes as the qtest client says"),
     known(
         "m",
@@ -194,22 +206,36 @@ const OPTIONS: &[Known] = &[
     known("", "mem-prealloc", "", "all pages of the machine's RAM at once"),
     known("", "name", "string", "name of the machine, as 'info name' gives it"),
     known("", "bios", "file", "firmware, raw or ELF"),
-    known("", "kernel", "file", "program to load, ELF"),
+    known("", "kernel", "file", "program to load: ELF; for the boards mips and mipsel a uImage too"),
     known("", "append", "cmdline", "command line for the program"),
+    known("", "initrd", "file", "RAM disk for the program (boards mips and mipsel)"),
     known("", "pflash", "file", "contents of the board's flash"),
+    known("", "drive", "if=pflash,file=file[,format=raw][,unit=0]", "the same; there are no other drives"),
     known("L", "", "path", "folder to search for firmware; may be given again"),
     known("", "device", "driver", "add a device ('-device help' for a list); may be given again"),
     known("", "nodefaults", "", "no serial port and no monitor but those named"),
-    known("S", "", "", "do not start: the monitor's 'cont' lets the machine go"),
+    known("S", "", "", "do not start: the monitor's 'cont' or gdb's 'continue' lets the machine go"),
     known("s", "", "", "the same as -gdb tcp::1234"),
-    known("", "gdb", "dev", "gdb server on dev (not there yet: a warning says so)"),
+    known(
+        "",
+        "gdb",
+        "dev",
+        "listen for gdb on dev (gdb: 'target remote :1234'); over tcp always as a server that\ndoes not wait",
+    ),
     known(
         "",
         "rtc",
         "[base=utc|datetime][,clock=host|rt|vm]",
         "date that clock chips show at start (2026-11-22T16:05:06), and what it goes with:\nthe host's time, or the machine's",
     ),
+    known(
+        "",
+        "icount",
+        "[shift=]N|auto[,sleep=on|off][,align=on|off]",
+        "time goes with instructions, 2^N ns each: every run is like the one before;\nsleep=off: what is waited for comes at once",
+    ),
     known("", "no-reboot", "", "end where the machine would reset"),
+    known("", "no-shutdown", "", "stop where the guest would end the machine; the monitor goes on"),
     known("", "display", "type", "none is the only one"),
     known("", "nographic", "", "serial port and monitor share standard input and output (Ctrl-A h: help)"),
     known("", "serial", "dev", "serial port to dev; may be given again"),
@@ -301,6 +327,7 @@ pub fn parse(args: &[String]) -> Result<Asked, OptionError> {
     for (option, print) in [
         ("machine", Print::Machines),
         ("d", Print::LogItems),
+        ("cpu", Print::Cpus),
         ("device", Print::Devices),
         ("display", Print::Displays),
         ("object", Print::Objects),
@@ -332,6 +359,8 @@ fn run_options(matches: &Matches) -> Result<Options, OptionError> {
         bios: path("bios"),
         kernel: path("kernel"),
         append: last("append").unwrap_or_default(),
+        initrd: path("initrd"),
+        cpu: last("cpu"),
         pflash: path("pflash"),
         firmware_dirs: matches.opt_strs("L").into_iter().map(PathBuf::from).collect(),
         stopped: matches.opt_present("S"),
@@ -343,6 +372,7 @@ fn run_options(matches: &Matches) -> Result<Options, OptionError> {
         qtest: last("qtest"),
         qtest_log: path("qtest-log").filter(|path| path.as_os_str() != "none"),
         no_reboot: matches.opt_present("no-reboot"),
+        no_shutdown: matches.opt_present("no-shutdown"),
         log: matches.opt_strs("d"),
         log_file: path("D"),
         nodefaults: matches.opt_present("nodefaults"),
@@ -367,6 +397,9 @@ fn run_options(matches: &Matches) -> Result<Options, OptionError> {
         }
         options.memory_backends.push(spec);
     }
+    for text in matches.opt_strs("drive") {
+        options.pflash = Some(drive(&text)?);
+    }
     if let Some(text) = last("display") {
         match text.split(',').next() {
             Some("none") => options.display_none = true,
@@ -381,6 +414,9 @@ fn run_options(matches: &Matches) -> Result<Options, OptionError> {
     }
     if let Some(text) = last("rtc") {
         options.rtc = rtc::parse(&text).map_err(|reason| bad("rtc", &text, reason))?;
+    }
+    if let Some(text) = last("icount") {
+        options.icount = Some(icount::parse(&text).map_err(|reason| bad("icount", &text, reason))?);
     }
     if let Some(text) = last("name") {
         options.name = name(&text)?;
@@ -422,6 +458,39 @@ fn accel(option: &'static str, text: &str, name: &str) -> Result<Accel, OptionEr
             text,
             format!("invalid accelerator {}; there are tcg and qtest", other.unwrap_or_default()),
         )),
+    }
+}
+
+/// `-drive if=pflash,file=file[,format=raw][,unit=0]`
+fn drive(text: &str) -> Result<PathBuf, OptionError> {
+    let bad = |reason: String| bad("drive", text, reason);
+    let (mut file, mut interface) = (None, None);
+    // A comma in a path is written twice.
+    for part in text.replace(",,", "\0").split(',') {
+        let part = part.replace('\0', ",");
+        match part.split_once('=') {
+            Some(("file", path)) => file = Some(PathBuf::from(path)),
+            Some(("if", name)) => interface = Some(name.to_owned()),
+            Some(("format", "raw")) | Some(("unit" | "index", "0")) | Some(("id", _)) => {}
+            Some(("format", other)) => {
+                return Err(bad(format!("format '{other}' is not read; flash is raw")));
+            }
+            Some(("unit" | "index", other)) => {
+                return Err(bad(format!("there is no unit {other}; boards with flash have unit 0")));
+            }
+            _ => {
+                let name = part.split('=').next().unwrap_or_default();
+                let reason = format!("Invalid parameter '{name}'; there are if, file, format, unit and id");
+                return Err(bad(reason));
+            }
+        }
+    }
+    match interface.as_deref() {
+        Some("pflash") => file.ok_or_else(|| bad("file=path is missing".to_owned())),
+        other => Err(bad(format!(
+            "there are no drives but flash (if=pflash), and not if={}",
+            other.unwrap_or("ide, which is meant without it")
+        ))),
     }
 }
 
@@ -487,6 +556,7 @@ fn name(text: &str) -> Result<Option<String>, OptionError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use flatview_board::RtcClock;
 
     fn asked(line: &str) -> Result<Asked, String> {
         let args: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
@@ -512,7 +582,7 @@ mod tests {
     #[test]
     fn the_date_of_clock_chips_is_taken_or_refused() {
         let rtc = options("-M mips -rtc base=1970-01-02,clock=vm").rtc;
-        assert_eq!(rtc, RtcConfig { base: Some(86_400), machine_clock: true });
+        assert_eq!(rtc, RtcConfig { base: Some(86_400), clock: RtcClock::Machine });
         assert!(asked("-M mips -rtc base=noon").unwrap_err().contains("2006-06-17"));
     }
 
@@ -536,6 +606,18 @@ mod tests {
         assert_eq!(options.firmware_dirs, [PathBuf::from("a"), PathBuf::from("b")]);
         assert_eq!(options.devices, ["pc-testdev"]);
         assert_eq!(options.log, ["unimp", "guest_errors"]);
+    }
+
+    #[test]
+    fn a_flash_drive_is_a_flash_file() {
+        assert_eq!(options("-drive if=pflash,format=raw,unit=0,file=a,,b").pflash, Some("a,b".into()));
+    }
+
+    #[test]
+    fn a_program_comes_with_its_ram_disk_and_cpu() {
+        let options = options("-M mips -kernel k -initrd i -cpu 24Kc -no-shutdown");
+        assert_eq!((options.initrd, options.cpu.as_deref()), (Some("i".into()), Some("24Kc")));
+        assert!(options.no_shutdown && !options.no_reboot);
     }
 
     #[test]
@@ -565,6 +647,23 @@ mod tests {
                 "-object memory-backend-ram,id=m0,size=1M -object memory-backend-ram,id=m0,size=2M",
                 "-object memory-backend-ram,id=m0,size=2M: Duplicate ID 'm0' for object",
             ),
+            ("-drive if=pflash", "-drive if=pflash: file=path is missing"),
+            (
+                "-drive if=pflash,file=f,format=qcow2",
+                "-drive if=pflash,file=f,format=qcow2: format 'qcow2' is not read; flash is raw",
+            ),
+            (
+                "-drive if=pflash,file=f,unit=1",
+                "-drive if=pflash,file=f,unit=1: there is no unit 1; boards with flash have unit 0",
+            ),
+            (
+                "-drive file=f,snapshot=on",
+                "-drive file=f,snapshot=on: Invalid parameter 'snapshot'; there are if, file, format, unit and id",
+            ),
+            (
+                "-drive if=scsi,file=f",
+                "-drive if=scsi,file=f: there are no drives but flash (if=pflash), and not if=scsi",
+            ),
             ("-accel kvm", "-accel kvm: invalid accelerator kvm; there are tcg and qtest"),
             (
                 "-display gtk",
@@ -589,6 +688,7 @@ mod tests {
             ("-M help", Print::Machines),
             ("-machine ?", Print::Machines),
             ("-d help -M nonsense", Print::LogItems),
+            ("-M mips -cpu help", Print::Cpus),
             ("-device help", Print::Devices),
             ("-display help", Print::Displays),
             ("-object help", Print::Objects),

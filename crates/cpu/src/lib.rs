@@ -5,12 +5,13 @@
 //! next instruction. [`Isa`] is what an instruction set brings along, [`Cpu`] runs it, [`mips`] and [`ppc`] are two.
 //!
 //! Where things are: [`ir`] what blocks are made of, `interp` how they run, `cache` where they are kept, `tlb` and
-//! [`core`](Core) the way to memory, [`Inputs`] what reaches a CPU from outside, [`Watches`] who looks at its accesses.
+//! [`core`](Core) the way to memory, [`float`] the arithmetic of FPUs, [`Inputs`] what reaches a CPU from outside, [`Watches`] who looks at its accesses.
 
 mod cache;
 mod core;
 mod cpu;
 mod debug;
+pub mod float;
 mod foreign;
 mod guest;
 mod inputs;

@@ -5,11 +5,15 @@
 //! under the device's lock; what a hook wants to happen outside it records in [`Effects`]. A bank knows nothing of
 //! what the registers mean. What must always hold: a guest changes only the bits that are declared writable, and an
 //! access that no declared register matches reads 0 and changes nothing. Bit 0 is the least significant.
+//!
+//! A device has one file of values even where its registers are in several regions: the tables stand one behind the
+//! other in it ([`Registers::of`], [`Bank::starting_at`]).
 
 use std::fmt;
 use std::sync::Arc;
 
 use flatview::{Access, AccessRules, MemTxError, MmioOps};
+use serde::{Deserialize, Serialize};
 
 use crate::cell::{DeviceCell, Effects};
 use crate::log::{Log, LogMask};
@@ -20,6 +24,10 @@ pub trait Banked: Send + Sized + 'static {
     fn registers(&self) -> &Registers;
     /// The values, to change.
     fn registers_mut(&mut self) -> &mut Registers;
+    /// Brings what follows from the time up to now; called before each read and write. Most devices have nothing such.
+    fn catch_up(&mut self, effects: &mut Effects) {
+        let _ = effects;
+    }
 }
 
 /// A write as a hook sees it.
@@ -33,6 +41,24 @@ pub struct Written {
     pub value: u64,
 }
 
+/// What a register's declaration says: the facts that a data sheet has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RegisterInfo {
+    /// Its name, as the data sheet has it; of a row of equal registers, the first one's without its number.
+    pub name: &'static str,
+    /// Offset in bytes from the start of its region.
+    pub offset: u64,
+    /// How many equal registers stand one behind the other; 1 for most.
+    pub count: u64,
+    /// The value at reset.
+    pub reset: u64,
+    /// The bits that take what is written.
+    pub writable: u64,
+    /// The bits that writing 1 clears.
+    pub clears: u64,
+}
+
+type Shown<S> = fn(&S, u64) -> u64;
 type ReadHook<S> = fn(&mut S, &mut Effects, u64) -> u64;
 type WriteHook<S> = fn(&mut S, &mut Effects, Written);
 
@@ -44,6 +70,7 @@ pub struct Register<S> {
     writable: u64,
     clears: u64,
     locked: Option<fn(&S) -> bool>,
+    shown: Option<Shown<S>>,
     on_read: Option<ReadHook<S>>,
     on_write: Option<WriteHook<S>>,
 }
@@ -64,6 +91,7 @@ impl<S> Register<S> {
             writable: 0,
             clears: 0,
             locked: None,
+            shown: None,
             on_read: None,
             on_write: None,
         }
@@ -93,7 +121,14 @@ impl<S> Register<S> {
         self
     }
 
-    /// Runs on each read, with the stored value; what it returns is read.
+    /// What a read gives, made of the state and the stored value. Without side effects, so monitors may look as well; they
+    /// do without [`Banked::catch_up`], so this has to account for the time by itself.
+    pub const fn shown(mut self, shown: fn(&S, u64) -> u64) -> Register<S> {
+        self.shown = Some(shown);
+        self
+    }
+
+    /// Runs on each read, with the value that is shown; what it returns is read.
     pub const fn on_read(mut self, hook: ReadHook<S>) -> Register<S> {
         self.on_read = Some(hook);
         self
@@ -114,16 +149,27 @@ impl<S> Register<S> {
     pub fn offset(&self) -> u64 {
         self.offset
     }
+
+    /// What its declaration says.
+    pub fn info(&self) -> RegisterInfo {
+        let Register { name, offset, reset, writable, clears, .. } = *self;
+        RegisterInfo { name, offset, count: 1, reset, writable, clears }
+    }
 }
 
 /// The values of a bank's registers, in the order of its table.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registers(Vec<u64>);
 
 impl Registers {
     /// All registers at their reset values.
     pub fn at_reset<S>(table: &[Register<S>]) -> Registers {
-        Registers(table.iter().map(|register| register.reset).collect())
+        Registers::of(&[table])
+    }
+
+    /// All registers of several tables at their reset values, one table behind the other.
+    pub fn of<S>(tables: &[&[Register<S>]]) -> Registers {
+        Registers(tables.iter().flat_map(|table| table.iter()).map(|register| register.reset).collect())
     }
 
     /// The value of the register at this place of the table; 0 beyond its end.
@@ -143,6 +189,8 @@ impl Registers {
 pub struct Bank<S: Banked> {
     cell: Arc<DeviceCell<S>>,
     table: &'static [Register<S>],
+    /// The place of the table's first register among the device's values.
+    first: usize,
     rules: AccessRules,
     device: &'static str,
     log: Log,
@@ -166,11 +214,19 @@ impl<S: Banked> Bank<S> {
         rules: AccessRules,
         log: &Log,
     ) -> Bank<S> {
-        Bank { cell: cell.clone(), table, rules, device, log: log.clone() }
+        Bank { cell: cell.clone(), table, first: 0, rules, device, log: log.clone() }
+    }
+
+    /// With the table's values beginning at this index of the device's [`Registers`].
+    pub fn starting_at(mut self, first: usize) -> Bank<S> {
+        self.first = first;
+        self
     }
 
     fn find(&self, offset: u64) -> Option<(usize, &'static Register<S>)> {
-        self.table.iter().enumerate().find(|(_, register)| register.offset == offset)
+        let (index, register) =
+            self.table.iter().enumerate().find(|(_, register)| register.offset == offset)?;
+        Some((self.first + index, register))
     }
 }
 
@@ -192,8 +248,10 @@ impl<S: Banked> MmioOps for Bank<S> {
             return Ok(0);
         };
         Ok(self.cell.with(|state, effects| {
+            state.catch_up(effects);
             let stored = state.registers().get(index);
-            register.on_read.map_or(stored, |hook| hook(state, effects, stored))
+            let shown = register.shown.map_or(stored, |shown| shown(state, stored));
+            register.on_read.map_or(shown, |hook| hook(state, effects, shown))
         }))
     }
 
@@ -210,6 +268,7 @@ impl<S: Banked> MmioOps for Bank<S> {
             return Ok(());
         };
         let locked = self.cell.with(|state, effects| {
+            state.catch_up(effects);
             if register.locked.is_some_and(|locked| locked(state)) {
                 return true;
             }
@@ -234,6 +293,11 @@ impl<S: Banked> MmioOps for Bank<S> {
     fn peek(&self, offset: u64, _size: u32) -> Option<u64> {
         let (index, register) = self.find(offset)?;
         // A hook may have side effects, so what a read would give is not known.
-        register.on_read.is_none().then(|| self.cell.peek(|state| state.registers().get(index)))
+        register.on_read.is_none().then(|| {
+            self.cell.peek(|state| {
+                let stored = state.registers().get(index);
+                register.shown.map_or(stored, |shown| shown(state, stored))
+            })
+        })
     }
 }

@@ -32,11 +32,11 @@ pub mod reset;
 pub mod tree;
 pub mod unmodelled;
 
-pub use bank::{Bank, Register, Registers};
+pub use bank::{Bank, Register, RegisterInfo, Registers};
 pub use calendar::WallClock;
 pub use cell::{DeviceCell, Effects};
 pub use chardev::{CharBackend, CharError, CharEvent, CharSink, CharSpec};
-pub use clock::{Clock, ClockError, Timer};
+pub use clock::{Clock, ClockError, Executed, Timer};
 pub use irq::{IrqLine, IrqObserver, OrGate};
 pub use log::{Log, LogError, LogMask};
 pub use map::MapHandle;

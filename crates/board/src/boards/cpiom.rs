@@ -1,17 +1,18 @@
 //! `cpiom`: an avionics processing module with a PowerPC 755.
 //!
 //! 64 MiB of protected SDRAM, two serial ports, an EDC controller, timers, an interrupt controller, memory that keeps
-//! its contents and 8 MiB of flash for firmware. The SDRAM controller and the serial ports are modelled; the other
-//! devices' registers log their accesses. Registers of `cpiom-*` devices are 32 bits wide, big-endian, aligned words
-//! only.
+//! its contents and 8 MiB of flash for firmware. Registers of `cpiom-*` devices are 32 bits wide, big-endian, aligned
+//! words only. All interrupts go through `cpiom-intc`, whose three outputs are inputs of the CPU.
 
 use std::sync::Arc;
 
 use flatview::{AccessRules, DeviceEndian, Endianness, Ops, Owner, RamBlock, Region, RegionId, Share};
-use flatview_device::{IrqLine, QtreeDevice, Unmodelled};
+use flatview_device::{IrqLine, QtreeDevice, Reset};
 use flatview_hw::char::serial16550::Serial16550;
-use flatview_hw::cpiom::RULES;
+use flatview_hw::cpiom::edc::Edc;
+use flatview_hw::cpiom::intc::{Intc, IntcBank};
 use flatview_hw::cpiom::sdram::{self, Sdram};
+use flatview_hw::cpiom::timers::Timers;
 
 use super::Board;
 use crate::builder::PinDirection;
@@ -27,6 +28,16 @@ const NVM_SIZE: u64 = MIB;
 const FLASH: u64 = 0xff80_0000;
 const FLASH_SIZE: u64 = 8 * MIB;
 const ELF_POWERPC: u16 = 20;
+/// Inputs of the CPU, for each bank of the interrupt controller: soft reset, machine check, external interrupt.
+const CPU_INPUTS: [(IntcBank, usize); 3] = [(IntcBank::Rst, 1), (IntcBank::Mcp, 3), (IntcBank::Itn, 5)];
+/// Lines of the interrupt controller's bank MCP.
+const MCP_VIOLATION: usize = 0;
+/// Lines of its bank ITN.
+const ITN_TICK: usize = 0;
+const ITN_WINDOW: usize = 1;
+const ITN_EDC: usize = 5;
+const ITN_SDRAM: usize = 6;
+const ITN_SERIAL: [usize; 2] = [8, 9];
 /// Where a raw program is loaded.
 const KERNEL_BASE: u64 = 0;
 
@@ -62,8 +73,14 @@ fn build(b: &mut BoardBuilder<'_>) -> Result<(), BoardError> {
     b.set_ram_size(sdram::RAM_SIZE);
     let system = b.memory().system();
     let machine = Owner::object("/machine");
-    b.cpu("755-powerpc-cpu", 8)?;
-    memory_controller(b, system)?;
+    let cpu = b.cpu("755-powerpc-cpu", 8)?;
+    let intc = Intc::new(b.log());
+    for (bank, input) in CPU_INPUTS {
+        if let Some(line) = cpu.get(input) {
+            intc.output(bank).connect_to(line);
+        }
+    }
+    memory_controller(b, system, &intc)?;
 
     let config = Ops::new()
         .rules(AccessRules::new().endian(DeviceEndian::Big).valid(1, 8).implemented(1, 8))
@@ -72,27 +89,26 @@ fn build(b: &mut BoardBuilder<'_>) -> Result<(), BoardError> {
         .peek(|_, _| Some(0));
     b.map(system, CONFIG, 0, Region::io("cpiom-config", 0x1000, config).owner(&machine))?;
 
-    device(
-        b,
-        system,
-        "cpiom-edc",
-        &[
-            (0x2000_000c, 1, "cpiom-edc-reg2", 24),
-            (0x2000_1000, 0, "cpiom-edc-reg1", 0x1000),
-            (0x2000_2000, 0, "cpiom-edc-err", 0x2000),
-        ],
-    )?;
-    device(b, system, "cpiom-timers", &[(0x2000_6000, 0, "cpiom-timers-reg", 0x1000)])?;
-    device(b, system, "cpiom-intc", &[(0x2000_7000, 0, "cpiom-intc", 0x1000)])?;
-    for (n, address) in [0x2000_8000, 0x2000_8100].into_iter().enumerate() {
-        serial(b, system, n, address)?;
+    error_detection(b, &intc)?;
+    timers(b, &intc)?;
+    interrupt_controller(b, &intc)?;
+    for ((n, address), line) in [0x2000_8000, 0x2000_8100].into_iter().enumerate().zip(ITN_SERIAL) {
+        let irq = serial(b, system, n, address)?;
+        wire(&irq, &intc, IntcBank::Itn, line);
     }
     nvm(b, system, &machine)?;
     b.device_memory(DEVICE_MEMORY, NVM - DEVICE_MEMORY)?;
     flash(b, system, &machine)
 }
 
-fn memory_controller(b: &mut BoardBuilder<'_>, system: RegionId) -> Result<(), BoardError> {
+/// Wires an output of a device to an input of the interrupt controller.
+fn wire(line: &IrqLine, intc: &Intc, bank: IntcBank, number: usize) {
+    if let Some(input) = intc.inputs(bank).get(number) {
+        line.connect_to(input);
+    }
+}
+
+fn memory_controller(b: &mut BoardBuilder<'_>, system: RegionId, intc: &Intc) -> Result<(), BoardError> {
     let owner = b.unattached("cpiom-sdram");
     let ram = b.machine_ram("cpiom-sdram", sdram::RAM_SIZE)?;
     let sdram = Sdram::new(&owner, ram.block, b.map_handle(), b.log())?;
@@ -109,6 +125,8 @@ fn memory_controller(b: &mut BoardBuilder<'_>, system: RegionId) -> Result<(), B
     }
     b.pins(&owner, PinDirection::Out, Some("viol"), &[sdram.viol().clone()]);
     b.pins(&owner, PinDirection::Out, Some("err"), &[sdram.err().clone()]);
+    wire(sdram.viol(), intc, IntcBank::Mcp, MCP_VIOLATION);
+    wire(sdram.err(), intc, IntcBank::Itn, ITN_SDRAM);
     b.reset(&sdram);
     b.plug(b.system_bus(), move || {
         let mmio = [
@@ -123,34 +141,74 @@ fn memory_controller(b: &mut BoardBuilder<'_>, system: RegionId) -> Result<(), B
     Ok(())
 }
 
-/// A device that is not modelled yet: its registers are words and log their accesses.
-fn device(
+/// Maps a device's regions, gives its outputs names, has it reset and shown: what all but the SDRAM controller need.
+fn device<D: Reset + 'static>(
     b: &mut BoardBuilder<'_>,
-    system: RegionId,
-    kind: &'static str,
-    regions: &'static [(u64, i32, &'static str, u64)],
+    device: &Arc<D>,
+    owner: &Owner,
+    regions: Vec<(u64, i32, Region)>,
+    outputs: &[(&str, &IrqLine)],
+    describe: fn(&D) -> QtreeDevice,
 ) -> Result<(), BoardError> {
-    let owner = b.unattached(kind);
-    for (address, priority, name, size) in regions {
-        let ops = Unmodelled::new(*name, u128::from(*size), b.log()).with_rules(RULES);
-        b.map(system, *address, *priority, Region::io(*name, u128::from(*size), ops).owner(&owner))?;
+    let system = b.memory().system();
+    let mut places = Vec::new();
+    for (address, priority, region) in regions {
+        let region = b.map(system, address, priority, region)?;
+        places.push((address, b.memory().region(region)?.size));
     }
+    for (name, line) in outputs {
+        b.pins(owner, PinDirection::Out, Some(name), &[(*line).clone()]);
+    }
+    b.reset(device);
+    let device = device.clone();
     b.plug(b.system_bus(), move || {
-        regions.iter().fold(QtreeDevice::new(kind).unmodelled(), |d, (address, _, _, size)| {
-            d.line(format!("mmio {address:016x}/{size:016x}"))
-        })
+        let place = |d: QtreeDevice, (at, size): &(u64, u128)| d.line(format!("mmio {at:016x}/{size:016x}"));
+        places.iter().fold(describe(&device), place)
     });
     Ok(())
 }
 
-fn serial(b: &mut BoardBuilder<'_>, system: RegionId, n: usize, address: u64) -> Result<(), BoardError> {
+fn error_detection(b: &mut BoardBuilder<'_>, intc: &Intc) -> Result<(), BoardError> {
+    let owner = b.unattached("cpiom-edc");
+    let edc = Edc::new(b.clock(), b.log());
+    wire(edc.irq(), intc, IntcBank::Itn, ITN_EDC);
+    let regions = vec![
+        (0x2000_000c, 1, edc.scrub_region(&owner)),
+        (0x2000_1000, 0, edc.register_region(&owner)),
+        (0x2000_2000, 0, edc.error_region(&owner)),
+    ];
+    device(b, &edc, &owner, regions, &[("irq", edc.irq())], Edc::qtree)
+}
+
+fn timers(b: &mut BoardBuilder<'_>, intc: &Intc) -> Result<(), BoardError> {
+    let owner = b.unattached("cpiom-timers");
+    let timers = Timers::new(b.clock(), b.log());
+    wire(timers.tick(), intc, IntcBank::Itn, ITN_TICK);
+    wire(timers.window(), intc, IntcBank::Itn, ITN_WINDOW);
+    let outputs = [("tick", timers.tick()), ("window", timers.window())];
+    device(b, &timers, &owner, vec![(0x2000_6000, 0, timers.region(&owner))], &outputs, Timers::qtree)
+}
+
+fn interrupt_controller(b: &mut BoardBuilder<'_>, intc: &Arc<Intc>) -> Result<(), BoardError> {
+    let owner = b.unattached("cpiom-intc");
+    for bank in IntcBank::ALL {
+        b.pins(&owner, PinDirection::In, Some(bank.name()), intc.inputs(bank));
+    }
+    let outputs = IntcBank::ALL.map(|bank| (bank.output_name(), intc.output(bank)));
+    device(b, intc, &owner, vec![(0x2000_7000, 0, intc.region(&owner))], &outputs, Intc::qtree)?;
+    let shown = intc.clone();
+    b.interrupt_state(move || shown.describe());
+    Ok(())
+}
+
+fn serial(b: &mut BoardBuilder<'_>, system: RegionId, n: usize, address: u64) -> Result<IrqLine, BoardError> {
     let (name, backend) = b.serial(n)?;
     let owner = b.unattached("serial-mm");
     b.object(&format!("{}/serial", owner.path()), "serial");
     let uart: Arc<Serial16550> = Serial16550::new(&name, backend, b.clock());
     b.map(system, address, 0, uart.region(&owner))?;
     let irq: IrqLine = uart.irq().clone();
-    b.pins(&owner, PinDirection::Out, Some("sysbus-irq"), &[irq]);
+    b.pins(&owner, PinDirection::Out, Some("sysbus-irq"), std::slice::from_ref(&irq));
     b.reset(&uart);
     b.plug(b.system_bus(), move || {
         QtreeDevice::new("serial-mm")
@@ -158,7 +216,7 @@ fn serial(b: &mut BoardBuilder<'_>, system: RegionId, n: usize, address: u64) ->
             .number("regshift", 0)
             .line(format!("mmio {address:016x}/{:016x}", 8))
     });
-    Ok(())
+    Ok(irq)
 }
 
 /// Memory that keeps its contents: in a file if the user names one, which is made or grown to its size.
@@ -199,6 +257,8 @@ fn flash(b: &mut BoardBuilder<'_>, system: RegionId, machine: &Owner) -> Result<
         machine_name: "PowerPC",
         endianness: Endianness::Big,
         translate: |addr| addr,
+        twin: None,
+        uimage: None,
     };
     match &b.config().bios {
         Some(name) => {

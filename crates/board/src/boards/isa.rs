@@ -189,6 +189,8 @@ impl IsaBus {
         b.reset(chip);
         let picture = chip.clone();
         b.plug(self.bus, move || picture.qtree());
+        let shown = chip.clone();
+        b.interrupt_state(move || shown.describe());
         Ok(())
     }
 

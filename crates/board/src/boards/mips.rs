@@ -1,15 +1,15 @@
-//! `mips`: QEMU 4.2's MIPS R4000 board, as its documentation and memory map describe it.
+//! `mips` and `mipsel`: QEMU 4.2's MIPS R4000 board, as its documentation and memory map describe it, in both byte orders.
 //!
 //! RAM at 0, ISA memory at 0x10000000 and ISA ports at 0x14000000 (an alias of system i/o), the reset register
 //! `mips-qemu` at 0x1fbf0000, firmware at 0x1fc00000: ROM if there is a firmware file, flash if there is a flash file,
-//! nothing otherwise. A store of 42 to the register resets the machine, at offset 4 it ends it. (QEMU's
+//! nothing otherwise. QEMU has the two byte orders in two programs; here they are two boards. A store of 42 to the register resets the machine, at offset 4 it ends it. (QEMU's
 //! `docs/system/target-mips.rst`; the board was removed in QEMU 5.2.)
 
 use std::path::Path;
 
 use flatview::{Endianness, RamBlock, Region, Share};
 use flatview_cpu::Cpu;
-use flatview_cpu::mips::Mips;
+use flatview_cpu::mips::{Mips, MipsModel};
 use flatview_device::{IrqLine, QtreeDevice};
 use flatview_hw::intc::i8259::I8259;
 use flatview_hw::misc::mips_qemu::{MipsQemu, PowerRequest};
@@ -17,7 +17,8 @@ use flatview_hw::nvram::pflash::Pflash;
 
 use super::Board;
 use super::isa::{IsaBus, VGA_PORTS, irqs};
-use crate::firmware::{self, Rom, Target};
+use crate::error::nearest;
+use crate::firmware::{self, Image, Rom, Target};
 use crate::state::{Cause, Request};
 use crate::{BoardBuilder, BoardError, BoardInfo};
 
@@ -30,40 +31,79 @@ const CONTROL: u64 = 0x1fbf_0000;
 const BIOS_BASE: u64 = 0x1fc0_0000;
 const BIOS_SIZE: u64 = 4 * MIB;
 const FLASH_SECTOR: u64 = 32 << 10;
-const FIRMWARE: &str = "mips_bios.bin";
 const ELF_MIPS: u16 = 8;
+/// U-Boot's number of MIPS.
+const UBOOT_MIPS: u8 = 5;
 /// Where a program finds its RAM size and what it is told: 264 bytes below 16 MiB.
 const PARAMETERS: u64 = 16 * MIB - 264;
 /// What stands after the RAM size there.
 const PARAMETER_MAGIC: u32 = 0x1234_5678;
 const COMMAND_LINE_SIZE: usize = 256;
+const PARAMETERS_SIZE: u64 = 8 + COMMAND_LINE_SIZE as u64;
+/// A RAM disk begins at a multiple of this.
+const INITRD_ALIGN: u64 = 64 << 10;
+/// Where the unmapped, cached segment shows physical address 0, as 64-bit CPUs and their kernels write it.
+const KSEG0: u64 = 0xffff_ffff_8000_0000;
 /// The CPU input that the interrupt controller drives.
 const CPU_INT0: usize = 2;
 
-/// The board.
+/// What the two boards differ in.
+#[derive(Debug)]
+struct Variant {
+    name: &'static str,
+    order: Endianness,
+    /// The firmware that is taken if none is named.
+    firmware: &'static str,
+    /// The other one.
+    twin: &'static str,
+}
+
+static BIG: Variant =
+    Variant { name: "mips", order: Endianness::Big, firmware: "mips_bios.bin", twin: "mipsel" };
+static LITTLE: Variant =
+    Variant { name: "mipsel", order: Endianness::Little, firmware: "mipsel_bios.bin", twin: "mips" };
+
+const DEFAULT_RAM: u64 = 128 * MIB;
+
+/// The big-endian board.
 pub static BOARD: Board = Board {
     info: BoardInfo {
         name: "mips",
         description: "MIPS R4000 platform of QEMU 4.2",
-        default_ram: 128 * MIB,
+        default_ram: DEFAULT_RAM,
         cpu: "24Kf",
         aliases: &["mips-r4k"],
     },
     target: Endianness::Big,
     elf_machine: ELF_MIPS,
-    build,
+    build: |b| build(b, &BIG),
 };
 
-fn build(b: &mut BoardBuilder<'_>) -> Result<(), BoardError> {
-    let ram_size = b.config().ram_size.filter(|size| *size != 0).unwrap_or(BOARD.info.default_ram);
+/// The little-endian board.
+pub static BOARD_LITTLE: Board = Board {
+    info: BoardInfo {
+        name: "mipsel",
+        description: "MIPS R4000 platform of QEMU 4.2, little-endian",
+        default_ram: DEFAULT_RAM,
+        cpu: "24Kf",
+        aliases: &["mipsel-r4k"],
+    },
+    target: Endianness::Little,
+    elf_machine: ELF_MIPS,
+    build: |b| build(b, &LITTLE),
+};
+
+fn build(b: &mut BoardBuilder<'_>, variant: &'static Variant) -> Result<(), BoardError> {
+    let ram_size = b.config().ram_size.filter(|size| *size != 0).unwrap_or(DEFAULT_RAM);
     if ram_size > RAM_MAX || !ram_size.is_multiple_of(0x1000) {
         let rule = "it takes whole 4 KiB pages, at most 256 MiB; try -m 256".to_owned();
-        return Err(BoardError::RamSize { board: BOARD.info.name, asked: ram_size, rule });
+        return Err(BoardError::RamSize { board: variant.name, asked: ram_size, rule });
     }
     b.set_ram_size(ram_size);
     let (system, io) = (b.memory().system(), b.memory().io());
     let machine = flatview::Owner::object("/machine");
-    let cpu = b.cpu("24Kf-mips-cpu", 8)?;
+    let model = model(b, variant)?;
+    let cpu = b.cpu(&format!("{}-mips-cpu", model.name), 8)?;
 
     let ram = b.machine_ram("mips_r4k.ram", ram_size)?;
     let region = Region::ram(ram.name, ram.block).readonly(ram.rom);
@@ -81,7 +121,7 @@ fn build(b: &mut BoardBuilder<'_>) -> Result<(), BoardError> {
         });
     });
     b.map(system, CONTROL, 0, control)?;
-    bios(b)?;
+    bios(b, variant)?;
 
     b.map(system, ISA_PORTS, 0, Region::alias("isa-io", io, 0, 0x1_0000).parent(&machine))?;
     let isa_memory = Region::container("isa-mem", ISA_MEMORY_SIZE.into()).parent(&machine);
@@ -134,16 +174,32 @@ fn build(b: &mut BoardBuilder<'_>) -> Result<(), BoardError> {
     let keyboard = b.unattached("i8042");
     isa.i8042(b, &keyboard)?;
     isa.user_devices(b, isa_memory)?;
-    kernel(b, ram_size)?;
+    kernel(b, variant, ram_size)?;
     if b.has_code() {
-        run(b, &cpu)?;
+        run(b, variant, model, &cpu)?;
     }
     Ok(())
 }
 
+/// The CPU that was asked for.
+fn model(b: &mut BoardBuilder<'_>, variant: &Variant) -> Result<&'static MipsModel, BoardError> {
+    let Some(name) = b.cpu_model() else { return Ok(MipsModel::usual()) };
+    MipsModel::find(name).ok_or_else(|| BoardError::UnknownCpu {
+        board: variant.name,
+        name: name.to_owned(),
+        nearest: nearest(name, MipsModel::all().iter().map(|model| model.name)),
+    })
+}
+
 /// Gives the board its CPU, with the lines that interrupt it.
-fn run(b: &mut BoardBuilder<'_>, lines: &[IrqLine]) -> Result<(), BoardError> {
-    let cpu = Cpu::new(Mips::new(Endianness::Big, b.clock()), b.memory(), &b.cpu_space())?;
+fn run(
+    b: &mut BoardBuilder<'_>,
+    variant: &Variant,
+    model: &'static MipsModel,
+    lines: &[IrqLine],
+) -> Result<(), BoardError> {
+    let mips = Mips::with_model(model, variant.order, b.clock());
+    let cpu = Cpu::new(mips, b.memory(), &b.cpu_space())?;
     // 0 and 1 are the software's, 7 is the CPU's own timer as well.
     for (number, line) in (0..).zip(lines).skip(2) {
         cpu.inputs().connect(line, number);
@@ -153,19 +209,20 @@ fn run(b: &mut BoardBuilder<'_>, lines: &[IrqLine]) -> Result<(), BoardError> {
 }
 
 /// Firmware: ROM from a firmware file, else flash from a flash file, else nothing.
-fn bios(b: &mut BoardBuilder<'_>) -> Result<(), BoardError> {
+fn bios(b: &mut BoardBuilder<'_>, variant: &Variant) -> Result<(), BoardError> {
     let system = b.memory().system();
     let machine = flatview::Owner::object("/machine");
     let path = match &b.config().bios {
         Some(name) => Some(b.firmware_dirs().require(name)?),
-        None => b.firmware_dirs().find(Path::new(FIRMWARE)),
+        None => b.firmware_dirs().find(Path::new(variant.firmware)),
     };
     if let Some(path) = path {
         let target = Target {
             what: "firmware",
             raw_at: Some(BIOS_BASE),
             window: (BIOS_BASE, BIOS_BASE + BIOS_SIZE - 1),
-            ..TARGET
+            uimage: None,
+            ..target(variant)
         };
         let image = firmware::load(&path, &target)?;
         let block = b.ram_block("mips_r4k.bios", BIOS_SIZE)?;
@@ -174,18 +231,19 @@ fn bios(b: &mut BoardBuilder<'_>) -> Result<(), BoardError> {
         return Ok(());
     }
     if let Some(path) = b.config().pflash.clone() {
-        return flash(b, &path);
+        return flash(b, variant, &path);
     }
     if b.config().kernel.is_none() {
         b.warn(format!(
-            "no firmware: '{FIRMWARE}' was not found and no Debian package has it; -bios names a file, -pflash one for flash, -L adds a folder to look in, -kernel loads a program without firmware"
+            "no firmware: '{}' was not found and no Debian package has it; -bios names a file, -pflash one for flash, -L adds a folder to look in, -kernel loads a program without firmware",
+            variant.firmware
         ));
     }
     Ok(())
 }
 
 /// Flash whose contents are a file's, and stay in it if it can be written.
-fn flash(b: &mut BoardBuilder<'_>, path: &Path) -> Result<(), BoardError> {
+fn flash(b: &mut BoardBuilder<'_>, variant: &Variant, path: &Path) -> Result<(), BoardError> {
     let what = "flash file";
     let fail = |source| BoardError::File { what, path: path.to_owned(), source };
     let size = std::fs::metadata(path).map_err(fail)?.len();
@@ -206,7 +264,7 @@ fn flash(b: &mut BoardBuilder<'_>, path: &Path) -> Result<(), BoardError> {
     let block = RamBlock::from_file("mips_r4k.bios", path, 0, BIOS_SIZE, share, false)?;
     b.note_block(&block);
     let owner = b.unattached("cfi.pflash01");
-    let flash = Pflash::new("mips_r4k.bios", block, FLASH_SECTOR, 4, b.map_handle(), b.log());
+    let flash = Pflash::new("mips_r4k.bios", block, FLASH_SECTOR, 4, variant.order, b.map_handle(), b.log());
     let system = b.memory().system();
     let region = b.map(system, BIOS_BASE, 0, flash.region(&owner))?;
     flash.set_region(region);
@@ -216,32 +274,83 @@ fn flash(b: &mut BoardBuilder<'_>, path: &Path) -> Result<(), BoardError> {
 }
 
 /// ELF addresses are virtual ones in the unmapped segments.
-const TARGET: Target = Target {
-    what: "kernel",
-    raw_at: None,
-    window: (0, u64::MAX),
-    machine: ELF_MIPS,
-    machine_name: "MIPS",
-    endianness: Endianness::Big,
-    translate: |addr| addr & 0x1fff_ffff,
-};
+fn target(variant: &Variant) -> Target {
+    Target {
+        what: "kernel",
+        raw_at: None,
+        window: (0, u64::MAX),
+        machine: ELF_MIPS,
+        machine_name: "MIPS",
+        endianness: variant.order,
+        translate: |addr| addr & 0x1fff_ffff,
+        twin: Some(variant.twin),
+        uimage: Some(UBOOT_MIPS),
+    }
+}
 
-fn kernel(b: &mut BoardBuilder<'_>, ram_size: u64) -> Result<(), BoardError> {
+/// Whether bytes at an address would lie over what the program is told.
+fn meets_parameters(addr: u64, size: u64) -> bool {
+    addr < PARAMETERS + PARAMETERS_SIZE && addr.saturating_add(size) > PARAMETERS
+}
+
+fn kernel(b: &mut BoardBuilder<'_>, variant: &Variant, ram_size: u64) -> Result<(), BoardError> {
     let Some(path) = b.config().kernel.clone() else { return Ok(()) };
     if ram_size < 16 * MIB {
         let rule = "a program is told its parameters below 16 MiB; try -m 16 or leave out -kernel".to_owned();
-        return Err(BoardError::RamSize { board: BOARD.info.name, asked: ram_size, rule });
+        return Err(BoardError::RamSize { board: variant.name, asked: ram_size, rule });
     }
-    let target = Target { window: (0, ram_size - 1), ..TARGET };
-    b.image(firmware::load(&path, &target)?);
-    let mut line = b.config().kernel_arguments.clone().into_bytes();
+    let bad = |problem: String| BoardError::Image { what: "kernel", path: path.clone(), problem };
+    let image = firmware::load(&path, &Target { window: (0, ram_size - 1), ..target(variant) })?;
+    if let Some(rom) = image.roms.iter().find(|rom| meets_parameters(rom.addr, rom.data.len() as u64)) {
+        return Err(bad(format!(
+            "its {} bytes at {:#x} lie over {PARAMETERS:#x}, where this board tells a program its parameters; link it elsewhere",
+            rom.data.len(),
+            rom.addr
+        )));
+    }
+    let mut line = initrd(b, &image, ram_size)?;
+    line.push_str(&b.config().kernel_arguments);
+    b.image(image);
+    let mut line = line.into_bytes();
     if line.len() >= COMMAND_LINE_SIZE {
         let problem = format!("its arguments have {} bytes; {} fit", line.len(), COMMAND_LINE_SIZE - 1);
-        return Err(BoardError::Image { what: "kernel", path, problem });
+        return Err(bad(problem));
     }
     line.resize(COMMAND_LINE_SIZE, 0);
     let words = [ram_size as u32, PARAMETER_MAGIC];
-    let data = words.into_iter().flat_map(u32::to_be_bytes).chain(line).collect();
+    let in_order = |word: u32| match variant.order {
+        Endianness::Big => word.to_be_bytes(),
+        Endianness::Little => word.to_le_bytes(),
+    };
+    let data = words.into_iter().flat_map(in_order).chain(line).collect();
     b.rom(Rom { name: "params".to_owned(), addr: PARAMETERS, data });
     Ok(())
+}
+
+/// Puts the RAM disk behind the program; gives what the program's command line begins with for that.
+fn initrd(b: &mut BoardBuilder<'_>, kernel: &Image, ram_size: u64) -> Result<String, BoardError> {
+    let Some(path) = b.initrd() else { return Ok(String::new()) };
+    let what = "initial RAM disk";
+    let data = firmware::read(what, &path)?;
+    let size = data.len() as u64;
+    let bad = |problem: String| BoardError::Image { what, path: path.clone(), problem };
+    if size == 0 {
+        return Err(bad("the file is empty".to_owned()));
+    }
+    let ends = kernel.roms.iter().map(|rom| rom.addr.saturating_add(rom.data.len() as u64));
+    let behind = ends.max().unwrap_or(0).next_multiple_of(INITRD_ALIGN);
+    // What does not fit before the parameters goes behind them.
+    let addr = if meets_parameters(behind, size) {
+        (PARAMETERS + PARAMETERS_SIZE).next_multiple_of(INITRD_ALIGN)
+    } else {
+        behind
+    };
+    let room = ram_size.saturating_sub(addr);
+    if size > room {
+        return Err(bad(format!(
+            "its {size} bytes do not fit in the {room} bytes of RAM behind the program, from {addr:#x} on; give the machine more with -m (at most 256 MiB)"
+        )));
+    }
+    b.rom(Rom { name: path.display().to_string(), addr, data });
+    Ok(format!("rd_start={:#x} rd_size={size} ", addr | KSEG0))
 }

@@ -7,6 +7,7 @@ mod prep_nvram;
 pub mod rs6000_40p;
 
 use flatview::Endianness;
+use flatview_cpu::mips::MipsModel;
 
 use crate::error::nearest;
 use crate::{BoardBuilder, BoardError, BoardInfo};
@@ -24,14 +25,33 @@ pub struct Board {
     pub build: fn(&mut BoardBuilder<'_>) -> Result<(), BoardError>,
 }
 
-static BOARDS: [&Board; 3] = [&rs6000_40p::BOARD, &cpiom::BOARD, &mips::BOARD];
-static INFOS: [BoardInfo; 3] = [rs6000_40p::BOARD.info, cpiom::BOARD.info, mips::BOARD.info];
+static BOARDS: [&Board; 4] = [&rs6000_40p::BOARD, &cpiom::BOARD, &mips::BOARD, &mips::BOARD_LITTLE];
+static INFOS: [BoardInfo; 4] =
+    [rs6000_40p::BOARD.info, cpiom::BOARD.info, mips::BOARD.info, mips::BOARD_LITTLE.info];
 
 /// What `-device` takes, with one line each.
 pub static DEVICE_KINDS: &[(&str, &str)] = &[
     ("pc-testdev", "ISA device for testing accesses of every size"),
     ("pc-dimm", "memory in a slot, on boards that have device memory: memdev=ID[,id=ID][,addr=N][,slot=N]"),
 ];
+
+/// A CPU that a board can have (`-cpu`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CpuModelInfo {
+    /// What kind of CPU it is.
+    pub family: &'static str,
+    /// Its name.
+    pub name: &'static str,
+    /// One line about it.
+    pub description: &'static str,
+}
+
+/// What `-cpu` takes, on boards that have a choice.
+pub fn cpu_models() -> Vec<CpuModelInfo> {
+    let mips =
+        |model: &MipsModel| CpuModelInfo { family: "MIPS", name: model.name, description: model.description };
+    MipsModel::all().iter().map(mips).collect()
+}
 
 /// What is told about each board.
 pub fn infos() -> &'static [BoardInfo] {

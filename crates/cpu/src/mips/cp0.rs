@@ -3,6 +3,8 @@
 //! What it is: the registers' values and what may be written to them. What it is not: the TLB, or time: Count and Compare
 //! are in `helpers`, which knows the clock.
 
+use super::MipsModel;
+
 /// The system registers.
 #[derive(Debug, Clone, Default)]
 pub struct Cp0 {
@@ -19,6 +21,8 @@ pub struct Cp0 {
     pub(super) compare: u32,
     pub(super) entry_hi: u32,
     status: u32,
+    /// Which bits of Status can be written.
+    status_writable: u32,
     pub(super) int_ctl: u32,
     cause: u32,
     pub(super) epc: u32,
@@ -41,9 +45,9 @@ mod status {
     pub const MODE: u32 = 3 << 3;
     pub const IM_SHIFT: u32 = 8;
     pub const BEV: u32 = 1 << 22;
+    pub const FR: u32 = 1 << 26;
     pub const CU0: u32 = 1 << 28;
-    /// CU0, RE, BEV, TS, SR, NMI, IM, KSU, ERL, EXL, IE.
-    pub const WRITABLE: u32 = 0x1278_ff1f;
+    pub const CU1: u32 = 1 << 29;
 }
 
 /// Cause (section 9.26).
@@ -61,17 +65,14 @@ mod cause {
 }
 
 impl Cp0 {
-    /// The 24Kc's PRId.
-    pub(super) const PRID: u32 = 0x0001_9300;
-    /// 16 TLB entries, 2 KiB caches, no FPU; more registers follow.
-    pub(super) const CONFIG1: u32 = 1 << 31 | 15 << 25 | 3 << 19 | 1 << 16 | 3 << 10 | 1 << 7;
     /// No second-level caches; Config3 follows.
     pub(super) const CONFIG2: u32 = 1 << 31;
     /// Vectored interrupts.
     pub(super) const CONFIG3: u32 = 1 << 5;
 
-    pub(super) fn at_reset(big: bool) -> Self {
+    pub(super) fn at_reset(model: &MipsModel, big: bool) -> Self {
         Self {
+            status_writable: model.status_writable,
             status: status::BEV | status::ERL,
             // IPTI: the timer is interrupt 7.
             int_ctl: 7 << 29,
@@ -114,7 +115,7 @@ impl Cp0 {
     }
 
     pub(super) fn set_status(&mut self, value: u32) {
-        self.status = self.status & !status::WRITABLE | value & status::WRITABLE;
+        self.status = self.status & !self.status_writable | value & self.status_writable;
     }
 
     pub(super) fn set_interrupts_enabled(&mut self, on: bool) {
@@ -160,6 +161,16 @@ impl Cp0 {
     /// Whether CP0 may be used.
     pub(super) fn is_usable(&self) -> bool {
         self.is_kernel_by_level() || self.status & status::MODE == 0 || self.status & status::CU0 != 0
+    }
+
+    /// Whether the FPU may be used.
+    pub(super) fn is_fpu_usable(&self) -> bool {
+        self.status & status::CU1 != 0
+    }
+
+    /// Whether the floating-point registers have 64 bits each, and a double is not in two.
+    pub(super) fn has_whole_fprs(&self) -> bool {
+        self.status & status::FR != 0
     }
 
     /// Which of the address maps holds: 0 kernel, 1 user, 2 kernel at the error level, 3 supervisor.

@@ -40,6 +40,8 @@ pub enum Exception {
     Overflow = 12,
     /// A trap instruction.
     Trap = 13,
+    /// A floating-point exception that FCSR enables.
+    FloatingPoint = 15,
     /// Two TLB entries for one address.
     MachineCheck = 24,
 }

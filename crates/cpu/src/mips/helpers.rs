@@ -1,18 +1,48 @@
 //! What single instructions do in Rust: traps, CP0, unaligned and linked accesses.
 
-use super::{Cp0, Exception, Fault, Mips, NS_PER_COUNT, TIMER_LINE, mmu};
+use super::{Cp0, Exception, Fault, Mips, NS_PER_COUNT, TIMER_LINE, fpu, mmu};
 use crate::core::Core;
 use crate::ir::MemOp;
 use crate::isa::{Helper, Isa};
 use crate::tlb::Kind;
 
-type Cpu = Core<Mips>;
+pub(super) type Cpu = Core<Mips>;
 type Done = Result<u64, Fault>;
 
 /// The helpers, at the numbers of [`id`].
 pub(super) const ALL: &[Helper<Mips>] = &[
-    reserved, syscall, breakpoint, trap_if, unusable, add, sub, mfc0, mtc0, tlbr, tlbwi, tlbwr, tlbp, eret,
-    wait, di, ei, lwl, lwr, swl, swr, ll, sc, rdhwr, cache,
+    reserved,
+    syscall,
+    breakpoint,
+    trap_if,
+    unusable,
+    add,
+    sub,
+    mfc0,
+    mtc0,
+    tlbr,
+    tlbwi,
+    tlbwr,
+    tlbp,
+    eret,
+    wait,
+    di,
+    ei,
+    lwl,
+    lwr,
+    swl,
+    swr,
+    ll,
+    sc,
+    rdhwr,
+    cache,
+    fpu::arithmetic,
+    fpu::sign,
+    fpu::move_if,
+    fpu::compare,
+    fpu::multiply_add,
+    fpu::control_from,
+    fpu::control_to,
 ];
 
 /// Where in [`ALL`] they stand.
@@ -42,6 +72,13 @@ pub(super) mod id {
     pub const SC: u16 = 22;
     pub const RDHWR: u16 = 23;
     pub const CACHE: u16 = 24;
+    pub const FPU_ARITHMETIC: u16 = 25;
+    pub const FPU_SIGN: u16 = 26;
+    pub const FPU_MOVE_IF: u16 = 27;
+    pub const FPU_COMPARE: u16 = 28;
+    pub const FPU_MULTIPLY_ADD: u16 = 29;
+    pub const CFC1: u16 = 30;
+    pub const CTC1: u16 = 31;
 }
 
 fn reserved(_: &mut Cpu, _: u64, _: u64) -> Done {
@@ -130,10 +167,10 @@ pub(super) fn cp0_register(core: &Cpu, number: u32, select: u32) -> u32 {
         (12, 1) => cp0.int_ctl,
         (13, 0) => cp0.cause(),
         (14, 0) => cp0.epc,
-        (15, 0) => Cp0::PRID,
+        (15, 0) => core.isa.model.prid,
         (15, 1) => cp0.ebase,
         (16, 0) => cp0.config,
-        (16, 1) => Cp0::CONFIG1,
+        (16, 1) => core.isa.model.config1,
         (16, 2) => Cp0::CONFIG2,
         (16, 3) => Cp0::CONFIG3,
         (17, 0) => cp0.ll_addr,
@@ -336,11 +373,8 @@ fn sc(core: &mut Cpu, va: u64, value: u64) -> Done {
         return Ok(0);
     };
     // Other masters may have written meanwhile.
-    if core.helper_load(linked.into(), mem)? as u32 != old {
-        return Ok(0);
-    }
-    core.helper_store(va, value, mem)?;
-    Ok(1)
+    let done = core.helper_compare_exchange(linked.into(), old.into(), value, mem)?;
+    Ok(u64::from(done))
 }
 
 /// `cache`: there is none, but an operation on an address (4 to 7) has it translated first.

@@ -1,20 +1,21 @@
-//! MIPS32 release 2, as the 24Kc core has it: integer instructions, CP0, a TLB of 16 entries; no FPU.
+//! MIPS32 release 2, as the 24K cores have it: integer instructions, CP0, a TLB of 16 entries, an FPU in the 24Kf.
 //!
-//! Where things are: `translate` turns code into blocks, `cp0` has the system registers, `mmu` the TLB and the address
-//! map, `helpers` what single instructions do in Rust, `except` how exceptions are taken, `gdb` the registers as debuggers number
-//! them. The words and section numbers
-//! are those of *MIPS32 Architecture For Programmers*, volumes I to III (MD00082, MD00086, MD00090), revision 2, and of the
-//! *24K Core Family Software User's Manual* (MD00343).
+//! Where things are: `model` says which CPUs there are, `translate` turns code into blocks, `cp0` has the system registers,
+//! `mmu` the TLB and the address map, `fpu` coprocessor 1, `helpers` what other single instructions do in Rust, `except` how
+//! exceptions are taken, `gdb` the registers as debuggers number them. The words and section numbers are those of
+//! *MIPS32 Architecture For Programmers*, volumes I to III (MD00082, MD00086, MD00090), revision 2, and of the *24K Core
+//! Family Software User's Manual* (MD00343).
 //!
-//! Not modelled: the FPU (using it is a coprocessor-unusable exception, as on the 24Kc), MIPS16e (`jalx` is a reserved
-//! instruction), shadow register sets beyond the one every core has, caches (cache instructions are done at once), watch
-//! registers, EJTAG debug mode.
+//! Not modelled: MIPS16e (`jalx` is a reserved instruction), shadow register sets beyond the one every core has, caches (cache
+//! instructions are done at once), watch registers, EJTAG debug mode.
 
 mod cp0;
 mod except;
+mod fpu;
 mod gdb;
 mod helpers;
 mod mmu;
+mod model;
 mod translate;
 
 use std::sync::Arc;
@@ -31,7 +32,9 @@ use crate::tlb::{Kind, Mapping};
 
 pub use cp0::Cp0;
 pub use except::{Exception, Fault};
+pub use fpu::{FCSR, fpr};
 pub use mmu::TlbEntry;
+pub use model::MipsModel;
 
 /// The high half of a product, and the remainder.
 pub const HI: Var = Var::slot(32);
@@ -58,6 +61,7 @@ const NS_PER_COUNT: i64 = 10;
 /// What a MIPS CPU has besides its general registers.
 #[derive(Debug)]
 pub struct Mips {
+    model: &'static MipsModel,
     big: bool,
     /// The system registers.
     pub cp0: Cp0,
@@ -71,10 +75,17 @@ pub struct Mips {
 }
 
 impl Mips {
-    /// A CPU whose Count register follows a clock.
+    /// The CPU that boards usually have; its Count register follows a clock.
     #[must_use]
     pub fn new(order: Endianness, clock: &Clock) -> Self {
+        Self::with_model(MipsModel::usual(), order, clock)
+    }
+
+    /// A CPU of a model; its Count register follows a clock.
+    #[must_use]
+    pub fn with_model(model: &'static MipsModel, order: Endianness, clock: &Clock) -> Self {
         Self {
+            model,
             big: order == Endianness::Big,
             cp0: Cp0::default(),
             tlb: [TlbEntry::default(); mmu::ENTRIES],
@@ -83,6 +94,12 @@ impl Mips {
             clock: clock.clone(),
             timer: None,
         }
+    }
+
+    /// Which CPU it is.
+    #[must_use]
+    pub fn model(&self) -> &'static MipsModel {
+        self.model
     }
 
     /// Lets the timer interrupt: to be called once, with the inputs of the CPU that this is part of.
@@ -102,6 +119,8 @@ mod mode {
     pub const CP0_USABLE: u32 = 2;
     /// From here on two bits: which MMU.
     pub const MMU_SHIFT: u32 = 2;
+    pub const CP1_USABLE: u32 = 1 << 4;
+    pub const WHOLE_FPRS: u32 = 1 << 5;
 }
 
 impl Isa for Mips {
@@ -126,6 +145,8 @@ impl Isa for Mips {
         core.get32(DELAYED) & mode::DELAYED
             | if usable { mode::CP0_USABLE } else { 0 }
             | u32::from(core.isa.cp0.mmu()) << mode::MMU_SHIFT
+            | if core.isa.cp0.is_fpu_usable() { mode::CP1_USABLE } else { 0 }
+            | if core.isa.cp0.has_whole_fprs() { mode::WHOLE_FPRS } else { 0 }
     }
 
     fn fetch_mmu(core: &Core<Self>) -> u8 {
@@ -206,7 +227,7 @@ impl Isa for Mips {
         let cp0 = &core.isa.cp0;
         text.push_str(&format!(
             "CP0 Status  0x{:08x} Cause   0x{:08x} EPC    0x{:08x}\n    Config0 0x{:08x} Config1 0x{:08x} LLAddr 0x{:08x}\n    Config2 0x{:08x} Config3 0x{:08x}\n",
-            cp0.status(), cp0.cause(), cp0.epc, cp0.config, Cp0::CONFIG1, cp0.ll_addr, Cp0::CONFIG2, Cp0::CONFIG3,
+            cp0.status(), cp0.cause(), cp0.epc, cp0.config, core.isa.model.config1, cp0.ll_addr, Cp0::CONFIG2, Cp0::CONFIG3,
         ));
         text
     }
@@ -243,7 +264,7 @@ impl Isa for Mips {
         }
         core.clear();
         let isa = &mut core.isa;
-        isa.cp0 = Cp0::at_reset(isa.big);
+        isa.cp0 = Cp0::at_reset(isa.model, isa.big);
         isa.tlb = [TlbEntry::default(); mmu::ENTRIES];
         isa.linked = None;
         isa.waiting = false;

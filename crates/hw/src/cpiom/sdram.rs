@@ -22,11 +22,12 @@ use std::sync::{Arc, OnceLock, Weak};
 use flatview::{Access, AccessRules, DeviceEndian, MemTxError, MmioOps, Owner, RamBlock, Region, RegionId};
 use flatview_device::bank::{Banked, Written};
 use flatview_device::{
-    Bank, DeviceCell, Effects, IrqLine, Log, LogMask, MapHandle, QtreeDevice, Register, Registers, Reset,
+    Bank, DeviceCell, Effects, IrqLine, Log, LogMask, MapHandle, QtreeDevice, Register, RegisterInfo,
+    Registers, Reset,
 };
 use parking_lot::Mutex;
 
-use super::RULES;
+use super::{RULES, row};
 
 /// Bytes of RAM.
 pub const RAM_SIZE: u64 = 64 << 20;
@@ -82,6 +83,17 @@ static REGISTERS: &[Register<State>] = &[
     Register::new("ERR_INFO", 0x14),
     Register::new("INJECT", 0x18).writable(0xffff_ffff).on_write(State::inject_written),
 ];
+
+/// Its registers, by region.
+pub(super) fn register_tables() -> Vec<(&'static str, Vec<RegisterInfo>)> {
+    let table = |name| vec![row(name, WORDS as u64, 0, 0xffff_ffff)];
+    vec![
+        ("cpiom-sdram-raf", vec![row("RAF", 1, RAF_RESET, RAF_BITS)]),
+        ("cpiom-sdram-reg", REGISTERS.iter().map(Register::info).collect()),
+        ("cpiom-sdram-pcode", table("CODE")),
+        ("cpiom-sdram-pdata", table("DATA")),
+    ]
+}
 
 /// The two protection tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,6 +156,8 @@ impl Banked for State {
 
 /// The refresh divisor after reset: 23.5 µs.
 const RAF_RESET: u64 = 0x0186;
+/// The bits that the divisor has.
+const RAF_BITS: u64 = 0xffff;
 
 impl State {
     fn clear(&mut self) {
@@ -213,7 +227,7 @@ impl State {
     }
 
     fn raf_written(&mut self, effects: &mut Effects, value: u64) {
-        self.raf = value & 0xffff;
+        self.raf = value & RAF_BITS;
         self.check_refresh();
         self.drive(effects);
     }

@@ -294,6 +294,24 @@ impl I8259 {
         self.elcr_port
     }
 
+    /// What `info pic` says, as QEMU writes it.
+    pub fn describe(&self) -> String {
+        self.cell.peek(|state| {
+            format!(
+                "pic{}: irr={:02x} imr={:02x} isr={:02x} hprio={} irq_base={:02x} rr_sel={} elcr={:02x} fnm={}\n",
+                u8::from(!self.master),
+                state.irr,
+                state.imr,
+                state.isr,
+                state.top,
+                state.vector,
+                u8::from(state.read_isr),
+                state.elcr,
+                u8::from(state.special_nested),
+            )
+        })
+    }
+
     /// The entry in `info qtree`.
     pub fn qtree(&self) -> QtreeDevice {
         QtreeDevice::new("isa-i8259")
@@ -549,6 +567,19 @@ mod tests {
             slave.inputs()[0].raise();
             assert_eq!(I8259::acknowledge(master, slave), vector, "{icw4:#x}");
         }
+    }
+
+    #[test]
+    fn info_pic_is_qemus_line() {
+        let (master, slave) = initialised();
+        data(&master, 0xb8);
+        master.inputs()[6].raise();
+        slave.cell.with(|state, _| state.elcr = 0x0c);
+        assert_eq!(
+            master.describe() + &slave.describe(),
+            "pic0: irr=40 imr=b8 isr=00 hprio=0 irq_base=08 rr_sel=0 elcr=00 fnm=0\n\
+             pic1: irr=00 imr=00 isr=00 hprio=0 irq_base=70 rr_sel=0 elcr=0c fnm=0\n"
+        );
     }
 
     #[test]

@@ -10,7 +10,9 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock, Weak};
 
-use flatview::{Access, AccessRules, DeviceEndian, MemTxError, MmioOps, Owner, RamBlock, Region, RegionId};
+use flatview::{
+    Access, AccessRules, DeviceEndian, Endianness, MemTxError, MmioOps, Owner, RamBlock, Region, RegionId,
+};
 use flatview_device::{DeviceCell, Effects, Log, LogMask, MapHandle, QtreeDevice, Reset};
 
 /// Ready, no error.
@@ -55,6 +57,8 @@ pub struct Pflash {
     sector: u64,
     /// Bytes of a word: two 16-bit chips side by side make 4.
     width: u32,
+    /// Of the words.
+    order: Endianness,
     cell: DeviceCell<State>,
     map: MapHandle,
     region: OnceLock<RegionId>,
@@ -70,12 +74,13 @@ impl fmt::Debug for Pflash {
 
 impl Pflash {
     /// Flash with the block's size and contents, in sectors of `sector` bytes (a power of two of at least 256) and words
-    /// of `width` bytes.
+    /// of `width` bytes in this byte order.
     pub fn new(
         name: &'static str,
         block: Arc<RamBlock>,
         sector: u64,
         width: u32,
+        order: Endianness,
         map: &MapHandle,
         log: &Log,
     ) -> Arc<Pflash> {
@@ -84,6 +89,7 @@ impl Pflash {
             block,
             sector: sector.max(256),
             width,
+            order,
             cell: DeviceCell::new(State { mode: Mode::Array, buffer: Vec::new() }),
             map: map.clone(),
             region: OnceLock::new(),
@@ -110,7 +116,7 @@ impl Pflash {
             .number("num-blocks", size / self.sector)
             .number("sector-length", self.sector)
             .number("width", self.width.into())
-            .flag("big-endian", true)
+            .flag("big-endian", self.order == Endianness::Big)
             .text("name", self.name)
             .line(format!("mmio {address:016x}/{size:016x}"))
     }
@@ -192,8 +198,15 @@ impl Pflash {
             Mode::Array => {
                 let mut bytes = [0_u8; 8];
                 let length = size.min(8) as usize;
-                let read = bytes.get_mut(8 - length..).is_some_and(|b| self.block.read(offset, b).is_ok());
-                if read { u64::from_be_bytes(bytes) } else { 0 }
+                let place = match self.order {
+                    Endianness::Big => bytes.get_mut(8 - length..),
+                    Endianness::Little => bytes.get_mut(..length),
+                };
+                match (place.is_some_and(|place| self.block.read(offset, place).is_ok()), self.order) {
+                    (true, Endianness::Big) => u64::from_be_bytes(bytes),
+                    (true, Endianness::Little) => u64::from_le_bytes(bytes),
+                    (false, _) => 0,
+                }
             }
             Mode::Identification => 0,
             Mode::Table => self.table(offset / u64::from(self.width)).into(),
@@ -202,8 +215,13 @@ impl Pflash {
     }
 
     fn write(&self, offset: u64, size: u32, value: u64) {
-        let all = value.to_be_bytes();
-        let bytes = all.get(8 - size.min(8) as usize..).unwrap_or_default().to_vec();
+        let length = size.min(8) as usize;
+        let (big, little) = (value.to_be_bytes(), value.to_le_bytes());
+        let bytes = match self.order {
+            Endianness::Big => big.get(8 - length..),
+            Endianness::Little => little.get(..length),
+        };
+        let bytes = bytes.unwrap_or_default().to_vec();
         let command = value as u8;
         self.change(|state, _| {
             let mode = std::mem::replace(&mut state.mode, Mode::Status);
@@ -266,7 +284,11 @@ struct Port(Arc<Pflash>);
 
 impl MmioOps for Port {
     fn rules(&self) -> AccessRules {
-        AccessRules::new().endian(DeviceEndian::Big).implemented(1, 4)
+        let endian = match self.0.order {
+            Endianness::Big => DeviceEndian::Big,
+            Endianness::Little => DeviceEndian::Little,
+        };
+        AccessRules::new().endian(endian).implemented(1, 4)
     }
 
     fn read(&self, access: &Access<'_>) -> Result<u64, MemTxError> {
@@ -281,18 +303,22 @@ impl MmioOps for Port {
 
 #[cfg(test)]
 mod tests {
-    use flatview::{Be, Endianness, Memory, Reader};
+    use flatview::{Be, Le, Memory, Reader};
 
     use super::*;
 
     /// 4 MiB with QEMU malta's geometry, so that what QEMU 7.2 answered there can be compared.
     fn flash() -> (Memory, Reader, Arc<Pflash>) {
-        let memory = Memory::new(Endianness::Big);
+        flash_of(Endianness::Big)
+    }
+
+    fn flash_of(order: Endianness) -> (Memory, Reader, Arc<Pflash>) {
+        let memory = Memory::new(order);
         let block = RamBlock::anonymous("flash", 4 << 20).unwrap();
         let contents: Vec<u8> = (0..4_usize << 20).map(|n| (n * 7 + 3) as u8).collect();
         block.write(0, &contents).unwrap();
-        let flash =
-            Pflash::new("flash", block, 0x1_0000, 4, &MapHandle::new(&memory, &Log::none()), &Log::none());
+        let map = MapHandle::new(&memory, &Log::none());
+        let flash = Pflash::new("flash", block, 0x1_0000, 4, order, &map, &Log::none());
         let region = memory.add(flash.region(&Owner::device("/flash"))).unwrap();
         memory.map(memory.system(), 0, region).unwrap();
         flash.set_region(region);
@@ -364,6 +390,23 @@ mod tests {
         reader.store::<Be, u8>(0x104, 0x12).unwrap();
         words(&reader, &[(0, 0xff)]);
         assert_eq!(word(&reader, 0x104), 0x12ff_ffff);
+    }
+
+    #[test]
+    fn words_of_a_little_endian_flash_have_their_lowest_byte_first() {
+        let (_memory, reader, _flash) = flash_of(Endianness::Little);
+        let word = |at| reader.load::<Le, u32>(at).unwrap();
+        let put = |at, value| reader.store::<Le, u32>(at, value).unwrap();
+        assert_eq!(word(0), FIRST.swap_bytes());
+        put(0, 0x98);
+        assert_eq!([word(0x40), word(0x44), word(0x48)], [0x51, 0x52, 0x59]);
+        for (at, value) in [(0, 0xff), (0, 0x20), (0, 0xd0), (0x100, 0x40), (0x100, 0x1234_5678), (0, 0xff)] {
+            put(at, value);
+        }
+        assert_eq!(word(0x100), 0x1234_5678);
+        let mut bytes = [0; 4];
+        reader.peek(0x100, &mut bytes).unwrap();
+        assert_eq!(bytes, [0x78, 0x56, 0x34, 0x12]);
     }
 
     #[test]

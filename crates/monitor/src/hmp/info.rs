@@ -51,6 +51,12 @@ pub(super) fn numa(_: &mut Hmp, args: &mut Args<'_>, out: &mut dyn Write) -> Don
     Ok(out.write_all(NO_NUMA.as_bytes())?)
 }
 
+/// `info pic`: nothing on a board whose interrupt controllers tell nothing.
+pub(super) fn pic(hmp: &mut Hmp, args: &mut Args<'_>, out: &mut dyn Write) -> Done {
+    args.end()?;
+    Ok(write!(out, "{}", hmp.machine.interrupt_state())?)
+}
+
 pub(super) fn qom_tree(hmp: &mut Hmp, args: &mut Args<'_>, out: &mut dyn Write) -> Done {
     let path = args.optional_word();
     args.end()?;

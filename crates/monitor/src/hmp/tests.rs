@@ -283,6 +283,19 @@ fn the_run_state_follows_stop_and_cont() {
 }
 
 #[test]
+fn info_pic_shows_the_interrupt_controllers_of_each_board() {
+    let idle = "irr=00 imr=00 isr=00 hprio=0 irq_base=00 rr_sel=0 elcr=00 fnm=0\n";
+    assert_eq!(say(&mut Hmp::new(mips()), "info pic"), format!("pic0: {idle}pic1: {idle}"));
+    let config = MachineConfig { start_stopped: true, ..MachineConfig::new("cpiom") };
+    let machine = Machine::new(config).unwrap();
+    machine.cpu_space().write(0x2000_7304, &[0, 0, 1, 0]).unwrap();
+    let text = say(&mut Hmp::new(machine), "info pic");
+    let banks: Vec<&str> = text.lines().filter_map(|line| line.split(' ').nth(1)).collect();
+    assert_eq!(banks, ["rst:", "mcp:", "itn:"]);
+    assert!(text.contains("enable=00000100"), "{text}");
+}
+
+#[test]
 fn info_mtree_takes_its_options_in_any_order() {
     let mut hmp = Hmp::new(mips());
     let tree = say(&mut hmp, "info mtree");

@@ -191,6 +191,8 @@ fn bios(b: &mut BoardBuilder<'_>, owner: &Owner) -> Result<(), BoardError> {
         machine_name: "PowerPC",
         endianness: Endianness::Big,
         translate: |addr| addr,
+        twin: None,
+        uimage: None,
     };
     let path = match &b.config().bios {
         Some(name) => Some(b.firmware_dirs().require(name)?),
@@ -472,6 +474,8 @@ fn kernel(b: &mut BoardBuilder<'_>) -> Result<(), BoardError> {
             machine_name: "PowerPC",
             endianness: Endianness::Big,
             translate: |addr| addr,
+            twin: None,
+            uimage: None,
         };
         b.image(firmware::load(&path, &target)?);
     }

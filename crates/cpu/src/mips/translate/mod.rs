@@ -5,12 +5,18 @@
 //! the block that begins in the delay slot goes there. What must always hold: an instruction's slots are written after
 //! everything in it that may fault.
 //!
-//! Section numbers are of volume II of the manual.
+//! Here are the blocks, branches, and which instruction is whose: `integer`, `memory`, `cop0` and `cop1` have them. Section
+//! numbers are of volume II of the manual.
+
+mod cop0;
+mod cop1;
+mod integer;
+mod memory;
 
 use super::helpers::id;
-use super::{DELAYED, Fault, HI, LO, Mips, PC, TARGET, gpr, mode};
+use super::{DELAYED, Fault, Mips, PC, TARGET, gpr, mode};
 use crate::core::Core;
-use crate::ir::{Alu, Code, Cond, End, Insn, MemOp, Op, Ty, Unary, Var};
+use crate::ir::{Alu, Code, Cond, End, Insn, Op, Ty, Var};
 use crate::isa::{Fetch, Isa};
 use crate::tlb::PAGE_SIZE;
 
@@ -87,6 +93,9 @@ struct Translator {
     big: bool,
     mmu: u8,
     cp0: bool,
+    cp1: bool,
+    /// Whether floating-point registers have 64 bits each (Status.FR).
+    whole_fprs: bool,
 }
 
 /// Whether an instruction, in a delay slot, needs a block of its own: it sets what decides how code is translated, or is
@@ -96,6 +105,7 @@ fn stands_alone(w: Word) -> bool {
         0 => matches!(w.function(), 0x08 | 0x09 | 0x0c | 0x0d),
         1 => !matches!(w.rt_number(), 0x08..=0x0e | 0x1f),
         2..=7 | 0x10 | 0x14..=0x17 | 0x1d => true,
+        0x11 => w.rs_number() == 8,
         _ => false,
     }
 }
@@ -113,6 +123,8 @@ pub(super) fn block(
         big: core.isa.big,
         mmu: (now >> mode::MMU_SHIFT) as u8 & 3,
         cp0: now & mode::CP0_USABLE != 0,
+        cp1: now & mode::CP1_USABLE != 0,
+        whole_fprs: now & mode::WHOLE_FPRS != 0,
     };
     let begins_delayed = now & mode::DELAYED != 0;
     let big = t.big;
@@ -209,7 +221,8 @@ impl Translator {
 
     /// The delay slot that is in a block of its own.
     fn delayed_alone(&mut self, word: Word, pc: u64) -> End {
-        let flow = match stands_alone(word) && is_branch(word) {
+        let usable = word.op() != 0x11 || self.cp1;
+        let flow = match stands_alone(word) && is_branch(word) && usable {
             // Unpredictable in the manual (volume II, section 3.1.1); refused, so that no guest depends on it.
             true => self.raise(id::RESERVED, 0),
             false => self.instruction(word, pc),
@@ -246,48 +259,6 @@ impl Translator {
         Flow::Gone
     }
 
-    fn alu(&mut self, op: Alu, d: u32, a: Var, b: Var) -> Flow {
-        self.ops.push(Op::Alu { op, ty: Ty::I32, d: Word::to(d), a, b });
-        Flow::On
-    }
-
-    fn alu_imm(&mut self, op: Alu, d: u32, a: Var, imm: i32) -> Flow {
-        self.ops.push(Op::AluImm { op, ty: Ty::I32, d: Word::to(d), a, imm });
-        Flow::On
-    }
-
-    fn set(&mut self, cond: Cond, d: Var, a: Var, b: Var) {
-        self.ops.push(Op::Set { cond, ty: Ty::I32, d, a, b });
-    }
-
-    fn unary(&mut self, op: Unary, d: u32, a: Var) -> Flow {
-        self.ops.push(Op::Unary { op, ty: Ty::I32, d: Word::to(d), a });
-        Flow::On
-    }
-
-    fn mem(&self, size: u8, signed: bool) -> MemOp {
-        MemOp { size, signed, big: self.big, aligned: true, mmu: self.mmu }
-    }
-
-    fn load(&mut self, w: Word, size: u8, signed: bool) -> Flow {
-        let mem = self.mem(size, signed);
-        self.ops.push(Op::Load { d: Word::to(w.rt_number()), base: w.rs(), disp: w.signed(), mem });
-        Flow::On
-    }
-
-    fn store(&mut self, w: Word, size: u8) -> Flow {
-        let mem = self.mem(size, false);
-        self.ops.push(Op::Store { s: w.rt(), base: w.rs(), disp: w.signed(), mem });
-        Flow::On
-    }
-
-    /// A load or store by a helper, which gets the address and the register.
-    fn by_helper(&mut self, w: Word, helper: u16, result: bool) -> Flow {
-        self.ops.push(Op::AluImm { op: Alu::Add, ty: Ty::I32, d: T0, a: w.rs(), imm: w.signed() });
-        let d = if result { Word::to(w.rt_number()) } else { NOBODY };
-        self.call(helper, d, T0, w.rt())
-    }
-
     fn branch_if(&mut self, cond: Cond, w: Word, b: Var, pc: u64, likely: bool) -> Flow {
         self.set(cond, CONDITION, w.rs(), b);
         Flow::Branch { target: branch_target(w, pc), likely }
@@ -304,18 +275,6 @@ impl Translator {
 
     fn link(&mut self, number: u32, pc: u64) {
         self.ops.push(Op::Const { d: Word::to(number), value: pc.wrapping_add(8) & 0xffff_ffff });
-    }
-
-    fn trap(&mut self, cond: Cond, negated: bool, w: Word, imm: Option<i32>) -> Flow {
-        let (ty, d, a) = (Ty::I32, T0, w.rs());
-        self.ops.push(match imm {
-            Some(imm) => Op::SetImm { cond, ty, d, a, imm },
-            None => Op::Set { cond, ty, d, a, b: w.rt() },
-        });
-        if negated {
-            self.ops.push(Op::AluImm { op: Alu::Xor, ty, d, a: d, imm: 1 });
-        }
-        self.call(id::TRAP_IF, NOBODY, T0, T0)
     }
 
     fn instruction(&mut self, w: Word, pc: u64) -> Flow {
@@ -351,8 +310,9 @@ impl Translator {
                 Flow::On
             }
             0x10 => self.cop0(w),
-            // The FPU's instructions, loads and stores; there is none.
-            0x11 | 0x13 | 0x31 | 0x35 | 0x39 | 0x3d => self.raise(id::UNUSABLE, 1),
+            0x11 => self.cop1(w, pc),
+            0x13 => self.cop1x(w),
+            0x31 | 0x35 | 0x39 | 0x3d => self.fpu_memory(w),
             0x12 | 0x32 | 0x36 | 0x3a | 0x3e => self.raise(id::UNUSABLE, 2),
             0x1c => self.special2(w),
             0x1f => self.special3(w),
@@ -383,222 +343,6 @@ impl Translator {
             _ => self.raise(id::RESERVED, 0),
         }
     }
-
-    fn special(&mut self, w: Word, pc: u64) -> Flow {
-        let (d, rs, rt) = (w.rd_number(), w.rs(), w.rt());
-        let shift = w.sa() as i32;
-        match w.function() {
-            0x00 => self.alu_imm(Alu::Shl, d, rt, shift),
-            0x02 if w.rs_number() == 0 => self.alu_imm(Alu::ShrU, d, rt, shift),
-            0x02 if w.rs_number() == 1 => self.alu_imm(Alu::RotR, d, rt, shift),
-            0x03 => self.alu_imm(Alu::ShrS, d, rt, shift),
-            0x04 => self.alu(Alu::Shl, d, rt, rs),
-            0x06 if w.sa() == 0 => self.alu(Alu::ShrU, d, rt, rs),
-            0x06 if w.sa() == 1 => self.alu(Alu::RotR, d, rt, rs),
-            0x07 => self.alu(Alu::ShrS, d, rt, rs),
-            0x08 => {
-                self.ops.push(Op::Copy { d: GOAL, a: rs });
-                Flow::JumpVar
-            }
-            0x09 => {
-                self.ops.push(Op::Copy { d: GOAL, a: rs });
-                self.link(d, pc);
-                Flow::JumpVar
-            }
-            0x0a | 0x0b => {
-                let old = gpr(d);
-                let (a, b) = if w.function() == 0x0b { (rs, old) } else { (old, rs) };
-                self.ops.push(Op::Select { d: Word::to(d), c: rt, a, b });
-                Flow::On
-            }
-            0x0c => self.raise(id::SYSCALL, 0),
-            0x0d => self.raise(id::BREAK, 0),
-            // sync: one CPU, in order.
-            0x0f => Flow::On,
-            0x10 => self.copy(Word::to(d), HI),
-            0x11 => self.copy(HI, rs),
-            0x12 => self.copy(Word::to(d), LO),
-            0x13 => self.copy(LO, rs),
-            0x18 => self.multiply(w, Unary::Sext32, None),
-            0x19 => self.multiply(w, Unary::Zext32, None),
-            0x1a => self.divide(w, Alu::DivS, Alu::RemS),
-            0x1b => self.divide(w, Alu::DivU, Alu::RemU),
-            0x20 => self.call(id::ADD, Word::to(d), rs, rt),
-            0x21 => self.alu(Alu::Add, d, rs, rt),
-            0x22 => self.call(id::SUB, Word::to(d), rs, rt),
-            0x23 => self.alu(Alu::Sub, d, rs, rt),
-            0x24 => self.alu(Alu::And, d, rs, rt),
-            0x25 => self.alu(Alu::Or, d, rs, rt),
-            0x26 => self.alu(Alu::Xor, d, rs, rt),
-            0x27 => self.alu(Alu::Nor, d, rs, rt),
-            0x2a | 0x2b => {
-                let cond = if w.function() == 0x2a { Cond::LtS } else { Cond::LtU };
-                self.set(cond, Word::to(d), rs, rt);
-                Flow::On
-            }
-            0x30 => self.trap(Cond::LtS, true, w, None),
-            0x31 => self.trap(Cond::LtU, true, w, None),
-            0x32 => self.trap(Cond::LtS, false, w, None),
-            0x33 => self.trap(Cond::LtU, false, w, None),
-            0x34 => self.trap(Cond::Eq, false, w, None),
-            0x36 => self.trap(Cond::Ne, false, w, None),
-            // movf, movt: conditions of the FPU.
-            0x01 => self.raise(id::UNUSABLE, 1),
-            _ => self.raise(id::RESERVED, 0),
-        }
-    }
-
-    fn copy(&mut self, d: Var, a: Var) -> Flow {
-        self.ops.push(Op::Copy { d, a });
-        Flow::On
-    }
-
-    /// HI and LO become the product, or with `onto` what is there with the product added or subtracted.
-    fn multiply(&mut self, w: Word, extend: Unary, onto: Option<Alu>) -> Flow {
-        let ty = Ty::I64;
-        self.ops.extend([
-            Op::Unary { op: extend, ty, d: T0, a: w.rs() },
-            Op::Unary { op: extend, ty, d: T1, a: w.rt() },
-            Op::Alu { op: Alu::Mul, ty, d: T0, a: T0, b: T1 },
-        ]);
-        if let Some(op) = onto {
-            self.ops.extend([
-                Op::AluImm { op: Alu::Shl, ty, d: T1, a: HI, imm: 32 },
-                Op::Alu { op: Alu::Or, ty, d: T1, a: T1, b: LO },
-                Op::Alu { op, ty, d: T0, a: T1, b: T0 },
-            ]);
-        }
-        self.ops.extend([
-            Op::Unary { op: Unary::Zext32, ty, d: LO, a: T0 },
-            Op::Unary { op: Unary::High, ty, d: HI, a: T0 },
-        ]);
-        Flow::On
-    }
-
-    fn divide(&mut self, w: Word, quotient: Alu, remainder: Alu) -> Flow {
-        let (ty, a, b) = (Ty::I32, w.rs(), w.rt());
-        self.ops
-            .extend([Op::Alu { op: quotient, ty, d: LO, a, b }, Op::Alu { op: remainder, ty, d: HI, a, b }]);
-        Flow::On
-    }
-
-    fn special2(&mut self, w: Word) -> Flow {
-        match w.function() {
-            0x00 => self.multiply(w, Unary::Sext32, Some(Alu::Add)),
-            0x01 => self.multiply(w, Unary::Zext32, Some(Alu::Add)),
-            0x02 => self.alu(Alu::Mul, w.rd_number(), w.rs(), w.rt()),
-            0x04 => self.multiply(w, Unary::Sext32, Some(Alu::Sub)),
-            0x05 => self.multiply(w, Unary::Zext32, Some(Alu::Sub)),
-            0x20 => self.unary(Unary::Clz, w.rd_number(), w.rs()),
-            0x21 => self.unary(Unary::Clo, w.rd_number(), w.rs()),
-            // sdbbp: a breakpoint for EJTAG, which is not there.
-            _ => self.raise(id::RESERVED, 0),
-        }
-    }
-
-    fn special3(&mut self, w: Word) -> Flow {
-        let (low, msb) = (w.sa(), w.rd_number());
-        match w.function() {
-            // ext: rt = the msb + 1 bits of rs from `low` on.
-            0x00 if low + msb < 32 => {
-                let ty = Ty::I32;
-                self.ops.push(Op::AluImm {
-                    op: Alu::Shl,
-                    ty,
-                    d: T0,
-                    a: w.rs(),
-                    imm: (31 - msb - low) as i32,
-                });
-                self.alu_imm(Alu::ShrU, w.rt_number(), T0, (31 - msb) as i32)
-            }
-            // ins: bits `low` to `msb` of rt = the low bits of rs.
-            0x04 if low <= msb => {
-                let (ty, mask) = (Ty::I32, (u32::MAX >> (31 - (msb - low))) << low);
-                self.ops.extend([
-                    Op::AluImm { op: Alu::Shl, ty, d: T0, a: w.rs(), imm: low as i32 },
-                    Op::AluImm { op: Alu::And, ty, d: T0, a: T0, imm: mask as i32 },
-                    Op::AluImm { op: Alu::And, ty, d: T1, a: w.rt(), imm: !mask as i32 },
-                ]);
-                self.alu(Alu::Or, w.rt_number(), T0, T1)
-            }
-            0x20 => match w.sa() {
-                0x02 => self.unary(Unary::SwapHalves, w.rd_number(), w.rt()),
-                0x10 => self.unary(Unary::Sext8, w.rd_number(), w.rt()),
-                0x18 => self.unary(Unary::Sext16, w.rd_number(), w.rt()),
-                _ => self.raise(id::RESERVED, 0),
-            },
-            0x3b => {
-                self.ops.push(Op::Const { d: T0, value: w.rd_number().into() });
-                self.call(id::RDHWR, Word::to(w.rt_number()), T0, T0)
-            }
-            _ => self.raise(id::RESERVED, 0),
-        }
-    }
-
-    fn regimm(&mut self, w: Word, pc: u64) -> Flow {
-        let number = w.rt_number();
-        match number {
-            0x00..=0x03 => self.branch_sign(Cond::LtS, number & 1 != 0, w, pc, number & 2 != 0),
-            0x10..=0x13 => {
-                // The condition is that of before the link, should `rs` be register 31.
-                let flow = self.branch_sign(Cond::LtS, number & 1 != 0, w, pc, number & 2 != 0);
-                self.link(31, pc);
-                flow
-            }
-            0x08 => self.trap(Cond::LtS, true, w, Some(w.signed())),
-            0x09 => self.trap(Cond::LtU, true, w, Some(w.signed())),
-            0x0a => self.trap(Cond::LtS, false, w, Some(w.signed())),
-            0x0b => self.trap(Cond::LtU, false, w, Some(w.signed())),
-            0x0c => self.trap(Cond::Eq, false, w, Some(w.signed())),
-            0x0e => self.trap(Cond::Ne, false, w, Some(w.signed())),
-            // synci: code that was written is seen at once.
-            0x1f => Flow::On,
-            _ => self.raise(id::RESERVED, 0),
-        }
-    }
-
-    fn cop0(&mut self, w: Word) -> Flow {
-        if !self.cp0 {
-            return self.raise(id::UNUSABLE, 0);
-        }
-        let number = w.rd_number() << 3 | w.0 & 7;
-        match w.rs_number() {
-            0x00 => {
-                self.ops.push(Op::Const { d: T2, value: number.into() });
-                self.call(id::MFC0, Word::to(w.rt_number()), T2, T2)
-            }
-            0x04 => {
-                self.ops.push(Op::Const { d: T2, value: number.into() });
-                self.call(id::MTC0, NOBODY, T2, w.rt());
-                Flow::Stop
-            }
-            // rdpgpr, wrpgpr: there is one register set.
-            0x0a | 0x0e => self.copy(Word::to(w.rd_number()), w.rt()),
-            0x0b if w.rd_number() == 12 => {
-                let helper = if w.0 & 0x20 != 0 { id::EI } else { id::DI };
-                self.call(helper, Word::to(w.rt_number()), T0, T0);
-                Flow::Stop
-            }
-            0x10..=0x1f => match w.function() {
-                0x01 => self.call_and_stop(id::TLBR),
-                0x02 => self.call_and_stop(id::TLBWI),
-                0x06 => self.call_and_stop(id::TLBWR),
-                0x08 => self.call_and_stop(id::TLBP),
-                0x18 => {
-                    self.call(id::ERET, NOBODY, T0, T0);
-                    Flow::Gone
-                }
-                0x20 => self.call_and_stop(id::WAIT),
-                _ => self.raise(id::RESERVED, 0),
-            },
-            _ => self.raise(id::RESERVED, 0),
-        }
-    }
-
-    fn call_and_stop(&mut self, helper: u16) -> Flow {
-        self.call(helper, NOBODY, T0, T0);
-        Flow::Stop
-    }
 }
 
 fn is_branch(w: Word) -> bool {
@@ -607,6 +351,7 @@ fn is_branch(w: Word) -> bool {
         1 => !matches!(w.rt_number(), 0x08..=0x0e | 0x1f),
         2..=7 | 0x14..=0x17 => true,
         0x10 => w.rs_number() >= 0x10 && w.function() == 0x18,
+        0x11 => w.rs_number() == 8,
         _ => false,
     }
 }

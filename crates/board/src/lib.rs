@@ -43,6 +43,7 @@ pub use dirty_rate::{DirtyRateError, DirtyRateInfo, DirtyRateMode, DirtyRateSpec
 pub use dump::{DumpError, DumpFormat, DumpInfo, DumpSpec, DumpStatus};
 pub use error::{BoardError, PinError, RequestError};
 pub use firmware::RomInfo;
+pub use flatview_cpu as cpu;
 pub use flatview_device as device;
 pub use machine::Machine;
 pub use memdev::{DimmInfo, DimmSpec, Given, MemdevInfo, MemdevKind, MemdevSpec, ObjectError, Properties};

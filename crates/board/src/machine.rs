@@ -6,6 +6,7 @@
 //! always hold: every change of the run state is an [`Event`] to each subscriber, in one order for all; after a system
 //! reset all devices are as at power on, ROM holds what was loaded and RAM what it held.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -36,6 +37,8 @@ pub struct Machine {
     board: &'static BoardInfo,
     name: Option<String>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// What front ends keep with it.
+    kept: Mutex<Vec<Arc<dyn Any + Send + Sync>>>,
 }
 
 impl fmt::Debug for Machine {
@@ -197,6 +200,7 @@ impl Machine {
             board: &board.info,
             name: config.name,
             thread: Mutex::new(Some(thread)),
+            kept: Mutex::default(),
         }))
     }
 
@@ -233,6 +237,17 @@ impl Machine {
     /// The machine's memory.
     pub fn memory(&self) -> &Memory {
         &self.core.memory
+    }
+
+    /// Something of a front end's that there is once for the machine, made when it is first asked for.
+    pub fn keep<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Arc<T> {
+        let mut kept = self.kept.lock();
+        if let Some(found) = kept.iter().find_map(|any| Arc::clone(any).downcast::<T>().ok()) {
+            return found;
+        }
+        let made = Arc::new(make());
+        kept.push(made.clone());
+        made
     }
 
     /// What `info registers` prints of each CPU, which stands still for a moment; nothing if there is none that runs.

@@ -211,9 +211,14 @@ const OPTIONS: &[Known] = &[
     known("L", "", "path", "folder to search for firmware; may be given again"),
     known("", "device", "driver", "add a device ('-device help' for a list); may be given again"),
     known("", "nodefaults", "", "no serial port and no monitor but those named"),
-    known("S", "", "", "do not start: the monitor's 'cont' lets the machine go"),
+    known("S", "", "", "do not start: the monitor's 'cont' or gdb's 'continue' lets the machine go"),
     known("s", "", "", "the same as -gdb tcp::1234"),
-    known("", "gdb", "dev", "gdb server on dev (not there yet: a warning says so)"),
+    known(
+        "",
+        "gdb",
+        "dev",
+        "listen for gdb on dev (gdb: 'target remote :1234'); over tcp always as a server that\ndoes not wait",
+    ),
     known(
         "",
         "rtc",

@@ -216,6 +216,52 @@ impl<I: Isa> Core<I> {
         }
     }
 
+    /// A store that an instruction does by a helper if `expected` stands there, in one step, so that no store of another
+    /// bus master's is lost between; whether it was done. What is no RAM is read and written in two.
+    ///
+    /// # Errors
+    /// The guest's exception.
+    pub fn helper_compare_exchange(
+        &mut self,
+        va: u64,
+        expected: u64,
+        new: u64,
+        mem: MemOp,
+    ) -> Result<bool, I::Fault> {
+        if va & u64::from(mem.size.wrapping_sub(1)) != 0 {
+            return Err(I::misaligned(self, va, Kind::Write));
+        }
+        let phys = I::map(self, va, Kind::Write, mem.mmu)?.phys;
+        let exchanged = match self.watches.on_page(phys) {
+            true => None,
+            false => self.exchange(phys, expected, new, mem),
+        };
+        if let Some(done) = exchanged {
+            if done && self.code_pages.contains(&(phys & !(PAGE_SIZE - 1))) {
+                self.stored_over_code(phys, mem.size);
+            }
+            return Ok(done);
+        }
+        if self.helper_load(va, MemOp { signed: false, ..mem })? != cut(expected, mem.size) {
+            return Ok(false);
+        }
+        self.helper_store(va, new, mem)?;
+        Ok(true)
+    }
+
+    /// Whether it was written; `None` where there is no RAM to do so with.
+    fn exchange(&self, phys: u64, expected: u64, new: u64, mem: MemOp) -> Option<bool> {
+        let reader = &self.reader;
+        let (e4, n4) = (expected as u32, new as u32);
+        match (mem.size, mem.big) {
+            (4, true) => reader.compare_exchange::<Be, u32>(phys, e4, n4).ok().map(|r| r.is_ok()),
+            (4, false) => reader.compare_exchange::<Le, u32>(phys, e4, n4).ok().map(|r| r.is_ok()),
+            (8, true) => reader.compare_exchange::<Be, u64>(phys, expected, new).ok().map(|r| r.is_ok()),
+            (8, false) => reader.compare_exchange::<Le, u64>(phys, expected, new).ok().map(|r| r.is_ok()),
+            _ => None,
+        }
+    }
+
     #[inline(always)]
     fn read(&self, phys: u64, mem: MemOp) -> Result<u64, MemTxError> {
         let reader = &self.reader;
@@ -351,10 +397,15 @@ impl<I: Isa> Core<I> {
             self.failed(va, phys, Kind::Write, error)?;
         }
         if page.has_code {
-            self.written.push((phys, phys | u64::from(mem.size - 1)));
-            self.leave = true;
+            self.stored_over_code(phys, mem.size);
         }
         Ok(())
+    }
+
+    /// Code that was stored over is translated anew.
+    fn stored_over_code(&mut self, phys: u64, size: u8) {
+        self.written.push((phys, phys | u64::from(size - 1)));
+        self.leave = true;
     }
 
     /// For an access that lies in two pages, and may: its bytes, with the place of each in the value.

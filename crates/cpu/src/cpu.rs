@@ -281,6 +281,10 @@ impl<I: Isa> Cpu<I> {
         self.core.leave = true;
         self.faulted = false;
         loop {
+            // A single step ends before an interrupt that comes next.
+            if how & STEP != 0 && self.instructions >= until {
+                return Exit::Done;
+            }
             let attention = self.core.inputs().take_attention();
             if std::mem::take(&mut self.core.leave) || attention {
                 self.look_up();

@@ -30,6 +30,8 @@ pub trait GuestCpu: Send {
     fn registers(&self) -> String;
     /// The physical address of a virtual one, as the CPU's data loads see it now; nothing is changed by asking.
     fn physical(&self, va: u64) -> Option<u64>;
+    /// See [`Isa::is_waiting`].
+    fn is_waiting(&self) -> bool;
     /// See [`Cpu::step_masked`].
     fn step_masked(&mut self) -> Exit;
     /// See [`Isa::debug_architecture`].
@@ -99,6 +101,10 @@ impl<I: Isa> GuestCpu for Cpu<I> {
 
     fn physical(&self, va: u64) -> Option<u64> {
         I::physical(self.core(), va)
+    }
+
+    fn is_waiting(&self) -> bool {
+        I::is_waiting(self.core())
     }
 
     fn step_masked(&mut self) -> Exit {

@@ -23,6 +23,7 @@ use crate::debug::Debugged;
 use crate::dirty_rate::DirtyRates;
 use crate::dump::{self, Dumps, ElfTarget};
 use crate::memdev::{self, MemoryObjects, ObjectError, Properties};
+use crate::pace::Pace;
 use crate::requests::{Requests, Work};
 use crate::run_loop::{Core, Status};
 use crate::state::{Cause, Event, EventKind, Request, RunState};
@@ -147,10 +148,21 @@ impl Machine {
             let plugged = builder.objects().plug(&spec, false);
             plugged.map_err(|error| BoardError::Object { origin: format!("-device {origin}"), error })?;
         }
-        let (memory, clock, parts, cpus) = builder.finish();
+        let (memory, clock, parts, mut cpus) = builder.finish();
+        let mut pace = None;
+        if let Some(icount) = config.icount {
+            if config.qtest {
+                return Err(BoardError::Together { first: "-icount", second: "-qtest" });
+            }
+            match (cpus.as_mut_slice(), clock.executed()) {
+                ([cpu], Some(executed)) => cpu.count_for(executed),
+                (cpus, _) => return Err(BoardError::Icount { board: board.info.name, cpus: cpus.len() }),
+            }
+            pace = Some(Pace::new(icount, &clock));
+        }
         let cpus = cpus.into_iter().zip(0..).map(|(cpu, number)| {
             let requests = Arc::clone(&requests);
-            CpuThread::new(cpu, number, move || requests.cpu_stopped(number))
+            CpuThread::new(cpu, number, pace.take(), move || requests.cpu_stopped(number))
         });
         let cpus: Vec<CpuThread> = cpus.collect::<Result<_, _>>().map_err(BoardError::Thread)?;
         let brakes: Vec<_> = cpus.iter().map(CpuThread::brake).collect();
@@ -158,12 +170,17 @@ impl Machine {
         if config.log.enabled(LogMask::GUEST_ERRORS) {
             memory.set_access_log(GuestErrors(config.log.clone()));
         }
-        let looker = Arc::downgrade(&requests);
-        clock.set_waker(move || {
-            if let Some(requests) = looker.upgrade() {
-                requests.look();
-            }
-        });
+        if clock.is_counted() {
+            let inputs: Vec<_> = cpus.iter().map(CpuThread::inputs).collect();
+            clock.set_waker(move || inputs.iter().for_each(|inputs| inputs.stop()));
+        } else {
+            let looker = Arc::downgrade(&requests);
+            clock.set_waker(move || {
+                if let Some(requests) = looker.upgrade() {
+                    requests.look();
+                }
+            });
+        }
         let run_state = if config.start_stopped { RunState::Prelaunch } else { RunState::Running };
         let core = Arc::new(Core {
             memory,

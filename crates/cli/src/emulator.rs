@@ -218,6 +218,7 @@ fn config(options: &Options, serials: Vec<SerialConfig>, log: Log) -> Result<Mac
         mem_path: options.mem_path.clone(),
         mem_prealloc: options.mem_prealloc,
         rtc: options.rtc,
+        icount: options.icount,
         memory_backends: options.memory_backends.clone(),
         prealloc_hook: progress::hook(),
         bios: options.bios.clone(),

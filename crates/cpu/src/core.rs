@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use flatview::{AddressSpace, Be, Le, MemTxError, Memory, MemoryError, Reader};
+use flatview_device::Executed;
 
 use crate::foreign::ForeignWrites;
 use crate::inputs::Inputs;
@@ -56,6 +57,10 @@ pub struct Core<I: Isa> {
     pub(crate) late: bool,
     /// The address of the block that runs.
     pub(crate) at: u64,
+    /// How many instructions were done before it.
+    pub(crate) before: u64,
+    /// Who wants to know, at each load, store and call, how many instructions were done.
+    pub(crate) executed: Option<Executed>,
 }
 
 impl<I: Isa> std::fmt::Debug for Core<I> {
@@ -83,6 +88,8 @@ impl<I: Isa> Core<I> {
             passing: false,
             late: false,
             at: 0,
+            before: 0,
+            executed: None,
         })
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use flatview::Endianness;
+use flatview_device::Executed;
 
 use crate::cpu::{Cpu, Exit};
 use crate::debug::DebugRegister;
@@ -14,6 +15,8 @@ use crate::watch::Watches;
 pub trait GuestCpu: Send {
     /// See [`Cpu::run`].
     fn run(&mut self, budget: u64) -> Exit;
+    /// See [`Cpu::count_for`].
+    fn count_for(&mut self, executed: Executed);
     /// See [`Cpu::step`].
     fn step(&mut self) -> Exit;
     /// As by its reset line, to begin at `entry` if a loaded program says so.
@@ -65,6 +68,10 @@ pub trait GuestCpu: Send {
 impl<I: Isa> GuestCpu for Cpu<I> {
     fn run(&mut self, budget: u64) -> Exit {
         Cpu::run(self, budget)
+    }
+
+    fn count_for(&mut self, executed: Executed) {
+        Cpu::count_for(self, executed);
     }
 
     fn step(&mut self) -> Exit {

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use flatview_board::device::chardev::MemoryBackend;
-use flatview_board::{Machine, MachineConfig, SerialConfig};
+use flatview_board::{IcountConfig, IcountShift, Machine, MachineConfig, SerialConfig};
 
 /// The status of the script when there is no compiler.
 const NO_COMPILER: i32 = 69;
@@ -52,11 +52,12 @@ fn the_committed_image_is_what_the_sources_give() {
 }
 
 /// What the program prints, to its end.
-fn transcript() -> String {
+fn transcript(icount: Option<IcountConfig>) -> String {
     let backend = MemoryBackend::new("serial0");
     let config = MachineConfig {
         kernel: Some(image()),
         serials: vec![SerialConfig::Backend(backend.clone())],
+        icount,
         ..MachineConfig::new("cpiom")
     };
     let machine = Machine::new(config).unwrap();
@@ -70,8 +71,17 @@ fn transcript() -> String {
 }
 
 #[test]
+fn with_time_counted_in_instructions_it_prints_what_the_book_shows() {
+    let book = include_str!("../../../docs/partitions.md");
+    let shown = book.split("```text\n").nth(1).unwrap().split("```").next().unwrap();
+    // 16 ns an instruction: 1.4 million of them in a window.
+    let icount = IcountConfig { shift: IcountShift::Fixed(4), sleep: false, align: false };
+    assert_eq!(transcript(Some(icount)).replace('\r', ""), shown);
+}
+
+#[test]
 fn a_partition_that_stores_into_anothers_page_is_restarted_and_the_other_never_notices() {
-    let text = transcript();
+    let text = transcript(None);
     let lines: Vec<&str> = text.lines().collect();
     let of = |who: &str| -> Vec<&str> { lines.iter().filter_map(|line| line.strip_prefix(who)).collect() };
 

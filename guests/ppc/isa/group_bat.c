@@ -71,15 +71,13 @@ void group(void)
     mtspr(538, 0);
     CHECK(load(ON, 0x90000000), 0x00840000);
 
-    /* The last of four. */
+    /* The last of four. Instructions have their own. */
     mtspr(543, 0x00860002);
     mtspr(542, 0xfffe0000 | 3);
-    CHECK(load(ON, 0xfffe0000), 0x00860000);
-
-    /* Instructions have their own. */
     RAISE(MSR_ME | MSR_IR, "mtctr %1\n\tbctr", 0xfffe0010, 0);
     CHECK(exception.vector, VECTOR_ISI);
     CHECK(exception.srr1, MSR_ME | MSR_IR | 0x40000000);
+    CHECK(load(ON, 0xfffe0000), 0x00860000);
     REG32(0x00880010) = 0x44000002;
     asm volatile("dcbst 0, %0\n\tsync\n\ticbi 0, %0\n\tisync" : : "r"(0x00880010) : "memory");
     mtspr(535, 0x00880002);

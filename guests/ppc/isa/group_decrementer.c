@@ -7,7 +7,10 @@ const char group_name[] = "decrementer";
 static void allow(void)
 {
     mtmsr(MSR_ME | MSR_EE);
-    asm volatile("nop\n\tnop");
+    /* Long enough for machines that notice late. */
+    u32 before = exception.count;
+    for (u32 i = 0; i < 1000000 && exception.count == before; i++)
+        ;
     mtmsr(MSR_ME);
 }
 

@@ -12,6 +12,8 @@ void group(void)
 {
     identity_bats();
     clear_table();
+    REG32(0x00502000) = REG32(0x00503000) = 0x44000002;
+    asm volatile("dcbst 0, %0\n\tdcbst 0, %1\n\tsync\n\ticbi 0, %0\n\ticbi 0, %1\n\tisync" : : "r"(0x00502000), "r"(0x00503000) : "memory");
     set_segment(5, VSID);
 
     /* Alignment: DAR and DSISR name the access (PEM, section 6.4.6). */
@@ -38,6 +40,14 @@ void group(void)
     CHECK(exception.vector, VECTOR_ISI);
     CHECK(exception.srr1, MSR_ME | MSR_IR | 0x10000000);
 
+    /* Nor from where loads are not allowed. */
+    set_segment(5, VSID | 0x40000000);
+    map_page(VSID, 0x50003000, 0x00503000, 0, false);
+    RAISE(MSR_ME | MSR_IR, "mtctr %1\n\tbctr", 0x50003000, 0);
+    CHECK(exception.vector, VECTOR_ISI);
+    CHECK(exception.srr1, MSR_ME | MSR_IR | 0x08000000);
+    set_segment(5, VSID);
+
     /* Direct-store segments. */
     bool is_604 = mfspr(287) >> 16 == 4;
     set_segment(6, 0x80000000);
@@ -58,6 +68,11 @@ void group(void)
     mtspr(1008, 0);
     mtspr(538, 0xffffe000);
     CHECK(mfspr(538), 0xfffe0000);
+
+    mtmsr(0);
+    CHECK(mfmsr(), 0);
+    mtmsr(MSR_ME);
+    CHECK(mfmsr(), MSR_ME);
 
     /* The data address breakpoint. */
     mtspr(1013, 0x4008 | 2);

@@ -129,12 +129,6 @@ static void fetches(void)
     CHECK(exception.srr0, PAGE(110));
     CHECK(exception.srr1, MSR_ME | MSR_IR | 0x10000000);
     QUIET_IN(ON, "lwz 0, 0(%1)", PAGE(110), 0);
-    set_segment(5, VSID | 0x40000000);
-    entry_of(VSID, PAGE(110))[1] = DATA(110);
-    invalidate(PAGE(110));
-    RAISE(MSR_ME | MSR_IR, "mtctr %1\n\tbctr", PAGE(110), 0);
-    CHECK(exception.vector, VECTOR_ISI);
-    CHECK(exception.srr1, MSR_ME | MSR_IR | 0x08000000);
     set_segment(5, VSID);
     RAISE(MSR_ME | MSR_IR, "mtctr %1\n\tbctr", PAGE(111) + 8, 0);
     CHECK(exception.vector, VECTOR_ISI);

@@ -27,7 +27,7 @@ void group(void)
     KEEPS(25, 0x00ff0003, 0x00ff0003);
     KEEPS(282, 0x80000005, 0x80000005);
     /* BATs, without a valid bit. */
-    KEEPS(528, 0xfffe1ffc, 0xfffe1ffc);
+    KEEPS(528, 0xf0001ffc, 0xf0001ffc);
     KEEPS(529, 0xfffe0073, 0xfffe0073);
     KEEPS(534, 0x00020000, 0x00020000);
     KEEPS(537, 0x80000002, 0x80000002);
@@ -48,8 +48,8 @@ void group(void)
     CHECK(v, 0x60abcdef);
 
     /* MSR. */
-    mtmsr(MSR_ME | 2);
-    CHECK(mfmsr(), MSR_ME | 2);
+    mtmsr(MSR_ME | MSR_FP | 2);
+    CHECK(mfmsr(), MSR_ME | MSR_FP | 2);
     mtmsr(MSR_ME);
     CHECK(mfmsr(), MSR_ME);
 

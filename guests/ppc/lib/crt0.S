@@ -7,9 +7,13 @@
         .globl  _start
         .type   _start, @function
 _start:
+        lis     1, 1f@ha
+        addi    1, 1, 1f@l
+        mtsrr0  1
         li      0, 0x1000               /* machine checks are exceptions; all else is off */
-        mtmsr   0
-        isync
+        mtsrr1  0
+        rfi
+1:
         lis     1, _bss@ha
         addi    1, 1, _bss@l
         lis     2, _bss_end@ha

@@ -21,7 +21,7 @@ use crate::firmware::{FirmwareDirs, Image, Rom};
 use crate::memdev::{MachineRam, MemdevKind, MemdevSpec, MemoryObjects, ObjectError};
 use crate::requests::Requests;
 use crate::state::Request;
-use crate::{BoardError, MachineConfig, SerialConfig};
+use crate::{BoardError, IcountConfig, IcountShift, MachineConfig, RtcClock, SerialConfig, pace};
 
 /// Which side of a device a line is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,9 +162,21 @@ impl<'a> BoardBuilder<'a> {
         requests: Arc<Requests>,
     ) -> BoardBuilder<'a> {
         let memory = Memory::new(target);
-        let clock = if config.qtest { Clock::stepped() } else { Clock::realtime() };
-        let wall = if config.rtc.machine_clock { WallClock::machine } else { WallClock::new };
-        let wall = wall(&clock, config.rtc.base);
+        let clock = match config.icount.map(|icount| icount.shift) {
+            _ if config.qtest => Clock::stepped(),
+            Some(IcountShift::Fixed(shift)) => Clock::counted(shift),
+            Some(IcountShift::Auto) => Clock::counted(pace::FIRST_SHIFT),
+            None => Clock::realtime(),
+        };
+        let by_machine = match config.rtc.clock {
+            RtcClock::Usual => config.icount.is_some(),
+            RtcClock::Host => false,
+            RtcClock::Machine => true,
+        };
+        let same = matches!(config.icount, Some(IcountConfig { shift: IcountShift::Fixed(_), .. }));
+        let base = config.rtc.base.or((same && by_machine).then_some(IcountConfig::BASE));
+        let wall = if by_machine { WallClock::machine } else { WallClock::new };
+        let wall = wall(&clock, base);
         let map = MapHandle::new(&memory, &config.log);
         let dirs = FirmwareDirs::new(&config.firmware_dirs);
         let objects = Arc::new(MemoryObjects::new(&memory, board, config.prealloc_hook.watch()));

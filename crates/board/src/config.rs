@@ -63,6 +63,8 @@ pub struct MachineConfig {
     pub no_reboot: bool,
     /// Stand still where the guest would end the machine (`-no-shutdown`).
     pub no_shutdown: bool,
+    /// Time goes with the instructions that the CPU does (`-icount`).
+    pub icount: Option<IcountConfig>,
     /// Time moves only when stepped (`-qtest`).
     pub qtest: bool,
     /// What date clock chips show (`-rtc`).
@@ -83,9 +85,45 @@ impl MachineConfig {
 pub struct RtcConfig {
     /// The date at start, in seconds since 1970; `None` is the host's.
     pub base: Option<i64>,
-    /// It goes with the machine's clock, which stands while the machine does, and not with the host's. With a clock
-    /// that moves only when stepped it always does.
-    pub machine_clock: bool,
+    /// What it goes with.
+    pub clock: RtcClock,
+}
+
+/// What the date of clock chips goes with. With a clock that moves only when stepped it always goes with that one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RtcClock {
+    /// The host's time, or the machine's where that goes with instructions.
+    #[default]
+    Usual,
+    /// The host's time.
+    Host,
+    /// The machine's clock, which stands while the machine does.
+    Machine,
+}
+
+/// A clock that goes with instructions (`-icount`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IcountConfig {
+    /// How long an instruction takes.
+    pub shift: IcountShift,
+    /// While the CPU waits, time passes as it does for the host (else it leaps to the next timer).
+    pub sleep: bool,
+    /// The machine never gets ahead of the host's time.
+    pub align: bool,
+}
+
+/// How long an instruction takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IcountShift {
+    /// Two to the power of so many nanoseconds, at most [`Clock::MAX_SHIFT`](flatview_device::Clock::MAX_SHIFT).
+    Fixed(u32),
+    /// So long that the machine's time keeps up with the host's. What a guest does then depends on the host.
+    Auto,
+}
+
+impl IcountConfig {
+    /// The date at start if none is given, in seconds since 1970: 2000-01-01, so that each run is like the one before.
+    pub const BASE: i64 = 946_684_800;
 }
 
 /// What hears how far preallocation is: nothing by default.

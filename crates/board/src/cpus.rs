@@ -11,6 +11,7 @@ use flatview_cpu::{Exit, GuestCpu, Inputs};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::debug::{GoOn, LastHit, Steps, StopReason};
+use crate::pace::Pace;
 
 /// Instructions between two looks at whether to stand still; requests are seen at once.
 const SLICE: u64 = 1_000_000;
@@ -41,6 +42,8 @@ struct Shared {
     changed: Condvar,
     /// What a debugger's watchpoint saw last.
     hit: LastHit,
+    /// How time goes with its instructions, if it does.
+    pace: Option<Pace>,
     /// Tells the machine that it has stopped for a debugger.
     tell: Box<dyn Fn() + Send + Sync>,
 }
@@ -73,10 +76,12 @@ impl Held<'_> {
 }
 
 impl CpuThread {
-    /// A thread for a CPU, which stands still at first. `tell` is called when it has stopped for a debugger.
+    /// A thread for a CPU, which stands still at first. With a `pace` the machine's time goes with its instructions. `tell`
+    /// is called when it has stopped for a debugger.
     pub fn new(
         cpu: Box<dyn GuestCpu>,
         number: usize,
+        pace: Option<Pace>,
         tell: impl Fn() + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
@@ -85,11 +90,17 @@ impl CpuThread {
             gate: Mutex::default(),
             changed: Condvar::new(),
             hit: LastHit::default(),
+            pace,
             tell: Box::new(tell),
         });
         let runner = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name(format!("cpu-{number}")).spawn(move || runner.run())?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// What reaches it from outside.
+    pub fn inputs(&self) -> Arc<Inputs> {
+        Arc::clone(&self.shared.inputs)
     }
 
     /// Lets it run.
@@ -209,8 +220,15 @@ impl Shared {
                 exit
             };
             match exit {
-                Ran::On => {}
-                Ran::Waiting => self.inputs.wait(None),
+                Ran::On => {
+                    if let Some(pace) = &self.pace {
+                        pace.keep(&self.inputs);
+                    }
+                }
+                Ran::Waiting => match &self.pace {
+                    None => drop(self.inputs.wait(None)),
+                    Some(pace) => pace.wait(&self.inputs),
+                },
                 Ran::Stopped(why) => {
                     let mut gate = self.gate.lock();
                     // Who has stopped or started it meanwhile does not ask why.
@@ -226,7 +244,8 @@ impl Shared {
     }
 
     fn slice(&self, cpu: &mut dyn GuestCpu) -> Ran {
-        match cpu.run(SLICE) {
+        let budget = self.pace.as_ref().map_or(SLICE, |pace| pace.budget(SLICE));
+        match cpu.run(budget) {
             Exit::Done | Exit::Asked => Ran::On,
             Exit::Waiting => Ran::Waiting,
             Exit::Breakpoint => Ran::Stopped(StopReason::Breakpoint),

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use flatview_cpu::{GuestCpu, Kind, PAGE_SIZE, Verdict, Watch, WatchId, WatchedAccess, Watcher};
+use flatview_cpu::{GuestCpu, PAGE_SIZE, Verdict, Watch, WatchId, WatchedAccess, Watcher};
 use parking_lot::Mutex;
 
 use crate::RequestError;
@@ -154,12 +154,7 @@ impl Watcher for WatchedPart {
     fn before(&self, access: &WatchedAccess) -> Verdict {
         let addr = self.va.wrapping_add(access.phys.saturating_sub(self.phys));
         *self.hit.0.lock() = Some(WatchHit { addr, kind: self.kind });
-        let wanted = match self.kind {
-            WatchKind::Write => access.kind == Kind::Write,
-            WatchKind::Read => access.kind != Kind::Write,
-            WatchKind::Access => true,
-        };
-        if wanted { Verdict::Break } else { Verdict::Proceed }
+        Verdict::Break
     }
 }
 

@@ -105,6 +105,16 @@ pub enum BoardError {
         /// The option.
         option: &'static str,
     },
+    /// `-icount` with nothing to count.
+    #[error(
+        "-icount counts instructions, and board '{board}' runs {cpus} CPUs; give it a program (-kernel) or firmware (-bios), or leave out -icount"
+    )]
+    Icount {
+        /// The board.
+        board: &'static str,
+        /// How many CPUs run.
+        cpus: usize,
+    },
     /// Something for a program, without one.
     #[error("{0} only allowed with -kernel option")]
     WithoutKernel(&'static str),

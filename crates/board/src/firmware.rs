@@ -146,7 +146,7 @@ fn parse(path: &Path, data: Vec<u8>, target: &Target) -> Result<Image, String> {
     if let Some(arch) = target.uimage.filter(|_| uimage::is(&data)) {
         return uimage::parse(&name, &data, target, arch);
     }
-    let addr = target.raw_at.ok_or_else(|| match target.uimage {
+    let addr = target.raw_at.ok_or(match target.uimage {
         Some(_) => "it is neither an ELF file nor a U-Boot image",
         None => "it is not an ELF file",
     })?;

@@ -28,6 +28,7 @@ pub mod error;
 pub mod firmware;
 pub mod machine;
 pub mod memdev;
+mod pace;
 pub mod qom;
 pub mod ram_blocks;
 mod requests;
@@ -37,12 +38,15 @@ pub mod state;
 
 pub use boards::CpuModelInfo;
 pub use builder::{BoardBuilder, PinDirection};
-pub use config::{BoardInfo, MachineConfig, PreallocHook, RtcConfig, SerialConfig};
+pub use config::{
+    BoardInfo, IcountConfig, IcountShift, MachineConfig, PreallocHook, RtcClock, RtcConfig, SerialConfig,
+};
 pub use debug::{DebugError, DebugStop, GoOn, Resume, Steps, StopReason, WatchHit, WatchKind};
 pub use dirty_rate::{DirtyRateError, DirtyRateInfo, DirtyRateMode, DirtyRateSpec, DirtyRateStatus};
 pub use dump::{DumpError, DumpFormat, DumpInfo, DumpSpec, DumpStatus};
 pub use error::{BoardError, PinError, RequestError};
 pub use firmware::RomInfo;
+pub use flatview_cpu as cpu;
 pub use flatview_device as device;
 pub use machine::Machine;
 pub use memdev::{DimmInfo, DimmSpec, Given, MemdevInfo, MemdevKind, MemdevSpec, ObjectError, Properties};

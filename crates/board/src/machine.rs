@@ -6,6 +6,7 @@
 //! always hold: every change of the run state is an [`Event`] to each subscriber, in one order for all; after a system
 //! reset all devices are as at power on, ROM holds what was loaded and RAM what it held.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -22,6 +23,7 @@ use crate::debug::Debugged;
 use crate::dirty_rate::DirtyRates;
 use crate::dump::{self, Dumps, ElfTarget};
 use crate::memdev::{self, MemoryObjects, ObjectError, Properties};
+use crate::pace::Pace;
 use crate::requests::{Requests, Work};
 use crate::run_loop::{Core, Status};
 use crate::state::{Cause, Event, EventKind, Request, RunState};
@@ -36,6 +38,8 @@ pub struct Machine {
     board: &'static BoardInfo,
     name: Option<String>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// What front ends keep with it.
+    kept: Mutex<Vec<Arc<dyn Any + Send + Sync>>>,
 }
 
 impl fmt::Debug for Machine {
@@ -144,10 +148,21 @@ impl Machine {
             let plugged = builder.objects().plug(&spec, false);
             plugged.map_err(|error| BoardError::Object { origin: format!("-device {origin}"), error })?;
         }
-        let (memory, clock, parts, cpus) = builder.finish();
+        let (memory, clock, parts, mut cpus) = builder.finish();
+        let mut pace = None;
+        if let Some(icount) = config.icount {
+            if config.qtest {
+                return Err(BoardError::Together { first: "-icount", second: "-qtest" });
+            }
+            match (cpus.as_mut_slice(), clock.executed()) {
+                ([cpu], Some(executed)) => cpu.count_for(executed),
+                (cpus, _) => return Err(BoardError::Icount { board: board.info.name, cpus: cpus.len() }),
+            }
+            pace = Some(Pace::new(icount, &clock));
+        }
         let cpus = cpus.into_iter().zip(0..).map(|(cpu, number)| {
             let requests = Arc::clone(&requests);
-            CpuThread::new(cpu, number, move || requests.cpu_stopped(number))
+            CpuThread::new(cpu, number, pace.take(), move || requests.cpu_stopped(number))
         });
         let cpus: Vec<CpuThread> = cpus.collect::<Result<_, _>>().map_err(BoardError::Thread)?;
         let brakes: Vec<_> = cpus.iter().map(CpuThread::brake).collect();
@@ -155,12 +170,17 @@ impl Machine {
         if config.log.enabled(LogMask::GUEST_ERRORS) {
             memory.set_access_log(GuestErrors(config.log.clone()));
         }
-        let looker = Arc::downgrade(&requests);
-        clock.set_waker(move || {
-            if let Some(requests) = looker.upgrade() {
-                requests.look();
-            }
-        });
+        if clock.is_counted() {
+            let inputs: Vec<_> = cpus.iter().map(CpuThread::inputs).collect();
+            clock.set_waker(move || inputs.iter().for_each(|inputs| inputs.stop()));
+        } else {
+            let looker = Arc::downgrade(&requests);
+            clock.set_waker(move || {
+                if let Some(requests) = looker.upgrade() {
+                    requests.look();
+                }
+            });
+        }
         let run_state = if config.start_stopped { RunState::Prelaunch } else { RunState::Running };
         let core = Arc::new(Core {
             memory,
@@ -197,6 +217,7 @@ impl Machine {
             board: &board.info,
             name: config.name,
             thread: Mutex::new(Some(thread)),
+            kept: Mutex::default(),
         }))
     }
 
@@ -233,6 +254,17 @@ impl Machine {
     /// The machine's memory.
     pub fn memory(&self) -> &Memory {
         &self.core.memory
+    }
+
+    /// Something of a front end's that there is once for the machine, made when it is first asked for.
+    pub fn keep<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Arc<T> {
+        let mut kept = self.kept.lock();
+        if let Some(found) = kept.iter().find_map(|any| Arc::clone(any).downcast::<T>().ok()) {
+            return found;
+        }
+        let made = Arc::new(make());
+        kept.push(made.clone());
+        made
     }
 
     /// What `info registers` prints of each CPU, which stands still for a moment; nothing if there is none that runs.

@@ -61,8 +61,9 @@ impl Core {
         // Resets that nobody waits for, until a dump is done.
         let mut postponed = Vec::new();
         let exit = loop {
-            // A stepped clock's timers run where it is stepped.
-            let limit = if self.clock.is_stepped() || self.status.lock().quiet {
+            // A stepped clock's timers run where it is stepped, a counted clock's on the CPU's thread.
+            let by_itself = !self.clock.is_stepped() && !self.clock.is_counted();
+            let limit = if !by_itself || self.status.lock().quiet {
                 None
             } else {
                 self.clock.run_due();
@@ -92,9 +93,12 @@ impl Core {
                 }
                 Work::Request(request) => self.carry_out(request),
                 Work::Guest(request) => {
-                    let done = self.carry_out(request);
-                    self.cpus.iter().for_each(CpuThread::release);
-                    done
+                    let (result, exit) = self.carry_out(request);
+                    // At the end no instruction is done any more.
+                    if exit.is_none() {
+                        self.cpus.iter().for_each(CpuThread::release);
+                    }
+                    (result, exit)
                 }
                 Work::DebugResume(resume) => self.debug_resume(&resume),
                 Work::CpuStopped(number) => self.cpu_stopped(number),

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use flatview_board::{Cause, EventKind, Machine, MachineConfig, PinDirection, RtcConfig};
+use flatview_board::{Cause, EventKind, Machine, MachineConfig, PinDirection, RtcClock, RtcConfig};
 
 /// Boards with the PC's devices, and where their ports are.
 const BOARDS: [(&str, u64); 2] = [("mips", 0x1400_0000), ("40p", 0x8000_0000)];
@@ -18,7 +18,7 @@ struct Guest {
 impl Guest {
     /// With a clock that stands until it is stepped, on 2026-11-22 at 16:05:06.
     fn new(board: &str, ports: u64) -> Guest {
-        let rtc = RtcConfig { base: Some(1_795_363_506), machine_clock: false };
+        let rtc = RtcConfig { base: Some(1_795_363_506), clock: RtcClock::Usual };
         let config = MachineConfig { qtest: true, rtc, ..MachineConfig::new(board) };
         Guest { machine: Machine::new(config).unwrap(), ports }
     }

@@ -1,10 +1,5 @@
 //! What the `mips` boards are given to run: programs of both byte orders, U-Boot images, RAM disks, CPUs.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "helpers of tests may fail loudly"
-)]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests may fail loudly")]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

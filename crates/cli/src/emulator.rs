@@ -7,6 +7,7 @@ use crate::progress;
 use crate::terminal::{self, Modes};
 use flatview_board::device::{CharBackend, CharSpec, Log, LogMask};
 use flatview_board::{Cause, Machine, MachineConfig, Request, RunState, SerialConfig};
+use flatview_monitor::gdb::{GdbError, GdbServer};
 use flatview_monitor::hmp::{HmpSession, LineEnd};
 use flatview_monitor::qmp::QmpSession;
 use flatview_monitor::qtest::QtestSession;
@@ -102,9 +103,6 @@ pub fn run(options: &Options) -> Result<i32, RunError> {
     for warning in machine.warnings() {
         warn(format_args!("warning: {warning}"));
     }
-    if let Some(gdb) = &options.gdb {
-        warn(format_args!("warning: there is no gdb server yet; nothing listens on {gdb}"));
-    }
     let signals = quit_on_signals(machine.clone())?;
     // A monitor that echoes what is typed must be the only one that does, also where its output goes to a pipe.
     let echoing = monitors.iter().any(|(wire, _)| matches!(wire.spec, CharSpec::Stdio { .. }));
@@ -113,7 +111,8 @@ pub fn run(options: &Options) -> Result<i32, RunError> {
     }
 
     // When standard input ends and nothing else can reach the machine, nobody could ever end it.
-    let alone = !ends.reachable_elsewhere();
+    let gdb_wire = ends.gdb.as_ref().filter(|wire| wire.spec != CharSpec::None && machine.has_cpu());
+    let alone = !ends.reachable_elsewhere() && !gdb_wire.is_some_and(Wire::is_reachable);
     let input_ended = || {
         let machine = machine.clone();
         move || {
@@ -124,6 +123,16 @@ pub fn run(options: &Options) -> Result<i32, RunError> {
             }
         }
     };
+    let gdb = GdbServer::of(&machine);
+    gdb.set_kill_notice(|| warn("Terminated via GDBstub"));
+    if let Some(wire) = ends.gdb.as_ref().filter(|wire| wire.spec != CharSpec::None) {
+        match gdb.start(&wire.spec, when_stdio(wire, input_ended())) {
+            Ok(backend) => opened.keep(wire, backend, "gdb"),
+            // The rest of the session is of use without.
+            Err(error @ GdbError::NoCpu(_)) => warn(format_args!("warning: {}: {error}", wire.origin)),
+            Err(error) => return Err(failed(&wire.origin, error)),
+        }
+    }
     let mut sessions: Vec<Served> = Vec::new();
     let mut start = |served: io::Result<Served>, origin: &str| match served {
         Ok(served) => {
@@ -176,6 +185,7 @@ pub fn run(options: &Options) -> Result<i32, RunError> {
     for session in &sessions {
         session.settle(LAST_ANSWER);
     }
+    gdb.settle(LAST_ANSWER);
     signals.close();
     drop(opened);
     drop(modes);
@@ -208,6 +218,7 @@ fn config(options: &Options, serials: Vec<SerialConfig>, log: Log) -> Result<Mac
         mem_path: options.mem_path.clone(),
         mem_prealloc: options.mem_prealloc,
         rtc: options.rtc,
+        icount: options.icount,
         memory_backends: options.memory_backends.clone(),
         prealloc_hook: progress::hook(),
         bios: options.bios.clone(),
@@ -251,6 +262,12 @@ impl Opened {
             _ => {}
         }
         let backend = wire.spec.open(label).map_err(|e| failed(&wire.origin, e))?;
+        self.keep(wire, backend.clone(), label);
+        Ok(backend)
+    }
+
+    /// Takes note of a back end that is open.
+    fn keep(&mut self, wire: &Wire, backend: Arc<dyn CharBackend>, label: &str) {
         match &wire.spec {
             CharSpec::Pty => {
                 let path = backend.describe();
@@ -260,8 +277,7 @@ impl Opened {
             CharSpec::Unix { path, server: true, .. } => self.paths.push(path.clone()),
             _ => {}
         }
-        self.backends.push(backend.clone());
-        Ok(backend)
+        self.backends.push(backend);
     }
 }
 

@@ -3,7 +3,8 @@
 //! Pure: nothing is opened here.
 
 use crate::options::Options;
-use flatview_board::device::CharSpec;
+use flatview_board::device::{CharError, CharSpec};
+use flatview_monitor::gdb;
 use thiserror::Error;
 
 /// A language on a back end, or a serial port on one.
@@ -18,6 +19,11 @@ pub struct Wire {
 impl Wire {
     fn default_to(origin: &str, spec: CharSpec) -> Self {
         Self { origin: origin.to_owned(), spec }
+    }
+
+    /// Whether somebody can come by another way than standard input.
+    pub fn is_reachable(&self) -> bool {
+        matches!(self.spec, CharSpec::Tcp { .. } | CharSpec::Unix { .. } | CharSpec::Pty)
     }
 
     fn uses_stdio(&self) -> bool {
@@ -36,6 +42,8 @@ pub struct FrontEnds {
     pub qmps: Vec<Wire>,
     /// The qtest server.
     pub qtest: Option<Wire>,
+    /// The gdb server.
+    pub gdb: Option<Wire>,
 }
 
 /// A front end that cannot be where it should be.
@@ -76,12 +84,18 @@ impl FrontEnds {
             monitors: wires("-monitor", &options.monitors)?,
             qmps: wires("-qmp", &options.qmps)?,
             qtest: options.qtest.as_ref().map(|text| wire("-qtest", text)).transpose()?,
+            gdb: options.gdb.as_ref().map(|text| named("-gdb", text, gdb::spec)).transpose()?,
         };
+        let gdb_on_stdio = ends.gdb.as_ref().is_some_and(Wire::uses_stdio);
         let shared = ends.serials.iter().any(|wire| wire.spec == CharSpec::Stdio { mux: true });
         let default_serial = ends.serials.is_empty() && !options.nodefaults;
         let default_monitor =
             ends.monitors.is_empty() && ends.qmps.is_empty() && !shared && !options.nodefaults;
-        let unsaid = default_serial && default_monitor && ends.qtest.is_none() && !options.display_none;
+        let unsaid = default_serial
+            && default_monitor
+            && ends.qtest.is_none()
+            && !gdb_on_stdio
+            && !options.display_none;
         if options.nographic || unsaid {
             let stdio = |mux| Wire::default_to("-nographic", CharSpec::Stdio { mux });
             match (default_serial, default_monitor) {
@@ -98,7 +112,7 @@ impl FrontEnds {
     }
 
     fn all(&self) -> impl Iterator<Item = &Wire> {
-        self.serials.iter().chain(&self.monitors).chain(&self.qmps).chain(&self.qtest)
+        self.serials.iter().chain(&self.monitors).chain(&self.qmps).chain(&self.qtest).chain(&self.gdb)
     }
 
     fn check_stdio(&self) -> Result<(), WireError> {
@@ -114,15 +128,21 @@ impl FrontEnds {
     /// Whether the machine can be told something by another way than standard input.
     pub fn reachable_elsewhere(&self) -> bool {
         let servers = self.monitors.iter().chain(&self.qmps).chain(&self.qtest);
-        servers
-            .into_iter()
-            .any(|wire| matches!(wire.spec, CharSpec::Tcp { .. } | CharSpec::Unix { .. } | CharSpec::Pty))
+        servers.into_iter().any(Wire::is_reachable)
     }
 }
 
 fn wire(option: &str, text: &str) -> Result<Wire, WireError> {
+    named(option, text, CharSpec::parse)
+}
+
+fn named(
+    option: &str,
+    text: &str,
+    parse: fn(&str) -> Result<CharSpec, CharError>,
+) -> Result<Wire, WireError> {
     let origin = format!("{option} {text}");
-    match CharSpec::parse(text) {
+    match parse(text) {
         Ok(spec) => Ok(Wire { origin, spec }),
         Err(error) => Err(WireError::Spec { origin, reason: error.to_string() }),
     }
@@ -160,6 +180,8 @@ mod tests {
             ("-serial mon:stdio", &["mon:stdio"], &[]),
             ("-nodefaults", &[], &[]),
             ("-qtest stdio", &["vc"], &[]),
+            ("-gdb stdio", &["vc"], &[]),
+            ("-s", &["mon:stdio"], &[]),
         ] {
             let ends = ends(line).unwrap();
             assert_eq!(specs(&ends.serials), serials, "{line}");
@@ -175,6 +197,7 @@ mod tests {
                 .to_owned())
         );
         assert!(ends("-nographic -qtest stdio").is_err());
+        assert!(ends("-monitor stdio -gdb stdio").is_err());
         assert!(ends("-serial mon:stdio -monitor stdio").is_err());
     }
 

@@ -2,7 +2,7 @@
 //!
 //! | question | module |
 //! |---|---|
-//! | What does the command line say? | [`options`], [`size`], [`suggest`] |
+//! | What does the command line say? | [`options`], [`size`], [`rtc`], [`icount`], [`suggest`] |
 //! | Which front end is where? | [`frontends`] |
 //! | How is a machine run and ended? | [`emulator`] |
 //! | How do serial port and monitor share a terminal? | [`mux`], [`terminal`] |
@@ -11,6 +11,7 @@
 
 mod emulator;
 mod frontends;
+mod icount;
 mod mtree;
 mod mux;
 mod options;

@@ -3,10 +3,11 @@
 //! Long options take one dash or two; of an option that may stand once the last one counts, as in QEMU. This module opens
 //! nothing and starts nothing: [`parse`] gives plain data.
 
+use crate::icount;
 use crate::rtc;
 use crate::size;
 use crate::suggest::hint;
-use flatview_board::{MemdevKind, MemdevSpec, Properties, RtcConfig};
+use flatview_board::{IcountConfig, MemdevKind, MemdevSpec, Properties, RtcConfig};
 use getopts::{Fail, Matches, Options as Getopts};
 use std::path::PathBuf;
 use thiserror::Error;
@@ -151,6 +152,8 @@ pub struct Options {
     pub nodefaults: bool,
     /// `-rtc`
     pub rtc: RtcConfig,
+    /// `-icount`
+    pub icount: Option<IcountConfig>,
     /// `-device`, in order.
     pub devices: Vec<String>,
 }
@@ -211,14 +214,25 @@ const OPTIONS: &[Known] = &[
     known("L", "", "path", "folder to search for firmware; may be given again"),
     known("", "device", "driver", "add a device ('-device help' for a list); may be given again"),
     known("", "nodefaults", "", "no serial port and no monitor but those named"),
-    known("S", "", "", "do not start: the monitor's 'cont' lets the machine go"),
+    known("S", "", "", "do not start: the monitor's 'cont' or gdb's 'continue' lets the machine go"),
     known("s", "", "", "the same as -gdb tcp::1234"),
-    known("", "gdb", "dev", "gdb server on dev (not there yet: a warning says so)"),
+    known(
+        "",
+        "gdb",
+        "dev",
+        "listen for gdb on dev (gdb: 'target remote :1234'); over tcp always as a server that\ndoes not wait",
+    ),
     known(
         "",
         "rtc",
         "[base=utc|datetime][,clock=host|rt|vm]",
         "date that clock chips show at start (2026-11-22T16:05:06), and what it goes with:\nthe host's time, or the machine's",
+    ),
+    known(
+        "",
+        "icount",
+        "[shift=]N|auto[,sleep=on|off][,align=on|off]",
+        "time goes with instructions, 2^N ns each: every run is like the one before;\nsleep=off: what is waited for comes at once",
     ),
     known("", "no-reboot", "", "end where the machine would reset"),
     known("", "no-shutdown", "", "stop where the guest would end the machine; the monitor goes on"),
@@ -401,6 +415,9 @@ fn run_options(matches: &Matches) -> Result<Options, OptionError> {
     if let Some(text) = last("rtc") {
         options.rtc = rtc::parse(&text).map_err(|reason| bad("rtc", &text, reason))?;
     }
+    if let Some(text) = last("icount") {
+        options.icount = Some(icount::parse(&text).map_err(|reason| bad("icount", &text, reason))?);
+    }
     if let Some(text) = last("name") {
         options.name = name(&text)?;
     }
@@ -539,6 +556,7 @@ fn name(text: &str) -> Result<Option<String>, OptionError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use flatview_board::RtcClock;
 
     fn asked(line: &str) -> Result<Asked, String> {
         let args: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
@@ -564,7 +582,7 @@ mod tests {
     #[test]
     fn the_date_of_clock_chips_is_taken_or_refused() {
         let rtc = options("-M mips -rtc base=1970-01-02,clock=vm").rtc;
-        assert_eq!(rtc, RtcConfig { base: Some(86_400), machine_clock: true });
+        assert_eq!(rtc, RtcConfig { base: Some(86_400), clock: RtcClock::Machine });
         assert!(asked("-M mips -rtc base=noon").unwrap_err().contains("2006-06-17"));
     }
 

@@ -2,8 +2,8 @@
 //!
 //! QEMU's option without what needs time zones (`base=localtime`) and tick catching (`driftfix=slew`): those are refused.
 
-use flatview_board::RtcConfig;
 use flatview_board::device::calendar::{self, DAY};
+use flatview_board::{RtcClock, RtcConfig};
 
 /// Reads the option's text; the error is the reason.
 pub fn parse(text: &str) -> Result<RtcConfig, String> {
@@ -15,8 +15,8 @@ pub fn parse(text: &str) -> Result<RtcConfig, String> {
                 return Err("the host's time zone is not known here; give utc, or the date itself".to_owned());
             }
             Some(("base", date)) => rtc.base = Some(seconds(date).ok_or_else(wrong_date)?),
-            Some(("clock", "vm")) => rtc.machine_clock = true,
-            Some(("clock", "host" | "rt")) => rtc.machine_clock = false,
+            Some(("clock", "vm")) => rtc.clock = RtcClock::Machine,
+            Some(("clock", "host" | "rt")) => rtc.clock = RtcClock::Host,
             Some(("clock", other)) => {
                 return Err(format!("invalid clock '{other}'; there are host, rt and vm"));
             }
@@ -68,9 +68,9 @@ mod tests {
             ("base=2026-11-22,base=utc", None),
             ("", None),
         ] {
-            assert_eq!(parse(text), Ok(RtcConfig { base, machine_clock: false }), "{text}");
+            assert_eq!(parse(text), Ok(RtcConfig { base, clock: RtcClock::Usual }), "{text}");
         }
-        assert_eq!(parse("clock=vm,driftfix=none"), Ok(RtcConfig { base: None, machine_clock: true }));
+        assert_eq!(parse("clock=vm,driftfix=none"), Ok(RtcConfig { base: None, clock: RtcClock::Machine }));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use flatview::{AddressSpace, Be, Le, MemTxError, Memory, MemoryError, Reader};
+use flatview_device::Executed;
 
 use crate::foreign::ForeignWrites;
 use crate::inputs::Inputs;
@@ -56,6 +57,10 @@ pub struct Core<I: Isa> {
     pub(crate) late: bool,
     /// The address of the block that runs.
     pub(crate) at: u64,
+    /// How many instructions were done before it.
+    pub(crate) before: u64,
+    /// Who wants to know, at each load, store and call, how many instructions were done.
+    pub(crate) executed: Option<Executed>,
 }
 
 impl<I: Isa> std::fmt::Debug for Core<I> {
@@ -83,6 +88,8 @@ impl<I: Isa> Core<I> {
             passing: false,
             late: false,
             at: 0,
+            before: 0,
+            executed: None,
         })
     }
 
@@ -213,6 +220,52 @@ impl<I: Isa> Core<I> {
                     Ok(()) | Err(Trouble::Break) => Ok(()),
                 }
             }
+        }
+    }
+
+    /// A store that an instruction does by a helper if `expected` stands there, in one step, so that no store of another
+    /// bus master's is lost between; whether it was done. What is no RAM is read and written in two.
+    ///
+    /// # Errors
+    /// The guest's exception.
+    pub fn helper_compare_exchange(
+        &mut self,
+        va: u64,
+        expected: u64,
+        new: u64,
+        mem: MemOp,
+    ) -> Result<bool, I::Fault> {
+        if va & u64::from(mem.size.wrapping_sub(1)) != 0 {
+            return Err(I::misaligned(self, va, Kind::Write));
+        }
+        let phys = I::map(self, va, Kind::Write, mem.mmu)?.phys;
+        let exchanged = match self.watches.on_page(phys) {
+            true => None,
+            false => self.exchange(phys, expected, new, mem),
+        };
+        if let Some(done) = exchanged {
+            if done && self.code_pages.contains(&(phys & !(PAGE_SIZE - 1))) {
+                self.stored_over_code(phys, mem.size);
+            }
+            return Ok(done);
+        }
+        if self.helper_load(va, MemOp { signed: false, ..mem })? != cut(expected, mem.size) {
+            return Ok(false);
+        }
+        self.helper_store(va, new, mem)?;
+        Ok(true)
+    }
+
+    /// Whether it was written; `None` where there is no RAM to do so with.
+    fn exchange(&self, phys: u64, expected: u64, new: u64, mem: MemOp) -> Option<bool> {
+        let reader = &self.reader;
+        let (e4, n4) = (expected as u32, new as u32);
+        match (mem.size, mem.big) {
+            (4, true) => reader.compare_exchange::<Be, u32>(phys, e4, n4).ok().map(|r| r.is_ok()),
+            (4, false) => reader.compare_exchange::<Le, u32>(phys, e4, n4).ok().map(|r| r.is_ok()),
+            (8, true) => reader.compare_exchange::<Be, u64>(phys, expected, new).ok().map(|r| r.is_ok()),
+            (8, false) => reader.compare_exchange::<Le, u64>(phys, expected, new).ok().map(|r| r.is_ok()),
+            _ => None,
         }
     }
 
@@ -351,10 +404,15 @@ impl<I: Isa> Core<I> {
             self.failed(va, phys, Kind::Write, error)?;
         }
         if page.has_code {
-            self.written.push((phys, phys | u64::from(mem.size - 1)));
-            self.leave = true;
+            self.stored_over_code(phys, mem.size);
         }
         Ok(())
+    }
+
+    /// Code that was stored over is translated anew.
+    fn stored_over_code(&mut self, phys: u64, size: u8) {
+        self.written.push((phys, phys | u64::from(size - 1)));
+        self.leave = true;
     }
 
     /// For an access that lies in two pages, and may: its bytes, with the place of each in the value.

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use flatview::{
     AddressSpace, Be, Delta, ListenerError, ListenerId, Memory, MemoryError, MemoryListener, SpaceId,
 };
+use flatview_device::Executed;
 use parking_lot::Mutex;
 
 use crate::cache::{BlockId, Cache, Key};
@@ -271,6 +272,13 @@ impl<I: Isa> Cpu<I> {
         exit
     }
 
+    /// Keeps `executed` at the number of instructions done: right at each load, store and helper's call, and whenever it does
+    /// not run. [`run`](Self::run) does exactly as many as it is asked for then. For a clock that goes with instructions.
+    pub fn count_for(&mut self, executed: Executed) {
+        executed.set(self.instructions);
+        self.core.executed = Some(executed);
+    }
+
     /// Does `budget` instructions, and the rest of the block they end in; fewer if there is a reason to come back.
     pub fn run(&mut self, budget: u64) -> Exit {
         self.run_in(budget, 0)
@@ -281,6 +289,10 @@ impl<I: Isa> Cpu<I> {
         self.core.leave = true;
         self.faulted = false;
         loop {
+            // A single step ends before an interrupt that comes next.
+            if how & STEP != 0 && self.instructions >= until {
+                return Exit::Done;
+            }
             let attention = self.core.inputs().take_attention();
             if std::mem::take(&mut self.core.leave) || attention {
                 self.look_up();
@@ -348,6 +360,8 @@ impl<I: Isa> Cpu<I> {
     fn run_blocks(&mut self, until: u64, how: u32) -> Option<Exit> {
         // The block that was run last, and the end it took.
         let mut last: Option<(BlockId, usize)> = None;
+        // Blocks of one instruction each, so that it ends exactly where it should.
+        let mut single = 0;
         loop {
             if self.core.leaves() || self.instructions >= until {
                 return None;
@@ -362,23 +376,24 @@ impl<I: Isa> Cpu<I> {
                 return Some(Exit::Breakpoint);
             }
             let linked = last.and_then(|(id, end)| self.cache.linked(self.cache.get(id)?, end));
-            let id = match linked {
-                Some(id) => Some(id),
-                None => {
-                    let mode = I::mode(&self.core) | how;
-                    let found = match self.cache.at(pc, mode) {
-                        Some(id) => Ok(Some(id)),
-                        None => self.find(pc, mode),
-                    };
-                    match found {
-                        Ok(id) => id,
-                        Err(fault) => {
-                            let place = I::place(&self.core);
-                            I::enter(&mut self.core, fault, place);
-                            self.faulted = true;
-                            return None;
-                        }
-                    }
+            let found = match linked {
+                Some(id) => Ok(Some(id)),
+                None => self.block_at(pc, how | single),
+            };
+            let found = match found {
+                Ok(Some(id)) if self.core.executed.is_some() && self.is_longer(id, until) => {
+                    (single, last) = (STEP, None);
+                    self.block_at(pc, how | single)
+                }
+                found => found,
+            };
+            let id = match found {
+                Ok(id) => id,
+                Err(fault) => {
+                    let place = I::place(&self.core);
+                    I::enter(&mut self.core, fault, place);
+                    self.faulted = true;
+                    return None;
                 }
             };
             if linked.is_none()
@@ -392,6 +407,7 @@ impl<I: Isa> Cpu<I> {
             };
             let code = code?;
             self.core.at = pc;
+            self.core.before = self.instructions;
             let ran = interp::run(&mut self.core, code);
             self.core.passing = false;
             let all = code.insns.len();
@@ -401,6 +417,9 @@ impl<I: Isa> Cpu<I> {
                 Ran::Early(n) | Ran::Faulted(n) | Ran::Broken { done: n, .. } => (n, None),
             };
             self.instructions += done as u64;
+            if let Some(executed) = &self.core.executed {
+                executed.set(self.instructions);
+            }
             last = next;
             if std::mem::take(&mut self.core.late) {
                 return Some(Exit::Watched);
@@ -431,6 +450,22 @@ impl<I: Isa> Cpu<I> {
         }
         self.reported = Some(pc);
         true
+    }
+
+    /// The block at a place; `None` if it is [`once`](Self::once).
+    #[inline]
+    fn block_at(&mut self, pc: u64, how: u32) -> Result<Option<BlockId>, I::Fault> {
+        let mode = I::mode(&self.core) | how;
+        match self.cache.at(pc, mode) {
+            Some(id) => Ok(Some(id)),
+            None => self.find(pc, mode),
+        }
+    }
+
+    /// Whether a block reaches beyond a number of instructions.
+    fn is_longer(&self, id: BlockId, until: u64) -> bool {
+        let length = self.cache.get(id).map_or(0, |block| block.code.insns.len());
+        length as u64 > until.saturating_sub(self.instructions)
     }
 
     /// The block at a place that is not known by its virtual address, translated if need be; `None` if it is [`once`](Self::once).

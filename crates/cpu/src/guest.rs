@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use flatview::Endianness;
+use flatview_device::Executed;
 
 use crate::cpu::{Cpu, Exit};
 use crate::debug::DebugRegister;
@@ -14,6 +15,8 @@ use crate::watch::Watches;
 pub trait GuestCpu: Send {
     /// See [`Cpu::run`].
     fn run(&mut self, budget: u64) -> Exit;
+    /// See [`Cpu::count_for`].
+    fn count_for(&mut self, executed: Executed);
     /// See [`Cpu::step`].
     fn step(&mut self) -> Exit;
     /// As by its reset line, to begin at `entry` if a loaded program says so.
@@ -30,6 +33,8 @@ pub trait GuestCpu: Send {
     fn registers(&self) -> String;
     /// The physical address of a virtual one, as the CPU's data loads see it now; nothing is changed by asking.
     fn physical(&self, va: u64) -> Option<u64>;
+    /// See [`Isa::is_waiting`].
+    fn is_waiting(&self) -> bool;
     /// See [`Cpu::step_masked`].
     fn step_masked(&mut self) -> Exit;
     /// See [`Isa::debug_architecture`].
@@ -63,6 +68,10 @@ pub trait GuestCpu: Send {
 impl<I: Isa> GuestCpu for Cpu<I> {
     fn run(&mut self, budget: u64) -> Exit {
         Cpu::run(self, budget)
+    }
+
+    fn count_for(&mut self, executed: Executed) {
+        Cpu::count_for(self, executed);
     }
 
     fn step(&mut self) -> Exit {
@@ -99,6 +108,10 @@ impl<I: Isa> GuestCpu for Cpu<I> {
 
     fn physical(&self, va: u64) -> Option<u64> {
         I::physical(self.core(), va)
+    }
+
+    fn is_waiting(&self) -> bool {
+        I::is_waiting(self.core())
     }
 
     fn step_masked(&mut self) -> Exit {

@@ -90,15 +90,16 @@ impl Inputs {
         self.stop.swap(false, Ordering::AcqRel)
     }
 
-    /// Waits until there is something to look at, for `limit` at most.
-    pub fn wait(&self, limit: Option<std::time::Duration>) {
+    /// Waits until there is something to look at, for `limit` at most; whether there is.
+    pub fn wait(&self, limit: Option<std::time::Duration>) -> bool {
         let mut guard = self.sleep.lock();
         if self.attention.load(Ordering::Acquire) {
-            return;
+            return true;
         }
         match limit {
             Some(limit) => drop(self.wake.wait_for(&mut guard, limit)),
             None => self.wake.wait(&mut guard),
         }
+        self.attention.load(Ordering::Acquire)
     }
 }

@@ -34,10 +34,28 @@ pub(crate) enum Ran {
 /// Runs a block from its first operation on.
 #[inline]
 pub(crate) fn run<I: Isa>(core: &mut Core<I>, code: &Code) -> Ran {
-    match run_ops(core, code, 0, code.ops.len(), true) {
+    let ran = match core.executed {
+        None => run_ops::<I, false>(core, code, 0, code.ops.len(), true),
+        Some(_) => run_counted(core, code),
+    };
+    match ran {
         Ok(None) => finish(core, code),
         Ok(Some(op)) => leave_after(core, code, op),
         Err((op, trouble)) => trouble_at(core, code, op, trouble),
+    }
+}
+
+/// Runs all operations for somebody who wants to know how far the block is.
+#[inline(never)]
+fn run_counted<I: Isa>(core: &mut Core<I>, code: &Code) -> Result<Option<usize>, (usize, Trouble<I::Fault>)> {
+    run_ops::<I, true>(core, code, 0, code.ops.len(), true)
+}
+
+/// Says how many instructions were done before the one that an operation is part of.
+#[inline(always)]
+fn tell_executed<I: Isa>(core: &Core<I>, code: &Code, op: usize) {
+    if let Some(executed) = &core.executed {
+        executed.set(core.before + code.insn_of(op).map_or(0, |(done, _)| done as u64));
     }
 }
 
@@ -71,7 +89,7 @@ fn leave_after<I: Isa>(core: &mut Core<I>, code: &Code, op: usize) -> Ran {
     // A branch and its delay slot are left together: what follows is the end.
     let next = if code.insns.get(next).is_some_and(|i| i.delayed) { next + 1 } else { next };
     let until = code.insns.get(next).map_or(code.ops.len(), |i| i.op as usize);
-    match run_ops(core, code, op + 1, until, false) {
+    match run_ops::<I, true>(core, code, op + 1, until, false) {
         Ok(_) => match code.insns.get(next) {
             Some(insn) => {
                 I::go_to(core, insn.pc);
@@ -113,9 +131,10 @@ fn trouble_at<I: Isa>(core: &mut Core<I>, code: &Code, op: usize, trouble: Troub
     }
 }
 
-/// Runs operations; where the CPU should look up, the index of the one it got to.
+/// Runs operations; where the CPU should look up, the index of the one it got to. `COUNTED`: it is told before each that
+/// may lead out how many instructions were done.
 #[inline(always)]
-fn run_ops<I: Isa>(
+fn run_ops<I: Isa, const COUNTED: bool>(
     core: &mut Core<I>,
     code: &Code,
     from: usize,
@@ -147,6 +166,9 @@ fn run_ops<I: Isa>(
                 core.set(d, core.get(from));
             }
             Op::Load { d, base, disp, mem } => {
+                if COUNTED {
+                    tell_executed(core, code, from + i);
+                }
                 let va = u64::from(core.get32(base).wrapping_add_signed(disp));
                 let value = core.load(va, mem).map_err(|t| (from + i, t))?;
                 core.set(d, value);
@@ -155,6 +177,9 @@ fn run_ops<I: Isa>(
                 }
             }
             Op::Store { s, base, disp, mem } => {
+                if COUNTED {
+                    tell_executed(core, code, from + i);
+                }
                 let va = u64::from(core.get32(base).wrapping_add_signed(disp));
                 core.store(va, core.get(s), mem).map_err(|t| (from + i, t))?;
                 if look_up && core.leaves() {
@@ -162,6 +187,9 @@ fn run_ops<I: Isa>(
                 }
             }
             Op::Call { helper, d, a, b } => {
+                if COUNTED {
+                    tell_executed(core, code, from + i);
+                }
                 let (a, b) = (core.get(a), core.get(b));
                 if let Some(call) = I::helpers().get(usize::from(helper)) {
                     let value = call(core, a, b).map_err(|fault| (from + i, Trouble::Fault(fault)))?;

@@ -2,11 +2,12 @@
 //!
 //! A [`Clock`] counts nanoseconds of machine time: either along with the host's monotonic clock, standing still while
 //! the machine is stopped, or only when it is stepped (qtest's `clock_step` and `clock_set`; then a whole run is
-//! deterministic). It is not the wall clock of a real-time-clock chip, which is the host's date plus an offset. What
+//! deterministic), or with the instructions that the CPU does (`-icount`: deterministic too). It is not the wall clock of a real-time-clock chip, which is the host's date plus an offset. What
 //! must always hold: time never runs backwards, timers run in the order of their deadlines (ties: the one armed
 //! first), each sees a clock that has reached its deadline, and none runs under a lock of ours.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -21,27 +22,62 @@ pub const NANOSECONDS: i64 = 1_000_000_000;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClockError {
     /// Stepping a clock that runs by itself.
-    #[error("The clock runs with the host's time; only a stepped clock (-qtest) can be stepped or set")]
+    #[error("The clock runs by itself; only a stepped clock (-qtest) can be stepped or set")]
     NotStepped,
     /// A step or time below zero.
     #[error("{0} ns is negative; clocks only run forwards")]
     Negative(i64),
 }
 
+/// How many instructions were done, as a [counted](Clock::counted) clock sees it. Cloning shares it. The CPU keeps it right
+/// wherever a device or an instruction may ask for the time.
+#[derive(Debug, Clone, Default)]
+pub struct Executed(Arc<AtomicU64>);
+
+impl Executed {
+    /// Sets it; it never becomes less.
+    #[inline]
+    pub fn set(&self, instructions: u64) {
+        self.0.store(instructions, Ordering::Relaxed);
+    }
+
+    /// What it is.
+    #[inline]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Virtual time in nanoseconds since the machine was made. Cloning shares the clock.
 #[derive(Clone)]
 pub struct Clock(Arc<Inner>);
 
+/// What a clock goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Realtime,
+    Stepped,
+    Counted,
+}
+
 struct Inner {
-    stepped: bool,
+    kind: Kind,
+    /// What a counted clock goes by.
+    executed: Executed,
     state: Mutex<State>,
 }
 
 struct State {
-    /// Time that has passed up to `since`, or up to now when the clock stands.
+    /// Time that has passed up to `since`, or up to now when the clock stands; of a counted clock, up to `counted`.
     passed: i64,
-    /// When a running real-time clock was started.
+    /// When the clock was started, if it runs.
     since: Option<Instant>,
+    /// A counted clock: nanoseconds of the host's time for which it ran, up to `since`.
+    host_passed: i64,
+    /// The number of instructions up to which `passed` counts.
+    counted: u64,
+    /// An instruction takes two to the power of this many nanoseconds.
+    shift: u32,
     armed: Vec<Armed>,
     sequence: u64,
     next_timer: u64,
@@ -56,11 +92,23 @@ struct Armed {
     callback: Callback,
 }
 
+impl Inner {
+    fn now(&self, state: &State) -> i64 {
+        match self.kind {
+            Kind::Stepped => state.passed,
+            Kind::Realtime => state.passed.saturating_add(state.running()),
+            Kind::Counted => {
+                let done = u128::from(self.executed.get().saturating_sub(state.counted)) << state.shift;
+                state.passed.saturating_add(i64::try_from(done).unwrap_or(i64::MAX))
+            }
+        }
+    }
+}
+
 impl State {
-    fn now(&self) -> i64 {
-        let running =
-            self.since.map_or(0, |since| i64::try_from(since.elapsed().as_nanos()).unwrap_or(i64::MAX));
-        self.passed.saturating_add(running)
+    /// For how long it has been running, in the host's time.
+    fn running(&self) -> i64 {
+        self.since.map_or(0, |since| i64::try_from(since.elapsed().as_nanos()).unwrap_or(i64::MAX))
     }
 
     fn first(&self) -> Option<&Armed> {
@@ -70,41 +118,115 @@ impl State {
 
 impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Clock").field("stepped", &self.0.stepped).field("now", &self.now()).finish()
+        f.debug_struct("Clock").field("kind", &self.0.kind).field("now", &self.now()).finish()
     }
 }
 
 impl Clock {
-    fn with(stepped: bool) -> Clock {
-        let state =
-            State { passed: 0, since: None, armed: Vec::new(), sequence: 0, next_timer: 0, waker: None };
-        Clock(Arc::new(Inner { stepped, state: Mutex::new(state) }))
+    fn with(kind: Kind, shift: u32) -> Clock {
+        let state = State {
+            passed: 0,
+            since: None,
+            host_passed: 0,
+            counted: 0,
+            shift: shift.min(Clock::MAX_SHIFT),
+            armed: Vec::new(),
+            sequence: 0,
+            next_timer: 0,
+            waker: None,
+        };
+        Clock(Arc::new(Inner { kind, executed: Executed::default(), state: Mutex::new(state) }))
     }
+
+    /// The greatest shift of a counted clock.
+    pub const MAX_SHIFT: u32 = 10;
 
     /// A clock that runs with the host's monotonic clock once it is started.
     pub fn realtime() -> Clock {
-        Clock::with(false)
+        Clock::with(Kind::Realtime, 0)
     }
 
     /// A clock that moves only when stepped or set.
     pub fn stepped() -> Clock {
-        Clock::with(true)
+        Clock::with(Kind::Stepped, 0)
+    }
+
+    /// A clock that moves with instructions, each of which takes 2<sup>`shift`</sup> ns (a shift of at most
+    /// [`MAX_SHIFT`](Self::MAX_SHIFT)), and by [`pass`](Self::pass). QEMU: `-icount`.
+    pub fn counted(shift: u32) -> Clock {
+        Clock::with(Kind::Counted, shift)
     }
 
     /// Whether this is a stepped clock.
     pub fn is_stepped(&self) -> bool {
-        self.0.stepped
+        self.0.kind == Kind::Stepped
+    }
+
+    /// Whether this is a counted clock.
+    pub fn is_counted(&self) -> bool {
+        self.0.kind == Kind::Counted
+    }
+
+    /// What a counted clock goes by.
+    pub fn executed(&self) -> Option<Executed> {
+        self.is_counted().then(|| self.0.executed.clone())
+    }
+
+    /// The shift of a counted clock.
+    pub fn shift(&self) -> u32 {
+        self.0.state.lock().shift
+    }
+
+    /// Changes the shift of a counted clock from now on.
+    pub fn set_shift(&self, shift: u32) {
+        let mut state = self.0.state.lock();
+        state.passed = self.0.now(&state);
+        state.counted = self.0.executed.get();
+        state.shift = shift.min(Clock::MAX_SHIFT);
+    }
+
+    /// How many instructions there may be until the next deadline of a counted clock, which is reached by then: none if it
+    /// is now.
+    pub fn instructions_to_next(&self) -> Option<u64> {
+        let state = self.0.state.lock();
+        let left = state.first()?.deadline.saturating_sub(self.0.now(&state));
+        Some(u64::try_from(left).unwrap_or(0).div_ceil(1 << state.shift))
+    }
+
+    /// Nanoseconds until the next deadline, whether the clock runs or not.
+    pub fn nanoseconds_to_deadline(&self) -> Option<u64> {
+        let state = self.0.state.lock();
+        let left = state.first()?.deadline.saturating_sub(self.0.now(&state));
+        Some(u64::try_from(left).unwrap_or(0))
+    }
+
+    /// Moves a counted clock by `ns` without an instruction, but not past a deadline: the CPU waits.
+    pub fn pass(&self, ns: u64) {
+        if self.is_counted() {
+            let mut state = self.0.state.lock();
+            let now = self.0.now(&state);
+            let target = now.saturating_add(i64::try_from(ns).unwrap_or(i64::MAX));
+            let first = state.first().map_or(i64::MAX, |armed| armed.deadline.max(now));
+            let by = target.min(first).saturating_sub(now);
+            state.passed = state.passed.saturating_add(by);
+        }
+    }
+
+    /// Nanoseconds of the host's time for which a counted clock ran: that the machine was not stopped.
+    pub fn host_passed(&self) -> i64 {
+        let state = self.0.state.lock();
+        state.host_passed.saturating_add(state.running())
     }
 
     /// The time now, in nanoseconds.
     pub fn now(&self) -> i64 {
-        self.0.state.lock().now()
+        self.0.now(&self.0.state.lock())
     }
 
     /// Lets a real-time clock run (the machine continues). A stepped clock does not care.
     pub fn start(&self) {
         let mut state = self.0.state.lock();
-        if !self.0.stepped && state.since.is_none() {
+        if !self.is_stepped() && state.since.is_none() {
             state.since = Some(Instant::now());
         }
         drop(state);
@@ -114,7 +236,11 @@ impl Clock {
     /// Makes a real-time clock stand (the machine stops).
     pub fn stop(&self) {
         let mut state = self.0.state.lock();
-        state.passed = state.now();
+        match self.0.kind {
+            Kind::Stepped => {}
+            Kind::Realtime => state.passed = self.0.now(&state),
+            Kind::Counted => state.host_passed = state.host_passed.saturating_add(state.running()),
+        }
         state.since = None;
     }
 
@@ -139,7 +265,7 @@ impl Clock {
     /// # Errors
     /// [`ClockError`] for a real-time clock or a negative time.
     pub fn set(&self, target: i64) -> Result<i64, ClockError> {
-        if !self.0.stepped {
+        if !self.is_stepped() {
             return Err(ClockError::NotStepped);
         }
         if target < 0 {
@@ -172,7 +298,7 @@ impl Clock {
     pub fn run_due(&self) {
         let due = {
             let mut state = self.0.state.lock();
-            let now = state.now();
+            let now = self.0.now(&state);
             let mut due: Vec<Armed> =
                 state.armed.iter().filter(|armed| armed.deadline <= now).cloned().collect();
             due.sort_by_key(|armed| (armed.deadline, armed.sequence));
@@ -187,9 +313,9 @@ impl Clock {
     /// Nanoseconds until the next deadline of a running clock; `None` when nothing will fall due by itself.
     pub fn nanoseconds_to_next(&self) -> Option<u64> {
         let state = self.0.state.lock();
-        state.since?;
+        state.since.filter(|_| self.0.kind == Kind::Realtime)?;
         let deadline = state.first()?.deadline;
-        Some(u64::try_from(deadline.saturating_sub(state.now())).unwrap_or(0))
+        Some(u64::try_from(deadline.saturating_sub(self.0.now(&state))).unwrap_or(0))
     }
 
     /// Sets what is called when the next deadline may have come nearer, so that a waiting run loop looks again.
@@ -233,11 +359,15 @@ impl Timer {
         let Some(inner) = self.clock.upgrade() else { return };
         let mut state = inner.state.lock();
         state.armed.retain(|armed| armed.timer != self.id);
+        let nearer = state.first().is_none_or(|first| deadline < first.deadline);
         state.sequence += 1;
         let sequence = state.sequence;
         state.armed.push(Armed { deadline, sequence, timer: self.id, callback: self.callback.clone() });
         drop(state);
-        Clock(inner).wake();
+        // Who waits for another deadline that comes first looks again then.
+        if nearer {
+            Clock(inner).wake();
+        }
     }
 
     /// Disarms the timer.
@@ -324,6 +454,64 @@ mod tests {
         assert_eq!(Clock::realtime().step(Some(1)), Err(ClockError::NotStepped));
         assert_eq!(Clock::stepped().step(Some(-1)), Err(ClockError::Negative(-1)));
         assert_eq!(Clock::stepped().set(i64::MAX), Ok(i64::MAX));
+    }
+
+    #[test]
+    fn a_counted_clock_goes_with_instructions_and_waits_no_longer_than_to_a_deadline() {
+        let clock = Clock::counted(3);
+        let executed = clock.executed().unwrap();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let timer = {
+            let (seen, at) = (seen.clone(), clock.clone());
+            clock.timer(move || seen.lock().push(at.now()))
+        };
+        assert_eq!((clock.now(), clock.instructions_to_next()), (0, None));
+        timer.arm(1001);
+        assert_eq!(clock.instructions_to_next(), Some(126));
+        executed.set(125);
+        clock.run_due();
+        assert_eq!((clock.now(), clock.instructions_to_next(), seen.lock().len()), (1000, Some(1), 0));
+        executed.set(126);
+        assert_eq!(clock.instructions_to_next(), Some(0));
+        clock.run_due();
+        assert_eq!(*seen.lock(), [1008]);
+        // It waits.
+        timer.arm(5000);
+        clock.pass(1000);
+        assert_eq!((clock.now(), clock.nanoseconds_to_deadline()), (2008, Some(2992)));
+        clock.pass(u64::MAX);
+        assert_eq!(clock.now(), 5000);
+        clock.pass(10);
+        assert_eq!(clock.now(), 5000, "first what is due");
+        clock.run_due();
+        // Another pace from here on.
+        clock.set_shift(0);
+        executed.set(130);
+        assert_eq!((clock.now(), clock.shift()), (5004, 0));
+        clock.start();
+        assert_eq!(clock.nanoseconds_to_next(), None);
+        assert_eq!(clock.step(Some(1)), Err(ClockError::NotStepped));
+        executed.set(u64::MAX);
+        clock.set_shift(99);
+        assert_eq!((clock.now(), clock.shift()), (i64::MAX, Clock::MAX_SHIFT));
+    }
+
+    #[test]
+    fn the_waker_is_called_for_what_comes_first() {
+        let clock = Clock::counted(0);
+        let woken = Arc::new(Mutex::new(0));
+        let count = woken.clone();
+        clock.set_waker(move || *count.lock() += 1);
+        let (first, second) = (clock.timer(|| ()), clock.timer(|| ()));
+        first.arm(100);
+        second.arm(200);
+        assert_eq!(*woken.lock(), 1);
+        second.arm(50);
+        assert_eq!(*woken.lock(), 2);
+        second.arm(70);
+        assert_eq!(*woken.lock(), 3, "it still comes before the other");
+        second.arm(300);
+        assert_eq!(*woken.lock(), 3);
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub use bank::{Bank, Register, RegisterInfo, Registers};
 pub use calendar::WallClock;
 pub use cell::{DeviceCell, Effects};
 pub use chardev::{CharBackend, CharError, CharEvent, CharSink, CharSpec};
-pub use clock::{Clock, ClockError, Timer};
+pub use clock::{Clock, ClockError, Executed, Timer};
 pub use irq::{IrqLine, IrqObserver, OrGate};
 pub use log::{Log, LogError, LogMask};
 pub use map::MapHandle;

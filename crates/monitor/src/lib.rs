@@ -1,12 +1,15 @@
-//! The languages in which people and programs talk to a [`Machine`](flatview_board::Machine): the human monitor, QMP and qtest.
+//! The languages in which people and programs talk to a [`Machine`](flatview_board::Machine): the human monitor, QMP, qtest and
+//! gdb's remote protocol.
 //!
 //! Each is a [`Session`] that [`serve`] runs over a character back end; the human monitor can also be driven line by line
 //! ([`hmp::Hmp`]), by whoever owns a terminal. This crate knows neither terminals nor command lines.
 
+pub mod gdb;
 pub mod hmp;
 pub mod qmp;
 pub mod qtest;
 
+mod events;
 mod guest;
 mod pagemap;
 mod session;

@@ -97,6 +97,12 @@ impl Served {
         }
     }
 
+    /// Ends the conversation: the client is let go, and nobody comes after it.
+    pub fn end(&self) {
+        let _ = self.work.send(Work::Closed);
+        self.backend.close();
+    }
+
     /// What the session runs over.
     pub fn backend(&self) -> &Arc<dyn CharBackend> {
         &self.backend

@@ -9,6 +9,7 @@
 
 mod driver;
 mod front_ends;
+mod gdb;
 mod guests;
 mod memory_backends;
 mod memory_dump;

@@ -16,8 +16,8 @@ pub enum QuietBit {
 pub enum Pick {
     /// The first one.
     First,
-    /// The first signalling one, else the first one.
-    Signalling,
+    /// None: it is the NaN of an invalid operation.
+    Default,
 }
 
 /// When a result is tiny, which is half of an underflow.
@@ -45,11 +45,11 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// MIPS up to release 5 (volume I, section 5.3): a NaN is signalling if the first bit of its fraction is set, and made quiet
-    /// by another one in its place.
+    /// MIPS up to release 5 (volume I, section 5.3): a NaN is signalling if the first bit of its fraction is set. Every NaN
+    /// that comes out is the same one, as QEMU has it; the manual leaves open which.
     pub const MIPS: Self = Self {
         quiet: QuietBit::Clear,
-        pick: Pick::Signalling,
+        pick: Pick::Default,
         tiny: Tiny::AfterRounding,
         default_single: 0x7fbf_ffff,
         default_double: 0x7ff7_ffff_ffff_ffff,
@@ -89,17 +89,19 @@ impl Rules {
 
     /// The NaN that is passed on, quiet; `None` if no operand is one.
     pub(super) fn pick<F: Format>(&self, operands: &[u64]) -> Option<u64> {
-        let first = |is: &dyn Fn(u64) -> bool| operands.iter().copied().find(|v| is(*v));
-        let found = match self.pick {
-            Pick::First => first(&is_nan::<F>),
-            Pick::Signalling => first(&|v| self.is_signalling::<F>(v)).or_else(|| first(&is_nan::<F>)),
-        };
-        found.map(|v| self.quieted::<F>(v))
+        let first = operands.iter().copied().find(|v| is_nan::<F>(*v))?;
+        Some(match self.pick {
+            Pick::First => self.quieted::<F>(first),
+            Pick::Default => self.default_nan::<F>(),
+        })
     }
 
     /// A NaN in another format: sign and the fraction's first bits stay.
     pub(super) fn converted<From: Format, To: Format>(&self, bits: u64) -> u64 {
-        let bits = if self.is_signalling::<From>(bits) { self.quieted::<From>(bits) } else { bits };
+        if self.pick == Pick::Default {
+            return self.default_nan::<To>();
+        }
+        let bits = self.quieted::<From>(bits);
         let negative = bits & sign::<From>() != 0;
         let payload = bits & fraction::<From>();
         let payload = match To::FRACTION.checked_sub(From::FRACTION) {

@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 
 use super::helpers::Cpu;
 use super::{Exception, Fault};
-use crate::float::{self, Double, Env, Flags, Format, Out, Rounding, Rules, Single};
+use crate::float::{self, Double, Env, Flags, Format, Out, Rounding, Rules, Single, Tiny};
 use crate::ir::Var;
 
 /// FCSR: rounding mode, enables, flags, causes, condition codes.
@@ -139,8 +139,13 @@ fn rounding(mode: u32) -> Rounding {
     }
 }
 
+/// Where denormal results become zero, that is told by the exact ones.
+const FLUSHING: Rules = Rules { tiny: Tiny::BeforeRounding, ..Rules::MIPS };
+
 fn env(core: &Cpu) -> Env {
-    Env { rounding: rounding(core.get32(FCSR)), rules: &Rules::MIPS }
+    let fcsr = core.get32(FCSR);
+    let rules = if fcsr & fcsr::FS == 0 { &Rules::MIPS } else { &FLUSHING };
+    Env { rounding: rounding(fcsr), rules }
 }
 
 fn exception() -> Fault {
@@ -159,13 +164,13 @@ fn signal(core: &mut Cpu, flags: Flags) -> Result<(), Fault> {
     Ok(())
 }
 
-/// A denormal result where FCSR.FS says that it becomes zero.
-fn flushed<F: Format>(core: &Cpu, out: Out) -> Out {
-    if core.get32(FCSR) & fcsr::FS == 0 || !float::is_denormal::<F>(out.value) {
+/// A tiny result becomes zero where FCSR.FS says so, and signals nothing, as in QEMU.
+fn flushed<F: Format>(env: &Env, out: Out) -> Out {
+    let tiny = float::is_denormal::<F>(out.value) || out.flags.has(Flags::UNDERFLOW);
+    if env.rules.tiny != Tiny::BeforeRounding || !tiny {
         return out;
     }
-    let sign = out.value & float::negated::<F>(0);
-    Out { value: sign, flags: out.flags | Flags::UNDERFLOW | Flags::INEXACT }
+    Out { value: out.value & float::negated::<F>(0), flags: Flags::default() }
 }
 
 const ONE_S: u64 = 0x3f80_0000;
@@ -187,7 +192,7 @@ pub(super) fn arithmetic(core: &mut Cpu, a: u64, _: u64) -> Done {
         (fmt::S | fmt::D, 0x0c..=0x0f) => (fmt::W, to_int(&env, f.fmt, s, 32, rounding_of(f.function))),
         (fmt::S | fmt::D, 0x24) => (fmt::W, to_int(&env, f.fmt, s, 32, env.rounding)),
         (fmt::S | fmt::D, 0x25) => (fmt::L, to_int(&env, f.fmt, s, 64, env.rounding)),
-        (fmt::D, 0x20) => (fmt::S, flushed::<Single>(core, env.narrow(s))),
+        (fmt::D, 0x20) => (fmt::S, flushed::<Single>(&env, env.narrow(s))),
         (fmt::S, 0x21) => (fmt::D, env.widen(s)),
         (fmt::W, 0x20) => (fmt::S, env.from_int::<Single>(i64::from(s as i32))),
         (fmt::W, 0x21) => (fmt::D, env.from_int::<Double>(i64::from(s as i32))),
@@ -221,7 +226,7 @@ fn compute<F: Format>(core: &Cpu, env: &Env, f: Fields) -> Out {
             Out { flags: root.flags | out.flags, ..out }
         }
     };
-    flushed::<F>(core, out)
+    flushed::<F>(env, out)
 }
 
 fn to_int(env: &Env, from: u32, value: u64, bits: u32, rounding: Rounding) -> Out {
@@ -288,27 +293,26 @@ pub(super) fn compare(core: &mut Cpu, a: u64, _: u64) -> Done {
 
 /// `madd.fmt` and its kind of COP1X: the word `a`. The product is rounded before the sum, as before release 6.
 pub(super) fn multiply_add(core: &mut Cpu, a: u64, _: u64) -> Done {
-    let (word, f) = (a as u32, Fields::of(a));
+    let (word, f, env) = (a as u32, Fields::of(a), env(core));
     let wide = word & 7 == 1;
     let fmt = if wide { fmt::D } else { fmt::S };
     let operands = [f.fs, f.ft, f.fmt].map(|n| read(core, fmt, n));
     let out = match wide {
-        true => product_and::<Double>(core, operands, word),
-        false => product_and::<Single>(core, operands, word),
+        true => product_and::<Double>(&env, operands, word),
+        false => product_and::<Single>(&env, operands, word),
     };
     signal(core, out.flags)?;
     write(core, fmt, f.fd, out.value);
     Ok(0)
 }
 
-fn product_and<F: Format>(core: &Cpu, [a, b, c]: [u64; 3], word: u32) -> Out {
-    let env = env(core);
-    let product = flushed::<F>(core, env.mul::<F>(a, b));
+fn product_and<F: Format>(env: &Env, [a, b, c]: [u64; 3], word: u32) -> Out {
+    let product = flushed::<F>(env, env.mul::<F>(a, b));
     let sum = match word & 8 {
         0 => env.add::<F>(product.value, c),
         _ => env.sub::<F>(product.value, c),
     };
-    let sum = flushed::<F>(core, sum);
+    let sum = flushed::<F>(env, sum);
     let negate = word & 16 != 0;
     Out {
         value: if negate { float::negated::<F>(sum.value) } else { sum.value },

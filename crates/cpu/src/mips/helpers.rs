@@ -373,11 +373,8 @@ fn sc(core: &mut Cpu, va: u64, value: u64) -> Done {
         return Ok(0);
     };
     // Other masters may have written meanwhile.
-    if core.helper_load(linked.into(), mem)? as u32 != old {
-        return Ok(0);
-    }
-    core.helper_store(va, value, mem)?;
-    Ok(1)
+    let done = core.helper_compare_exchange(linked.into(), old.into(), value, mem)?;
+    Ok(u64::from(done))
 }
 
 /// `cache`: there is none, but an operation on an address (4 to 7) has it translated first.

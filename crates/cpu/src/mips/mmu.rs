@@ -78,7 +78,8 @@ impl Mips {
             // ksseg and kseg3.
             6 if kernel || supervisor => self.translated(va, kind),
             7 if kernel => self.translated(va, kind),
-            _ => Err(bad),
+            // The manual leaves open what Context and EntryHi become; most CPUs fill them in.
+            _ => Err(Fault { tlb: true, ..bad }),
         }
     }
 
@@ -130,11 +131,11 @@ impl Mips {
         }
     }
 
-    /// `tlbp`: the entry about what EntryHi names; else the sign bit.
+    /// `tlbp`: the entry about what EntryHi names; else the sign bit, and the rest stays.
     pub(super) fn probe(&mut self) {
         let hi = self.cp0.entry_hi;
         let found = self.tlb.iter().position(|e| e.is_about(hi & VPN2, hi & ASID));
-        self.cp0.index = found.map_or(1 << 31, |at| at as u32);
+        self.cp0.index = found.map_or(self.cp0.index | 1 << 31, |at| at as u32);
     }
 
     /// An entry that is not wired, another one each time.

@@ -4,6 +4,7 @@
 
 use super::args::Args;
 use super::{Hmp, HmpError, dirty_rate, dump, info, memory, objects, qom};
+use crate::gdb::{self, GdbServer};
 use flatview_board::{Cause, Request};
 use std::io::Write;
 
@@ -83,6 +84,12 @@ const COMMANDS: Commands = &[
                \t\t\t-z -l -s -w other formats, none of which is available\n\
                \t\t\tbegin, length: only these physical addresses",
         run: dump::dump_guest_memory,
+    },
+    Command {
+        name: "gdbserver",
+        params: "[device]",
+        help: "listen for gdb on device (tcp::1234 without one, as -gdb takes it); 'none' ends it",
+        run: gdbserver,
     },
     Command {
         name: "gpa2hpa",
@@ -272,6 +279,26 @@ fn quit(hmp: &mut Hmp, args: &mut Args<'_>, _: &mut dyn Write) -> Result<(), Hmp
     args.end()?;
     hmp.quit = true;
     hmp.machine.request(Request::Quit(Cause::HostQmpQuit));
+    Ok(())
+}
+
+/// `gdbserver [device]`
+fn gdbserver(hmp: &mut Hmp, args: &mut Args<'_>, out: &mut dyn Write) -> Result<(), HmpError> {
+    let device = args.optional_word().unwrap_or_else(|| gdb::DEFAULT.to_owned());
+    args.end()?;
+    let server = GdbServer::of(&hmp.machine);
+    if device == "none" {
+        server.stop();
+        return Ok(writeln!(out, "Disabled gdbserver")?);
+    }
+    let started = gdb::spec(&device).map_err(Into::into).and_then(|spec| server.start(&spec, || {}));
+    match started {
+        Ok(_) => writeln!(out, "Waiting for gdb connection on device '{device}'")?,
+        Err(error) => {
+            writeln!(out, "{error}")?;
+            writeln!(out, "Could not open gdbserver on device '{device}'")?;
+        }
+    }
     Ok(())
 }
 

@@ -8,6 +8,7 @@ pub mod commands;
 mod frame;
 mod json;
 
+use crate::events::Events;
 use crate::hmp::{Hmp, HmpError};
 use crate::session::{Session, Waker};
 use commands::Parameters;
@@ -18,10 +19,6 @@ use frame::{Framer, Piece};
 use serde_json::{Map, Value, json};
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::Receiver;
-use std::thread;
-use std::time::Duration;
 use thiserror::Error;
 
 /// Why a command failed; `Display` is the `desc` of the reply.
@@ -94,43 +91,6 @@ impl From<RequestError> for QmpError {
     }
 }
 
-/// The machine's events, in order, for a session that is also told when there are some.
-///
-/// A command's events must come before its reply, so the session takes them itself, from a channel of its own; a second
-/// subscription on a small thread only says how many there should be by now.
-#[derive(Debug)]
-struct Events {
-    channel: Receiver<Event>,
-    /// How many the second subscription has seen.
-    announced: Arc<AtomicU64>,
-    taken: u64,
-}
-
-impl Events {
-    fn new(machine: &Machine, waker: Waker) -> io::Result<Self> {
-        let channel = machine.subscribe();
-        let bell = machine.subscribe();
-        let announced = Arc::new(AtomicU64::new(0));
-        let count = announced.clone();
-        thread::Builder::new().name("qmp events".to_owned()).spawn(move || {
-            for _ in bell {
-                count.fetch_add(1, Ordering::Release);
-                waker.wake();
-            }
-        })?;
-        Ok(Self { channel, announced, taken: 0 })
-    }
-
-    /// The next event that has happened, if any is left.
-    fn next(&mut self) -> Option<Event> {
-        // An event that was announced is in our channel, or will be in a moment: the machine is handing it out.
-        let wait = if self.taken < self.announced.load(Ordering::Acquire) { 100 } else { 0 };
-        let event = self.channel.recv_timeout(Duration::from_millis(wait)).ok()?;
-        self.taken += 1;
-        Some(event)
-    }
-}
-
 /// One client of QMP.
 #[derive(Debug)]
 pub struct QmpSession {
@@ -149,7 +109,7 @@ impl QmpSession {
     /// # Errors
     /// The host has no thread left.
     pub fn new(machine: Arc<Machine>, waker: Waker) -> io::Result<Self> {
-        let events = Events::new(&machine, waker)?;
+        let events = Events::new(&machine, waker, "qmp events")?;
         let hmp = Hmp::new(machine.clone());
         Ok(Self { machine, hmp, framer: Framer::default(), events, negotiated: false, quit: false })
     }

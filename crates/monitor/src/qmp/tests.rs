@@ -1,6 +1,10 @@
+use std::thread;
+use std::time::Duration;
+
+use flatview_board::{Cause, Request};
+
 use super::*;
 use crate::testing::mips;
-use flatview_board::{Cause, Request};
 
 /// A session, greeted and negotiated unless `raw`.
 fn session() -> QmpSession {

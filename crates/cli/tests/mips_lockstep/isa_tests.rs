@@ -1,0 +1,136 @@
+//! The ISA tests of `guests/` on both machines.
+
+use std::path::Path;
+
+use flatview::Endianness;
+
+use crate::lockstep::Lockstep;
+use crate::state::PC_AT;
+use crate::{both, env_number, orders};
+
+/// The word of each image that says which console there is; 1: none but a log in memory.
+const CONSOLE: u32 = 0x8010_0008;
+/// Steps in the group itself, unless all are asked for.
+const SOME: u64 = 1_000;
+/// How often a short loop is stepped.
+const MOST_ROUNDS: u32 = 40;
+
+struct Image {
+    order: Endianness,
+    file: Vec<u8>,
+}
+
+impl Image {
+    fn word(&self, at: usize) -> u32 {
+        let bytes = self.file[at..at + 4].try_into().unwrap();
+        if self.order == Endianness::Big { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) }
+    }
+
+    fn half(&self, at: usize) -> usize {
+        let bytes = self.file[at..at + 2].try_into().unwrap();
+        usize::from(if self.order == Endianness::Big {
+            u16::from_be_bytes(bytes)
+        } else {
+            u16::from_le_bytes(bytes)
+        })
+    }
+
+    fn symbol(&self, name: &str) -> u32 {
+        let (headers, count) = (self.word(32) as usize, self.half(48));
+        let table = (0..count).map(|n| headers + 40 * n).find(|at| self.word(at + 4) == 2).unwrap();
+        let names = self.word(headers + 40 * self.word(table + 24) as usize + 16) as usize;
+        let (start, size) = (self.word(table + 16) as usize, self.word(table + 20) as usize);
+        let entry = (start..start + size).step_by(16).find(|at| {
+            let text = &self.file[names + self.word(*at) as usize..];
+            text.split(|byte| *byte == 0).next() == Some(name.as_bytes())
+        });
+        self.word(entry.unwrap_or_else(|| panic!("no symbol {name}")) + 4)
+    }
+}
+
+/// What was stepped, and how much was run without a look between.
+struct Done {
+    steps: u64,
+    runs: u32,
+}
+
+fn step_group(lockstep: &mut Lockstep, image: &Image, most: u64) -> Result<Done, String> {
+    let header = image.word(28) as usize;
+    let (from, at, size) = (image.word(header + 4), image.word(header + 8), image.word(header + 16));
+    lockstep.write(at, &image.file[from as usize..][..size as usize]);
+    lockstep.write_words(CONSOLE, &[1]);
+    let mut state = lockstep.now.clone();
+    (1..32).for_each(|n| state.set(n, 0));
+    state.set(PC_AT, image.word(24));
+    lockstep.set(&state);
+    let (group, done) = (image.symbol("group"), image.symbol("guest_done"));
+    let (mut steps, mut runs) = (0, 0);
+    // What comes before is the same in all images.
+    if most != u64::MAX {
+        lockstep.run(&[group])?;
+        runs += 1;
+    }
+    // The backward branch that was done last, and how often.
+    let (mut branch, mut rounds) = (0, 0);
+    while steps < most && lockstep.now.pc() & !3 != done & !3 {
+        let step = lockstep.step()?;
+        steps += 1;
+        let pc = lockstep.now.pc();
+        if let Some(from) = step.branch.filter(|from| pc < *from && from - pc <= 48 && !step.exception) {
+            rounds = if branch == from { rounds + 1 } else { 1 };
+            branch = from;
+            if rounds == MOST_ROUNDS {
+                lockstep.compare_stored()?;
+                lockstep.run(&[branch.wrapping_add(8), done])?;
+                (runs, rounds) = (runs + 1, 0);
+            }
+        }
+    }
+    lockstep.compare_stored()?;
+    if lockstep.now.pc() & !3 != done & !3 {
+        lockstep.run(&[done])?;
+        runs += 1;
+    }
+    let (log, used) = (image.symbol("guest_log"), image.symbol("guest_log_used"));
+    lockstep.compare_memory(used, 4)?;
+    lockstep.compare_memory(log, 1024)?;
+    Ok(Done { steps, runs })
+}
+
+#[test]
+fn the_isa_tests_run_alike() {
+    let most = if env_number("FLATVIEW_LOCKSTEP").is_some() { u64::MAX } else { SOME };
+    let only = std::env::var("FLATVIEW_GROUP").ok();
+    let mut failures = Vec::new();
+    for order in orders() {
+        let folder = if order == Endianness::Big { "mips" } else { "mipsel" };
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guests/images").join(folder);
+        let mut paths: Vec<_> =
+            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        let mut groups = 0;
+        for path in paths {
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            let Some(group) = name.strip_prefix("isa-") else { continue };
+            if only.as_ref().is_some_and(|only| only != group) {
+                continue;
+            }
+            let mut lockstep = both(order);
+            if lockstep.masks.leaves_out_group(group) {
+                println!("{order:?} {group}: left out, as docs/lockstep.md says");
+                continue;
+            }
+            let image = Image { order, file: std::fs::read(path).unwrap() };
+            match step_group(&mut lockstep, &image, most) {
+                Ok(done) => println!(
+                    "{order:?} {group}: {} steps, {} words of memory compared, {} times run to a place without steps",
+                    done.steps, lockstep.compared_words, done.runs
+                ),
+                Err(text) => failures.push(format!("{order:?} {group}: {text}")),
+            }
+            groups += 1;
+        }
+        assert!(groups >= 15 || only.is_some(), "{groups} groups");
+    }
+    assert!(failures.is_empty(), "{} groups differ:\n{}", failures.len(), failures.join("\n\n"));
+}

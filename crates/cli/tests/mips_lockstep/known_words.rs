@@ -1,0 +1,48 @@
+//! Which instructions there are: the driver's list is the CPU's.
+
+use std::collections::BTreeSet;
+
+use flatview::Endianness;
+
+use crate::state::Masks;
+use crate::target::InProcess;
+use crate::words::mnemonic;
+
+/// Words that differ in every field that says which instruction it is.
+fn words() -> impl Iterator<Item = u32> {
+    let ops = 0..64_u32;
+    ops.flat_map(|op| {
+        let fields = match op {
+            // function, and where there are more, the register fields.
+            0x00 | 0x1c => {
+                (0..64).flat_map(|f| (0..32).map(move |n| f | n << 6 | n << 16 | n << 21)).collect()
+            }
+            0x1f => (0..64).flat_map(|f| (0..32).map(move |n| f | n << 6 | 0x11 << 11)).collect(),
+            0x01 => (0..32).map(|rt| rt << 16).collect(),
+            0x10 => (0..32).flat_map(|rs| (0..64).map(move |f| rs << 21 | f | 12 << 11)).collect(),
+            _ => (0..32).flat_map(|rs| [rs << 21, rs << 21 | 1 << 16]).collect::<Vec<u32>>(),
+        };
+        fields.into_iter().map(move |rest| op << 26 | rest)
+    })
+}
+
+/// The names of all instructions that are compared.
+pub fn mnemonics() -> BTreeSet<&'static str> {
+    let masks = Masks::read();
+    words().filter(|word| !masks.leaves_out_word(*word)).filter_map(mnemonic).collect()
+}
+
+#[test]
+fn the_drivers_list_of_instructions_is_the_cpus() {
+    let mut cpu = InProcess::new(Endianness::Big);
+    let mut random = fastrand::Rng::with_seed(24);
+    let more = std::iter::repeat_with(move || random.u32(..)).take(100_000);
+    let (mut known, mut reserved) = (0, 0);
+    for word in words().chain(more) {
+        let (ours, listed) = (cpu.knows(word), mnemonic(word));
+        assert_eq!(ours, listed.is_some(), "{word:08x} {listed:?}");
+        known += u32::from(ours);
+        reserved += u32::from(!ours);
+    }
+    assert!(known > 10_000 && reserved > 10_000, "{known} known, {reserved} reserved");
+}

@@ -302,8 +302,11 @@ fn mtsr(core: &mut Cpu, n: u64, value: u64) -> Done {
 
 fn tlbie(core: &mut Cpu, va: u64, _: u64) -> Done {
     core.isa.invalidate(va as u32);
-    core.flush_page(va);
-    // Other segments that share the page's virtual segment have it under other addresses, all in the same place there.
+    // Whatever the segment: others may have the same virtual one.
+    for segment in 0..16 {
+        let page = segment << 28 | va & 0x0fff_f000;
+        core.flush_range(page, page | (PAGE_SIZE - 1));
+    }
     Ok(0)
 }
 

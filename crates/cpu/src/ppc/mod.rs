@@ -11,6 +11,7 @@
 //! registers keep what is written), power states (MSR\[POW\] waits for an interrupt).
 
 mod except;
+mod gdb;
 mod helpers;
 mod mmu;
 mod model;
@@ -20,7 +21,10 @@ mod translate;
 
 use std::sync::Arc;
 
+use flatview::Endianness;
+
 use crate::core::Core;
+use crate::debug::DebugRegister;
 use crate::ir::{Code, Var};
 use crate::isa::{BusError, Fetch, Helper, Isa, Place};
 use crate::tlb::{Kind, Mapping};
@@ -175,6 +179,26 @@ impl Isa for Ppc {
 
     fn physical(core: &Core<Self>, va: u64) -> Option<u64> {
         core.isa.look(&core.reader, va as u32, Kind::Read, core.isa.mmu_of(Kind::Read)).ok()
+    }
+
+    fn debug_architecture() -> &'static str {
+        "powerpc:common"
+    }
+
+    fn debug_registers() -> &'static [DebugRegister] {
+        &gdb::REGISTERS
+    }
+
+    fn debug_register(core: &Core<Self>, n: usize) -> u64 {
+        gdb::register(core, n)
+    }
+
+    fn set_debug_register(core: &mut Core<Self>, n: usize, value: u64) {
+        gdb::set_register(core, n, value);
+    }
+
+    fn debug_order(_: &Core<Self>) -> Endianness {
+        Endianness::Big
     }
 
     fn reset(core: &mut Core<Self>) {

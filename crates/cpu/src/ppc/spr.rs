@@ -161,10 +161,16 @@ pub(super) fn write(core: &mut Core<Ppc>, n: u32, value: u32) -> Result<(), Faul
         return Ok(());
     }
     let user = core.isa.mode() & mode::USER != 0;
-    let mask = match writable(core.isa.model.family, n) {
-        Some(mask) if !(user && n & 16 != 0) => mask,
-        _ => return refused(core, n, true).map_or(Ok(()), Err),
-    };
+    if (user && n & 16 != 0) || writable(core.isa.model.family, n).is_none() {
+        return refused(core, n, true).map_or(Ok(()), Err);
+    }
+    set(core, n, value);
+    Ok(())
+}
+
+/// Sets a register that is there, the bits of it that can be written.
+pub(super) fn set(core: &mut Core<Ppc>, n: u32, value: u32) {
+    let mask = writable(core.isa.model.family, n).unwrap_or(0);
     let value = core.isa.spr(n) & !mask | value & mask;
     match n {
         number::DEC => {
@@ -174,17 +180,17 @@ pub(super) fn write(core: &mut Core<Ppc>, n: u32, value: u32) -> Result<(), Faul
             if before >> 31 == 0 && value >> 31 != 0 {
                 core.inputs().set_level(super::DEC_LINE, true);
             }
-            return Ok(());
+            return;
         }
         number::TBL => {
             let time = core.isa.time_base() & !0xffff_ffff | u64::from(value);
             core.isa.set_time_base(time);
-            return Ok(());
+            return;
         }
         number::TBU => {
             let time = core.isa.time_base() & 0xffff_ffff | u64::from(value) << 32;
             core.isa.set_time_base(time);
-            return Ok(());
+            return;
         }
         _ => {}
     }
@@ -198,5 +204,4 @@ pub(super) fn write(core: &mut Core<Ppc>, n: u32, value: u32) -> Result<(), Faul
             _ => {}
         }
     }
-    Ok(())
 }

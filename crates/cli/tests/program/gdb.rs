@@ -14,7 +14,12 @@ use std::time::{Duration, Instant};
 const GDB: &str = "gdb-multiarch";
 
 fn image(name: &str) -> String {
-    format!("{}/../../guests/images/mips/{name}.elf", env!("CARGO_MANIFEST_DIR"))
+    image_for("mips", name)
+}
+
+/// A board's image: they are called alike.
+fn image_for(board: &str, name: &str) -> String {
+    format!("{}/../../guests/images/{board}/{name}.elf", env!("CARGO_MANIFEST_DIR"))
 }
 
 /// A port that was free a moment ago.
@@ -24,9 +29,13 @@ fn free_port() -> u16 {
 
 /// Starts a program on the board, with a gdb server, stopped.
 fn start(name: &str, more: &[&str]) -> (Program, u16) {
-    let (port, image) = (free_port(), image(name));
+    start_on("mips", name, more)
+}
+
+fn start_on(board: &str, name: &str, more: &[&str]) -> (Program, u16) {
+    let (port, image) = (free_port(), image_for(board, name));
     let gdb = format!("tcp:127.0.0.1:{port}");
-    let mut args = vec!["-M", "mips", "-kernel", &image, "-S", "-gdb", &gdb, "-display", "none"];
+    let mut args = vec!["-M", board, "-kernel", &image, "-S", "-gdb", &gdb, "-display", "none"];
     args.extend(more);
     (Program::start(&args), port)
 }
@@ -114,7 +123,7 @@ impl Packets {
 const PC: u32 = 37;
 
 /// Runs gdb with a script; what it said, or nothing if there is no gdb.
-fn gdb(script: &str, port: u16, name: &str) -> Option<String> {
+fn gdb(script: &str, port: u16, image: &str) -> Option<String> {
     let found = Command::new(GDB).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if found.is_err() {
         assert!(std::env::var_os("FLATVIEW_REQUIRE_GDB").is_none(), "{GDB} is not installed");
@@ -130,7 +139,7 @@ fn gdb(script: &str, port: u16, name: &str) -> Option<String> {
     );
     std::fs::write(&file, head + script).unwrap();
     let mut child = Command::new(GDB)
-        .args(["-q", "-nx", "-batch", "-x", file.to_str().unwrap(), &image(name)])
+        .args(["-q", "-nx", "-batch", "-x", file.to_str().unwrap(), image])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -162,13 +171,22 @@ fn assert_in_order(said: &str, texts: &[&str]) {
 
 #[test]
 fn gdb_breaks_watches_steps_looks_back_and_runs_to_the_end() {
-    let (mut program, port) = start("debug", &["-serial", "stdio", "-monitor", "none"]);
+    a_whole_session("mips");
+}
+
+#[test]
+fn gdb_debugs_a_little_endian_program_too() {
+    a_whole_session("mipsel");
+}
+
+fn a_whole_session(board: &str) {
+    let (mut program, port) = start_on(board, "debug", &["-serial", "stdio", "-monitor", "none"]);
     let script = "p/x $pc\nbreak inner\ncontinue\nbacktrace\nwatch total\ncontinue\ncontinue\ndelete\n\
-                  rwatch corner.x\ncontinue\ndelete\nwatch unaligned[2]\ncontinue\ndelete\nnext\n\
+                  rwatch corner.x\ncontinue\ndelete\nwatch unaligned[1]\ncontinue\ndelete\nnext\n\
                   tbreak *put_char\ncontinue\nx/2i $pc\nstepi\np $pc == (char *)put_char + 4\n\
                   set var $t9 = 0x1234\np/x $t9\nset var total = 99\np total\n\
                   hbreak guest_halt\ncontinue\nmonitor info status\ncontinue\n";
-    let Some(said) = gdb(script, port, "debug") else { return };
+    let Some(said) = gdb(script, port, &image_for(board, "debug")) else { return };
     assert_in_order(
         &said,
         &[
@@ -184,8 +202,8 @@ fn gdb_breaks_watches_steps_looks_back_and_runs_to_the_end() {
             "Breakpoint 1, inner (depth=2, step=2)",
             "Hardware read watchpoint 3: corner.x",
             "Value = 3",
-            "Hardware watchpoint 4: unaligned[2]",
-            "New value = 34",
+            "Hardware watchpoint 4: unaligned[1]",
+            "New value = 17",
             "total, result",
             "Temporary breakpoint 5, ",
             "put_char",
@@ -206,13 +224,13 @@ fn gdb_breaks_watches_steps_looks_back_and_runs_to_the_end() {
 #[test]
 fn gdb_detaches_and_comes_back_to_a_program_that_ran_on() {
     let (program, port) = start("demo", &QUIET);
-    let Some(said) = gdb("break main\ncontinue\nx/i $pc\ndetach\n", port, "demo") else { return };
+    let Some(said) = gdb("break main\ncontinue\nx/i $pc\ndetach\n", port, &image("demo")) else { return };
     assert_in_order(&said, &["Breakpoint 1, ", "<main+", "detached"]);
     let said = gdb(
         "p $pc != (char *)main\nmonitor info status\nmonitor system_reset\nmaintenance flush register-cache\np/x $pc\n\
          info registers system\nkill\n",
         port,
-        "demo",
+        &image("demo"),
     );
     let said = said.unwrap();
     assert_in_order(&said, &["$1 = 1", "$2 = 0x80100000", "prid", "0x19300", "config1", "killed"]);

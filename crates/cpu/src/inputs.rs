@@ -14,6 +14,8 @@ use parking_lot::{Condvar, Mutex};
 pub struct Inputs {
     /// The level of each line, a bit for each.
     levels: AtomicU32,
+    /// Lines that went up since the CPU last asked.
+    raised: AtomicU32,
     /// Something changed that the CPU has not looked at.
     attention: AtomicBool,
     /// The CPU shall leave [`run`](crate::Cpu::run).
@@ -37,7 +39,18 @@ impl Inputs {
             false => self.levels.fetch_and(!bit, Ordering::AcqRel),
         };
         if (before & bit != 0) != high {
+            if high {
+                self.raised.fetch_or(bit, Ordering::AcqRel);
+            }
             self.attend();
+        }
+    }
+
+    /// Those of `lines` that went up since they were last asked for, a bit for each; a pulse that is over counts.
+    pub(crate) fn take_raised(&self, lines: u32) -> u32 {
+        match self.raised.load(Ordering::Acquire) & lines {
+            0 => 0,
+            _ => self.raised.fetch_and(!lines, Ordering::AcqRel) & lines,
         }
     }
 

@@ -7,7 +7,7 @@
 use crate::core::{Core, Trouble};
 use crate::ir::{Code, End, Op};
 use crate::isa::{Isa, Place};
-use crate::values::{alu, holds, unary};
+use crate::values::{alu, holds, order, unary};
 
 /// How a block's run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,6 +154,12 @@ fn run_ops<I: Isa, const COUNTED: bool>(
             }
             Op::SetImm { cond, ty, d, a, imm } => {
                 core.set(d, u64::from(holds(cond, ty, core.get(a), i64::from(imm) as u64)));
+            }
+            Op::Order { signed, ty, d, a, b, low } => {
+                core.set(d, order(signed, ty, core.get(a), core.get(b)) | core.get(low));
+            }
+            Op::OrderImm { signed, ty, d, a, imm, low } => {
+                core.set(d, order(signed, ty, core.get(a), i64::from(imm) as u64) | core.get(low));
             }
             Op::Select { d, c, a, b } => {
                 let from = if core.get(c) != 0 { a } else { b };

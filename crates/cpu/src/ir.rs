@@ -238,6 +238,36 @@ pub enum Op {
         /// Second operand.
         imm: i32,
     },
+    /// `d = low | 8` if `a` is less than `b`, `low | 4` if it is greater, else `low | 2`: a field of a condition register.
+    Order {
+        /// Whether the values are signed.
+        signed: bool,
+        /// In.
+        ty: Ty,
+        /// Result.
+        d: Var,
+        /// First operand.
+        a: Var,
+        /// Second operand.
+        b: Var,
+        /// What the result has beside, below 2.
+        low: Var,
+    },
+    /// The same for an immediate, which is sign-extended to the type.
+    OrderImm {
+        /// Whether the values are signed.
+        signed: bool,
+        /// In.
+        ty: Ty,
+        /// Result.
+        d: Var,
+        /// First operand.
+        a: Var,
+        /// Second operand.
+        imm: i32,
+        /// What the result has beside, below 2.
+        low: Var,
+    },
     /// `d = a` if `c` is not 0, else `b`.
     Select {
         /// Result.

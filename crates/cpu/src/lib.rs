@@ -2,7 +2,7 @@
 //!
 //! Guest code becomes blocks of one [intermediate representation](ir), which an interpreter runs; loads and stores go
 //! through a soft TLB and then through a [`Reader`](flatview::Reader), so that whatever the memory map says holds for the
-//! next instruction. [`Isa`] is what an instruction set brings along, [`Cpu`] runs it, [`mips`] is one.
+//! next instruction. [`Isa`] is what an instruction set brings along, [`Cpu`] runs it, [`mips`] and [`ppc`] are two.
 //!
 //! Where things are: [`ir`] what blocks are made of, `interp` how they run, `cache` where they are kept, `tlb` and
 //! [`core`](Core) the way to memory, [`float`] the arithmetic of FPUs, [`Inputs`] what reaches a CPU from outside, [`Watches`] who looks at its accesses.
@@ -19,6 +19,7 @@ mod interp;
 pub mod ir;
 mod isa;
 pub mod mips;
+pub mod ppc;
 mod tlb;
 mod values;
 mod watch;

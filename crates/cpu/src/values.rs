@@ -84,6 +84,22 @@ pub(crate) fn holds(cond: Cond, ty: Ty, a: u64, b: u64) -> bool {
     }
 }
 
+/// 8, 4 or 2: whether `a` is less than `b`, greater, or equal.
+#[inline(always)]
+pub(crate) fn order(signed: bool, ty: Ty, a: u64, b: u64) -> u64 {
+    let ordering = match (signed, ty) {
+        (true, Ty::I32) => (a as i32).cmp(&(b as i32)),
+        (true, Ty::I64) => (a as i64).cmp(&(b as i64)),
+        (false, Ty::I32) => (a as u32).cmp(&(b as u32)),
+        (false, Ty::I64) => a.cmp(&b),
+    };
+    match ordering {
+        std::cmp::Ordering::Less => 8,
+        std::cmp::Ordering::Greater => 4,
+        std::cmp::Ordering::Equal => 2,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,6 +133,14 @@ mod tests {
         assert_eq!(unary(Unary::Clz, Ty::I32, 1), 31);
         assert_eq!(unary(Unary::Clo, Ty::I32, 0xffff_ffff), 32);
         assert_eq!(unary(Unary::Clz, Ty::I64, 0), 64);
+    }
+
+    #[test]
+    fn an_order_is_one_bit_of_three() {
+        assert_eq!(order(true, Ty::I32, 0xffff_ffff, 0), 8);
+        assert_eq!(order(false, Ty::I32, 0xffff_ffff, 0), 4);
+        assert_eq!(order(true, Ty::I64, 0xffff_ffff, 0), 4);
+        assert_eq!(order(false, Ty::I64, 7, 7), 2);
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub struct Cp0 {
     pub(super) err_ctl: u32,
 }
 
+use super::Exception;
+
 /// Status (section 9.21).
 mod status {
     pub const IE: u32 = 1;
@@ -248,9 +250,13 @@ impl Cp0 {
     }
 
     pub(super) fn set_cause(&mut self, code: u8, coprocessor: u8) {
-        let keep = !(cause::CODE | 3 << cause::COPROCESSOR_SHIFT);
-        self.cause =
-            self.cause & keep | u32::from(code) << 2 | u32::from(coprocessor & 3) << cause::COPROCESSOR_SHIFT;
+        let keep = !cause::CODE;
+        self.cause = self.cause & keep | u32::from(code) << 2;
+        // The coprocessor is open in the manual for all other exceptions: that of the last one stays.
+        if code == Exception::Coprocessor as u8 {
+            let field = cause::COPROCESSOR_SHIFT;
+            self.cause = self.cause & !(3 << field) | u32::from(coprocessor & 3) << field;
+        }
     }
 
     pub(super) fn enter_exception_level(&mut self) {

@@ -104,9 +104,11 @@ impl Mips {
     /// `tlbwi` and `tlbwr`: an entry from the registers.
     pub(super) fn write_entry(&mut self, at: u32) {
         let cp0 = &self.cp0;
-        let pages = cp0.entry_lo.map(|lo| lo & !lo::G);
+        // What of the page frame number a large page does not use is not kept.
+        let unused = cp0.page_mask >> 13 << 6;
+        let pages = cp0.entry_lo.map(|lo| lo & !lo::G & !unused);
         let entry = TlbEntry {
-            hi: cp0.entry_hi & (VPN2 & !cp0.page_mask | ASID),
+            hi: cp0.entry_hi & (VPN2 | ASID),
             mask: cp0.page_mask,
             lo: pages,
             global: cp0.entry_lo[0] & cp0.entry_lo[1] & lo::G != 0,

@@ -24,8 +24,8 @@ fn registers_are_read_and_set_by_name() {
         ("badvaddr", 0x55),
         ("status", 0x1000_0000),
         ("epc", 0x44),
-        ("f1", 0x3f80_0000),
-        ("fcsr", 0x0180_0003),
+        ("f31", 0x4048_f5c3),
+        ("fcsr", 1),
     ] {
         let n = place(cpu, name);
         cpu.set_debug_register(n, value);

@@ -63,6 +63,7 @@ fn user_programs_enter_it_with_the_rights_of_the_kernel_and_no_interrupts() {
     assert_eq!((board.pc(), board.reg(8) & 0xff1f), (0xbfc0_0484, 0xff11), "CP0 can be used");
     board.cpu.inputs().set_level(2, true);
     board.cpu.step();
+    board.cpu.step();
     // Left, the interrupt that waited is taken.
     assert_eq!((board.exception(), board.cpu.core().isa.cp0.epc()), (Exception::Interrupt as u32, 0x1000));
 }

@@ -7,6 +7,8 @@ mod debug;
 mod ejtag;
 #[path = "mips/fpu.rs"]
 mod fpu;
+#[path = "mips/left_open.rs"]
+mod left_open;
 #[path = "mips/models.rs"]
 mod models;
 mod support;

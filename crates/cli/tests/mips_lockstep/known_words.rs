@@ -43,7 +43,8 @@ fn the_drivers_list_of_instructions_is_the_cpus() {
     let mut random = fastrand::Rng::with_seed(24);
     let more = std::iter::repeat_with(move || random.u32(..)).take(100_000);
     let (mut known, mut reserved) = (0, 0);
-    for word in words().chain(more) {
+    let masks = Masks::read();
+    for word in words().chain(more).filter(|word| !masks.leaves_out_word(*word)) {
         let (ours, listed) = (cpu.knows(word), mnemonic(word));
         assert_eq!(ours, listed.is_some(), "{word:08x} {listed:?}");
         known += u32::from(ours);

@@ -382,7 +382,7 @@ impl<'a> Generator<'a> {
             }
             14..17 => vec![cop1(format, ft, fs, code, 0x30 + self.rng.below(16))],
             17 => match self.rng.below(3) {
-                0 => vec![cop1(format, code | self.rng.below(2), fs, fd, 0x11)],
+                0 => vec![cop1(format, code | self.rng.below(2), fs & even, fd & even, 0x11)],
                 1 => vec![cop1(format, self.source(), fs & even, fd & even, 0x12 + self.rng.below(2))],
                 _ => vec![r(1, self.source(), code | self.rng.below(2), self.target(), 0)],
             },
@@ -394,7 +394,7 @@ impl<'a> Generator<'a> {
             19..22 => {
                 let op = self.rng.of(&[0x31, 0x35, 0x39, 0x3d]);
                 let (base, at) = self.address(if op & 4 == 0 { 4 } else { 8 });
-                vec![i(op, base, ft, at)]
+                vec![i(op, base, if op & 4 == 0 { ft } else { ft & even }, at)]
             }
             22 => {
                 let (base, at) = self.address(8);
@@ -403,7 +403,7 @@ impl<'a> Generator<'a> {
                 // The unaligned ones want whole registers.
                 let function = if self.whole || self.rng.one_in(8) { function } else { function & !4 };
                 let function = if function == 0x0b { 0x0f } else { function };
-                let (rd, sa) = if function >= 8 { (fs, 0) } else { (0, fd) };
+                let (rd, sa) = if function >= 8 { (fs & even, 0) } else { (0, fd & even) };
                 let mut words = li(t, (at as i16 as i32) as u32).to_vec();
                 words.push(0x13 << 26 | r(function, base, t, rd, sa));
                 words
@@ -518,7 +518,9 @@ impl<'a> Generator<'a> {
             0 => i(0x01, base, 0x1f, at),
             1 => i(0x33, base, self.rng.below(32), at),
             // Invalidating or writing back what is there: what does not lose data.
-            _ => i(0x2f, base, self.rng.of(&[0x00, 0x01, 0x10, 0x15, 0x19, 0x04]), at),
+            2 => i(0x2f, base, self.rng.of(&[0x00, 0x01, 0x04]), at),
+            // By address, one that all modes may use.
+            _ => i(0x2f, SP, self.rng.of(&[0x10, 0x15, 0x19]), at),
         }
     }
 

@@ -254,6 +254,12 @@ impl<'a> BoardBuilder<'a> {
         move |request| requests.push(request)
     }
 
+    /// What resets the CPUs and nothing else, as their hard reset line does; safe from inside an access.
+    pub fn cpu_reset(&self) -> impl Fn() + Send + Sync + 'static {
+        let requests = self.requests.clone();
+        move || requests.reset_cpus()
+    }
+
     /// A device at a path of the object tree: the owner of its regions.
     pub fn device(&mut self, path: &str, kind: &str) -> Owner {
         self.parts.qom.entry(path).kind = kind.to_owned();
@@ -409,8 +415,8 @@ impl<'a> BoardBuilder<'a> {
     }
 
     /// Adds a CPU that runs guest code while the machine runs.
-    pub fn run_cpu(&mut self, cpu: impl GuestCpu + 'static) {
-        self.cpus.push(Box::new(cpu));
+    pub fn run_cpu(&mut self, cpu: impl Into<Box<dyn GuestCpu>>) {
+        self.cpus.push(cpu.into());
     }
 
     /// Whether there is code to run: firmware, flash or a program, and no test driver in the CPU's place.

@@ -144,6 +144,8 @@ pub struct BoardBuilder<'a> {
     cpus: Vec<Box<dyn GuestCpu>>,
     /// The board has asked for the RAM disk.
     took_initrd: bool,
+    /// The board has asked for the NVRAM's file.
+    took_nvram: bool,
     /// The board has asked for the CPU's model.
     took_cpu: bool,
 }
@@ -193,6 +195,7 @@ impl<'a> BoardBuilder<'a> {
             parts,
             cpus: Vec::new(),
             took_initrd: false,
+            took_nvram: false,
             took_cpu: false,
         }
     }
@@ -202,6 +205,9 @@ impl<'a> BoardBuilder<'a> {
         if self.config.initrd.is_some() && !self.took_initrd {
             let what = "place for an initial RAM disk";
             return Err(BoardError::NotOnBoard { board, what, option: "-initrd" });
+        }
+        if self.config.nvram.is_some() && !self.took_nvram {
+            return Err(BoardError::NotOnBoard { board, what: "NVRAM", option: "-nvram" });
         }
         if self.config.cpu.is_some() && !self.took_cpu {
             return Err(BoardError::NotOnBoard { board, what: "choice of CPUs", option: "-cpu" });
@@ -494,6 +500,12 @@ impl<'a> BoardBuilder<'a> {
     pub fn initrd(&mut self) -> Option<PathBuf> {
         self.took_initrd = true;
         self.config.initrd.clone()
+    }
+
+    /// The file that keeps the NVRAM. A board that does not ask for it refuses one.
+    pub fn nvram(&mut self) -> Option<PathBuf> {
+        self.took_nvram = true;
+        self.config.nvram.clone()
     }
 
     /// Tells the user something that is no error.

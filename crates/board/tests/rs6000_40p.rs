@@ -413,7 +413,7 @@ fn bad_requests_for_a_machine_are_errors_that_say_what_would_be_right() {
 fn running(code: &[u32]) -> (Arc<Machine>, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rom");
-    let words = std::iter::repeat_n(&0, 0x40).chain(code);
+    let words = std::iter::repeat_n(&0, 0x40).chain(code).chain(std::iter::repeat(&0)).take(0x4_0000);
     std::fs::write(&path, words.flat_map(|word| word.to_be_bytes()).collect::<Vec<u8>>()).unwrap();
     let machine = Machine::new(MachineConfig { bios: Some(path), start_stopped: false, ..config() }).unwrap();
     (machine, folder)
@@ -470,4 +470,36 @@ fn no_code_runs_under_a_test_driver() {
     let machine = Machine::new(MachineConfig { qtest: true, ..config() }).unwrap();
     assert!(!machine.has_cpu());
     assert!(Machine::new(config()).unwrap().has_cpu());
+}
+
+#[test]
+fn the_nvram_is_kept_in_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("nvram");
+    let machine = || Machine::new(MachineConfig { nvram: Some(path.clone()), ..config() });
+    let at = |machine: &Machine, address: u16| {
+        let [low, high] = address.to_le_bytes();
+        machine.cpu_space().write(port(0x74), &[low]).unwrap();
+        machine.cpu_space().write(port(0x75), &[high]).unwrap();
+    };
+    let first = machine().unwrap();
+    at(&first, 0);
+    assert_eq!(byte(&first, port(0x77)), b'Q', "a new file gets QEMU's header");
+    at(&first, 0x1234);
+    first.cpu_space().write(port(0x77), &[0xa5]).unwrap();
+    at(&first, 0);
+    first.cpu_space().write(port(0x77), b"x").unwrap();
+    drop(first);
+    assert_eq!(std::fs::read(&path).unwrap().len(), 0x2000);
+    let second = machine().unwrap();
+    at(&second, 0x1234);
+    assert_eq!(byte(&second, port(0x77)), 0xa5);
+    at(&second, 0);
+    assert_eq!(byte(&second, port(0x77)), b'x', "what is there is left");
+    drop(second);
+    std::fs::write(&path, [1; 0x2001]).unwrap();
+    let told = machine().unwrap_err().to_string();
+    assert!(told.contains("it has 8193 bytes, and the NVRAM 8192"), "{told}");
+    let refused = Machine::new(MachineConfig { nvram: Some(path.clone()), ..MachineConfig::new("cpiom") });
+    assert_eq!(refused.unwrap_err().to_string(), "Board 'cpiom' has no NVRAM; leave out -nvram");
 }

@@ -8,7 +8,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use flatview::{AddressSpace, Endianness, Owner, Region, RegionId};
+use flatview::{AddressSpace, Endianness, Owner, RamBlock, Region, RegionId, Share};
 use flatview_cpu::Cpu;
 use flatview_cpu::ppc::{BusErrors, Ppc, PpcModel};
 use flatview_device::{IrqLine, OrGate, QtreeDevice};
@@ -17,7 +17,7 @@ use flatview_hw::isa::pc87312::Pc87312;
 use flatview_hw::isa::rs6000_mc::Rs6000Mc;
 use flatview_hw::isa::systemio::SystemIo;
 use flatview_hw::nvram::fw_cfg::{FwCfg, key};
-use flatview_hw::nvram::m48t59::M48t59;
+use flatview_hw::nvram::m48t59::{self, M48t59};
 use flatview_hw::pci::function::{Bar, BusSpaces, Identity, PciFunction, common_properties};
 use flatview_hw::pci::raven::{self, Raven};
 
@@ -396,11 +396,8 @@ fn memory_controller(b: &mut BoardBuilder<'_>, isa: &IsaBus, ram_size: u64) -> R
 /// The devices that `-nodefaults` leaves out, in front of PCI's.
 fn defaults(b: &mut BoardBuilder<'_>, isa: &IsaBus, ram_size: u64) -> Result<Arc<SystemIo>, BoardError> {
     let owner = b.unattached("isa-m48t59");
-    let nvram = M48t59::new(
-        &prep_nvram::contents(ram_size, COMMAND_LINE, &b.config().kernel_arguments),
-        b.wall_clock(),
-        b.log(),
-    );
+    let contents = nvram(b, ram_size)?;
+    let nvram = M48t59::new(contents, b.wall_clock(), b.log());
     isa.map(b, [(M48t59::BASE, nvram.region(&owner))])?;
     b.plug(isa.bus, move || nvram.qtree());
 
@@ -426,6 +423,36 @@ fn defaults(b: &mut BoardBuilder<'_>, isa: &IsaBus, ram_size: u64) -> Result<Arc
     let picture = systemio.clone();
     b.plug(isa.bus, move || picture.qtree());
     Ok(systemio)
+}
+
+/// What the NVRAM holds: a file's contents if the user names one, which is made or grown to its size. Where there is
+/// nothing yet it gets what QEMU tells firmware.
+fn nvram(b: &mut BoardBuilder<'_>, ram_size: u64) -> Result<Arc<RamBlock>, BoardError> {
+    let name = "m48t59.nvram";
+    let block = match b.nvram() {
+        None => RamBlock::anonymous(name, m48t59::SIZE)?,
+        Some(path) => {
+            let what = "NVRAM file";
+            let fail = |source| BoardError::File { what, path: path.clone(), source };
+            let mut options = std::fs::OpenOptions::new();
+            let file =
+                options.read(true).write(true).create(true).truncate(false).open(&path).map_err(fail)?;
+            let len = file.metadata().map_err(fail)?.len();
+            if len > m48t59::SIZE {
+                let problem =
+                    format!("it has {len} bytes, and the NVRAM {}; is it another file?", m48t59::SIZE);
+                return Err(BoardError::Image { what, path, problem });
+            }
+            file.set_len(m48t59::SIZE).map_err(fail)?;
+            RamBlock::from_file(name, &path, 0, m48t59::SIZE, Share::Shared, false)?
+        }
+    };
+    let mut bytes = vec![0; m48t59::SIZE as usize];
+    block.read(0, &mut bytes)?;
+    if bytes.iter().all(|byte| *byte == 0) {
+        block.write(0, &prep_nvram::contents(ram_size, COMMAND_LINE, &b.config().kernel_arguments))?;
+    }
+    Ok(block)
 }
 
 /// The super I/O chip and the devices in it.

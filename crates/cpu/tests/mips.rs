@@ -3,6 +3,12 @@
 
 #[path = "mips/debug.rs"]
 mod debug;
+#[path = "mips/ejtag.rs"]
+mod ejtag;
+#[path = "mips/fpu.rs"]
+mod fpu;
+#[path = "mips/models.rs"]
+mod models;
 mod support;
 
 use flatview::{RamBlock, Region};

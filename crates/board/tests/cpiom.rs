@@ -359,6 +359,68 @@ fn every_page_can_be_protected_alone_and_all_together() {
 }
 
 #[test]
+fn overlays_follow_random_tables_word_by_word() {
+    let seed = fastrand::u64(..);
+    let mut random = fastrand::Rng::with_seed(seed);
+    let board = board();
+    board.set(CTRL, 1);
+    let mut words = [0_u32; 256];
+    for step in 0..3000 {
+        // Few words, so that runs meet, over a boundary of which they become one, two or none.
+        let word = random.usize(0..8) + if random.u8(0..20) == 0 { 248 } else { 0 };
+        let value = match random.u8(0..6) {
+            0 => 0,
+            1 | 2 => u32::MAX,
+            3 => u32::MAX << random.u32(0..32),
+            4 => u32::MAX >> random.u32(0..32),
+            _ => random.u32(..),
+        };
+        if random.u8(0..50) == 0 {
+            board.set(CTRL, 0);
+            assert_eq!(board.ram_view().len(), 1);
+        }
+        board.set(PDATA + 4 * word as u64, value);
+        board.set(CTRL, 1);
+        words[word] = value;
+        let mut wanted: Vec<(u64, u64)> = Vec::new();
+        for page in (0..8192_u64).filter(|page| words[(page / 32) as usize] >> (31 - page % 32) & 1 == 1) {
+            match wanted.last_mut().filter(|(_, last)| *last + 1 == page) {
+                Some((_, last)) => *last = page,
+                None => wanted.push((page, page)),
+            }
+        }
+        let seen: Vec<(u64, u64)> = (board.ram_view().into_iter())
+            .filter(|range| range.2 == "cpiom-sdram-protected")
+            .map(|(start, last, _)| (start / PAGE, last / PAGE))
+            .collect();
+        assert_eq!(seen, wanted, "seed {seed} step {step}");
+    }
+}
+
+#[test]
+fn a_change_of_protection_costs_what_it_touches() {
+    /// The quickest of many changes of one word, in a part of the table that is empty.
+    fn quickest(board: &Board) -> std::time::Duration {
+        let change = |n: u32| {
+            let began = std::time::Instant::now();
+            board.set(PDATA, n % 2);
+            began.elapsed()
+        };
+        (0..400).map(change).min().unwrap()
+    }
+    let board = board();
+    board.set(CTRL, 1);
+    let few = quickest(&board);
+    for word in 8..256 {
+        board.set(PDATA + 4 * word, 0x5555_5555);
+    }
+    assert!(board.ram_view().len() > 7900, "a protected page, one that is not, and so on");
+    let many = quickest(&board);
+    // Looking at 4,000 overlays at each change would make it a hundred times.
+    assert!(many < few * 8, "{few:?} with nothing else protected, {many:?} with 3,968 runs of pages");
+}
+
+#[test]
 fn viol_is_status0_and_ctrl1_and_is_a_level() {
     let board = board();
     let viol = board.line("viol");

@@ -21,6 +21,7 @@ const TYPED_AHEAD: usize = 4096;
 const HELP: &[u8] = b"\r\n\
     C-a h    this list\r\n\
     C-a x    end the emulator\r\n\
+    C-a b    a break, for the serial port\r\n\
     C-a c    to the monitor, and back to the serial port\r\n\
     C-a C-a  type a C-a\r\n";
 
@@ -34,6 +35,7 @@ enum Key {
     Switch,
     Exit,
     Help,
+    Break,
 }
 
 /// Finds the escapes in what is typed.
@@ -53,6 +55,7 @@ impl Escapes {
             b'c' => Key::Switch,
             b'x' => Key::Exit,
             b'h' | b'?' => Key::Help,
+            b'b' => Key::Break,
             _ => Key::Nothing,
         }
     }
@@ -128,6 +131,12 @@ impl Mux {
             Key::Exit => {
                 self.inner.write(b"Flatview: Terminated\r\n");
                 (self.exit)();
+            }
+            Key::Break => {
+                let serial = self.state.lock().serial.clone();
+                if let Some(serial) = serial {
+                    serial.event(CharEvent::Break);
+                }
             }
             Key::Switch => {
                 let mut state = self.state.lock();
@@ -328,6 +337,14 @@ mod tests {
         assert_eq!(f.serial.text("abcdef"), "abcdef");
         assert_eq!(f.monitor.text("info\r"), "info\r");
         assert_eq!(*f.monitor.events.lock(), [CharEvent::Opened], "greeted once, at the first switch");
+    }
+
+    #[test]
+    fn a_break_goes_to_the_serial_port() {
+        let f = fixture(false);
+        f.terminal.send(b"\x01b");
+        assert_eq!(*f.serial.events.lock(), [CharEvent::Opened, CharEvent::Break]);
+        assert!(f.monitor.events.lock().is_empty());
     }
 
     #[test]

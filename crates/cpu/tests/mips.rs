@@ -3,6 +3,14 @@
 
 #[path = "mips/debug.rs"]
 mod debug;
+#[path = "mips/ejtag.rs"]
+mod ejtag;
+#[path = "mips/fpu.rs"]
+mod fpu;
+#[path = "mips/left_open.rs"]
+mod left_open;
+#[path = "mips/models.rs"]
+mod models;
 mod support;
 
 use flatview::{RamBlock, Region};

@@ -143,6 +143,8 @@ impl CharSink for Sink {
                 Work::Opened
             }
             CharEvent::Closed => Work::Closed,
+            // It means nothing to a monitor.
+            CharEvent::Break => return,
         });
     }
 

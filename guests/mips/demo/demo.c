@@ -118,7 +118,7 @@ static void watch_clocks(void)
 {
     u32 start = read_c0(9, 0), shown = 0;
     print("Ticks:");
-    while ((cpu_ticks < 5 || pit_ticks < 5) && read_c0(9, 0) - start < 100 * CPU_TICK) {
+    while ((shown < 5 || pit_ticks < 5) && read_c0(9, 0) - start < 100 * CPU_TICK) {
         if (cpu_ticks > shown && shown < 5) {
             shown++;
             print(" %u", shown);

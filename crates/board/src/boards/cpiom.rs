@@ -7,8 +7,11 @@
 use std::sync::Arc;
 
 use flatview::{AccessRules, DeviceEndian, Endianness, Ops, Owner, RamBlock, Region, RegionId, Share};
+use flatview_cpu::Cpu;
+use flatview_cpu::ppc::{BusErrors, Ppc, PpcModel};
 use flatview_device::{IrqLine, QtreeDevice, Reset};
 use flatview_hw::char::serial16550::Serial16550;
+use flatview_hw::cpiom::HZ;
 use flatview_hw::cpiom::edc::Edc;
 use flatview_hw::cpiom::intc::{Intc, IntcBank};
 use flatview_hw::cpiom::sdram::{self, Sdram};
@@ -28,8 +31,13 @@ const NVM_SIZE: u64 = MIB;
 const FLASH: u64 = 0xff80_0000;
 const FLASH_SIZE: u64 = 8 * MIB;
 const ELF_POWERPC: u16 = 20;
-/// Inputs of the CPU, for each bank of the interrupt controller: soft reset, machine check, external interrupt.
-const CPU_INPUTS: [(IntcBank, usize); 3] = [(IntcBank::Rst, 1), (IntcBank::Mcp, 3), (IntcBank::Itn, 5)];
+/// Inputs of the CPU, for each bank of the interrupt controller: soft reset, machine check, external interrupt. By their
+/// numbers on the board, and in the model of the CPU.
+const CPU_INPUTS: [(IntcBank, usize, u32); 3] = [
+    (IntcBank::Rst, 1, Ppc::SOFT_RESET),
+    (IntcBank::Mcp, 3, Ppc::MACHINE_CHECK),
+    (IntcBank::Itn, 5, Ppc::EXTERNAL),
+];
 /// Lines of the interrupt controller's bank MCP.
 const MCP_VIOLATION: usize = 0;
 /// Lines of its bank ITN.
@@ -75,7 +83,7 @@ fn build(b: &mut BoardBuilder<'_>) -> Result<(), BoardError> {
     let machine = Owner::object("/machine");
     let cpu = b.cpu("755-powerpc-cpu", 8)?;
     let intc = Intc::new(b.log());
-    for (bank, input) in CPU_INPUTS {
+    for (bank, input, _) in CPU_INPUTS {
         if let Some(line) = cpu.get(input) {
             intc.output(bank).connect_to(line);
         }
@@ -98,7 +106,26 @@ fn build(b: &mut BoardBuilder<'_>) -> Result<(), BoardError> {
     }
     nvm(b, system, &machine)?;
     b.device_memory(DEVICE_MEMORY, NVM - DEVICE_MEMORY)?;
-    flash(b, system, &machine)
+    flash(b, system, &machine)?;
+    if b.has_code() {
+        run(b, &cpu)?;
+    }
+    Ok(())
+}
+
+/// Gives the board its CPU, with the lines that interrupt it. An access that nothing takes is a machine check.
+fn run(b: &mut BoardBuilder<'_>, lines: &[IrqLine]) -> Result<(), BoardError> {
+    let ppc = Ppc::new(PpcModel::ppc755(), b.clock(), HZ)
+        .with_bus_errors(BusErrors::MachineCheck)
+        .with_log(b.log());
+    let cpu = Cpu::new(ppc, b.memory(), &b.cpu_space())?;
+    for (_, input, number) in CPU_INPUTS {
+        if let Some(line) = lines.get(input) {
+            cpu.inputs().connect(line, number);
+        }
+    }
+    b.run_cpu(cpu);
+    Ok(())
 }
 
 /// Wires an output of a device to an input of the interrupt controller.

@@ -3,16 +3,18 @@
 //! What it is: one step on both, and the comparison of what it left: every register after every step, and behind every
 //! branch and exception the memory that was stored to since. What it is not: what is run. What must always hold: nothing
 //! is left out that [`Masks`] does not name; a value that is not compared is made QEMU's on ours, so that what follows from
-//! it is compared.
+//! it is compared. Where EI stands before WAIT interrupts are held back, so that one that is pending ends the waiting and
+//! is taken behind it.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt::Write as _;
 
 use flatview::Endianness;
 
+use crate::random::asm::WAIT;
 use crate::state::{BAD, CAUSE, Masks, PC_AT, SR, State, name};
 use crate::target::Target;
-use crate::words::{is_branch, is_likely, mnemonic, store};
+use crate::words::{is_branch, is_ei, is_likely, mnemonic, store};
 
 /// Where exceptions go: refill, all others, interrupts with Cause.IV.
 pub const VECTORS: [u32; 3] = [0x8000_0000, 0x8000_0180, 0x8000_0200];
@@ -41,6 +43,7 @@ pub struct Lockstep {
     /// Where the branch is whose delay slot is next.
     branch: Option<u32>,
     words: HashMap<u32, u32>,
+    masked: bool,
     pub steps: u64,
     pub compared_words: u64,
 }
@@ -58,6 +61,7 @@ impl Lockstep {
             stored: BTreeSet::new(),
             branch: None,
             words: HashMap::new(),
+            masked: false,
             steps: 0,
             compared_words: 0,
         }
@@ -66,7 +70,8 @@ impl Lockstep {
     pub fn write(&mut self, at: u32, data: &[u8]) {
         self.qemu.write(at, data);
         self.ours.write(at, data);
-        self.words.clear();
+        let behind = at.wrapping_add(data.len() as u32);
+        self.words.retain(|known, _| !(at..behind).contains(known));
     }
 
     /// Words in the guest's order.
@@ -89,12 +94,6 @@ impl Lockstep {
         self.now = state.clone();
         self.qemu.set_registers(state);
         self.ours.set_registers(state);
-    }
-
-    pub fn set_one(&mut self, n: usize, value: u32) {
-        let mut state = self.now.clone();
-        state.set(n, value);
-        self.set(&state);
     }
 
     /// The instruction word at an address, as QEMU sees it.
@@ -138,12 +137,42 @@ impl Lockstep {
     /// # Errors
     /// What differs behind it.
     pub fn step(&mut self) -> Result<Step, String> {
-        let (pc, before) = (self.now.pc(), self.now.clone());
+        self.step_from(None)
+    }
+
+    /// One step on both at another address.
+    ///
+    /// # Errors
+    /// What differs behind it.
+    pub fn step_at(&mut self, at: u32) -> Result<Step, String> {
+        self.step_from(Some(at))
+    }
+
+    fn step_from(&mut self, at: Option<u32>) -> Result<Step, String> {
+        let (pc, before) = (at.unwrap_or(self.now.pc()), self.now.clone());
         let (word, branch) = (self.word_at(pc), self.branch.take());
-        self.qemu.start_step();
-        self.ours.start_step();
+        if word.is_some_and(is_ei) && self.word_at(pc.wrapping_add(4)) == Some(WAIT) {
+            self.mask_interrupts(true);
+        }
+        match at {
+            None => [&mut self.qemu, &mut self.ours].map(|target| target.start_step()),
+            Some(at) => [&mut self.qemu, &mut self.ours].map(|target| target.start_step_at(at)),
+        };
         let mut ours = self.ours.finish_step();
         let mut qemu = self.qemu.finish_step();
+        if qemu == before && ours != before {
+            // Once in some ten thousand steps QEMU stops before it has done anything.
+            self.qemu.start_step();
+            qemu = self.qemu.finish_step();
+        }
+        if word == Some(WAIT) && self.masked && qemu.pc() == pc.wrapping_add(8) {
+            // QEMU wakes up and does the next instruction.
+            self.ours.start_step();
+            ours = self.ours.finish_step();
+        }
+        if self.masked && !word.is_some_and(is_ei) {
+            self.mask_interrupts(false);
+        }
         let skips = word.is_some_and(is_likely) && ours.pc() == pc.wrapping_add(8);
         if skips && qemu.pc() == pc.wrapping_add(4) {
             // QEMU steps to the delay slot that it leaves out.
@@ -186,6 +215,12 @@ impl Lockstep {
     /// Whether the next instruction is in a delay slot.
     pub fn in_delay_slot(&self) -> bool {
         self.branch.is_some()
+    }
+
+    fn mask_interrupts(&mut self, masked: bool) {
+        self.masked = masked;
+        self.qemu.mask_interrupts(masked);
+        self.ours.mask_interrupts(masked);
     }
 
     /// The words that were stored to.

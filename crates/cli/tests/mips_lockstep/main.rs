@@ -7,7 +7,8 @@
 //!
 //! A failure prints the seed, the program and the last steps. `FLATVIEW_SEED` and `FLATVIEW_PROGRAM` repeat one program,
 //! `FLATVIEW_LOCKSTEP` sets the number of random instructions (and has the ISA tests stepped to their end),
-//! `FLATVIEW_ORDER=big` or `little` leaves the other one out.
+//! `FLATVIEW_ORDER=big` or `little` leaves the other one out; with `FLATVIEW_IN_PROCESS=1` ours is a CPU within the test, which
+//! is faster.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -33,10 +34,10 @@ use flatview::Endianness;
 
 use lockstep::Lockstep;
 use report::Report;
-use target::{ByGdb, InProcess};
+use target::{ByGdb, InProcess, Target};
 
 /// The CPU that QEMU is to have.
-const CPU: &str = "24Kc";
+const CPU: &str = "24Kf";
 const ORDERS: [Endianness; 2] = [Endianness::Big, Endianness::Little];
 
 fn qemu_program(order: Endianness) -> &'static str {
@@ -73,8 +74,13 @@ fn orders() -> Vec<Endianness> {
     ORDERS.into_iter().filter(is_wanted).filter(is_here).collect()
 }
 
+/// QEMU and ours, both by gdb's protocol.
 fn both(order: Endianness) -> Lockstep {
-    Lockstep::new(Box::new(ByGdb::qemu(order, CPU)), Box::new(InProcess::new(order)), order)
+    let ours: Box<dyn Target> = match std::env::var_os("FLATVIEW_IN_PROCESS") {
+        None => Box::new(ByGdb::ours(order, CPU)),
+        Some(_) => Box::new(InProcess::new(order, CPU)),
+    };
+    Lockstep::new(Box::new(ByGdb::qemu(order, CPU)), ours, order)
 }
 
 #[test]

@@ -10,22 +10,27 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use flatview::{AddressSpace, Endianness, Memory, RamBlock, Region};
-use flatview_cpu::mips::{HI, LO, Mips, PC, gpr};
+use flatview_cpu::mips::{Mips, MipsModel, PC};
 use flatview_cpu::{Cpu, Isa as _};
 use flatview_device::Clock;
 
+use crate::random::asm;
 use crate::rsp::Rsp;
-use crate::state::{BAD, CAUSE, FIRST_FPR, HI_AT, LO_AT, PC_AT, SR, State};
+use crate::state::{BAD, FIRST_FPR, PC_AT, SR, State, WITH_FPU};
 
 /// RAM of both machines, from 0.
 pub const RAM: u64 = 64 << 20;
 
 pub trait Target {
     fn start_step(&mut self);
+    /// From another address.
+    fn start_step_at(&mut self, at: u32);
     /// The state behind the step.
     fn finish_step(&mut self) -> State;
+    /// Whether interrupts wait while it is stepped.
+    fn mask_interrupts(&mut self, masked: bool);
     fn registers(&mut self) -> State;
-    /// Of CP0 only Status, Cause and BadVAddr are there, and they are left as they are.
+    /// Status and BadVAddr are left as they are. QEMU clears the upper halves of registers of the FPU that are 64 bits wide.
     fn set_registers(&mut self, state: &State);
     /// By virtual address, as the CPU sees it now.
     fn read(&mut self, at: u32, len: usize) -> Option<Vec<u8>>;
@@ -75,8 +80,54 @@ impl ByGdb {
         command.arg(format!("unix:{},server=on,wait=off", socket.display()));
         let mut this = Self::start(command, order, folder, &socket);
         // Interrupts as always, but virtual time stands still in a step.
-        this.rsp.tell("Qqemu.sstep=0x5");
+        this.rsp.tell("Qqemu.sstep=5");
+        // The GT-64120's registers are little-endian; PCI's ports go to 0x18000000.
+        let gt = |value: u32| if order == Endianness::Big { value.swap_bytes() } else { value };
+        this.silence(&[(0xb400_0048, gt(0x1800_0000 >> 21)), (0xb400_0050, gt(0x40))], 0xb800_0000);
         this
+    }
+
+    /// `flatview`, whose board `mips` has its RAM where `malta` has it.
+    pub fn ours(order: Endianness, cpu: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (socket, firmware) = (folder.path().join("gdb"), folder.path().join("firmware"));
+        // Without firmware the CPU does not run; this is never reached.
+        std::fs::write(&firmware, [0; 64]).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_flatview"));
+        let board = if order == Endianness::Big { "mips" } else { "mipsel" };
+        command.args(["-M", board, "-cpu", cpu, "-m", "64", "-S", "-nodefaults", "-display", "none"]);
+        command.args(["-monitor", "none", "-serial", "none", "-bios"]).arg(firmware).arg("-gdb");
+        command.arg(format!("unix:{},server=on,wait=off", socket.display()));
+        let mut this = Self::start(command, order, folder, &socket);
+        this.rsp.tell("Qqemu.sstep=5");
+        this.silence(&[], 0xb400_0000);
+        this
+    }
+
+    /// Masks all interrupts of a board's devices, by a program: what a debugger writes does not reach devices. Before that,
+    /// stores `words`; then the interrupt controllers are to be at `ports`.
+    fn silence(&mut self, words: &[(u32, u32)], ports: u32) {
+        const AT: u32 = 0x8000_8000;
+        let mut code = Vec::new();
+        let bytes = [(ports + 0x21, 0xff), (ports + 0xa1, 0xff)];
+        for (store, (at, value)) in words.iter().map(|w| (0x2b, *w)).chain(bytes.map(|b| (0x28, b))) {
+            code.extend(asm::li(8, at));
+            code.extend(asm::li(9, value));
+            code.push(asm::i(store, 8, 9, 0));
+        }
+        code.extend([asm::i(4, 0, 0, 0xffff), asm::NOP]);
+        let big = self.order == Endianness::Big;
+        let bytes: Vec<u8> =
+            code.iter().flat_map(|w| if big { w.to_be_bytes() } else { w.to_le_bytes() }).collect();
+        self.write(AT, &bytes);
+        let before = self.registers();
+        let mut state = before.clone();
+        state.set(PC_AT, AT);
+        self.set_registers(&state);
+        self.start_run(&[AT + 4 * (code.len() as u32 - 2)]);
+        self.finish_run();
+        self.set_registers(&before);
+        self.write(AT, &vec![0; bytes.len()]);
     }
 
     fn word(&self, hex: &str) -> u32 {
@@ -95,10 +146,18 @@ impl Target for ByGdb {
         self.rsp.send("s");
     }
 
+    fn start_step_at(&mut self, at: u32) {
+        self.rsp.send(&format!("s{at:x}"));
+    }
+
     fn finish_step(&mut self) -> State {
         let stop = self.rsp.answer();
         assert!(stop.starts_with("T05") || stop.starts_with("S05"), "a step ended with {stop:?}");
         self.registers()
+    }
+
+    fn mask_interrupts(&mut self, masked: bool) {
+        self.rsp.tell(if masked { "Qqemu.sstep=7" } else { "Qqemu.sstep=5" });
     }
 
     fn registers(&mut self) -> State {
@@ -109,7 +168,7 @@ impl Target for ByGdb {
     fn set_registers(&mut self, state: &State) {
         let text = self.rsp.ask("g");
         let (mut request, now) = ("G".to_owned(), self.state(&text));
-        let kept = [SR, BAD, CAUSE];
+        let kept = [SR, BAD];
         for (n, word) in state.words().iter().enumerate() {
             let word = if kept.contains(&n) { now.words()[n] } else { *word };
             let word = if self.order == Endianness::Big { word } else { word.swap_bytes() };
@@ -156,16 +215,18 @@ pub struct InProcess {
     cpu: Cpu<Mips>,
     space: AddressSpace,
     until: Vec<u32>,
+    masked: bool,
 }
 
 impl InProcess {
-    pub fn new(order: Endianness) -> Self {
+    pub fn new(order: Endianness, cpu: &str) -> Self {
         let memory = Memory::new(order);
         let ram = memory.add(Region::ram("ram", RamBlock::anonymous("ram", RAM).unwrap())).unwrap();
         memory.map(memory.system(), 0, ram).unwrap();
         let space = memory.memory_space();
-        let cpu = Cpu::new(Mips::new(order, &Clock::stepped()), &memory, &space).unwrap();
-        Self { cpu, space, until: Vec::new() }
+        let model = MipsModel::find(cpu).unwrap();
+        let cpu = Cpu::new(Mips::with_model(model, order, &Clock::stepped()), &memory, &space).unwrap();
+        Self { cpu, space, until: Vec::new(), masked: false }
     }
 
     /// As after a reset: whether an instruction word at 0x80001000 is one that the CPU knows.
@@ -175,7 +236,8 @@ impl InProcess {
         self.cpu.forget_code();
         self.cpu.reset();
         let core = self.cpu.core_mut();
-        core.isa.cp0.set_all_status(0x3000_0000);
+        // Both coprocessors, the FPU with 32 whole registers.
+        core.isa.cp0.set_all_status(0x3400_0000);
         core.set(PC, 0x8000_0000 | AT);
         self.cpu.step();
         let core = self.cpu.core();
@@ -187,33 +249,31 @@ impl InProcess {
 impl Target for InProcess {
     fn start_step(&mut self) {}
 
+    fn start_step_at(&mut self, at: u32) {
+        self.cpu.set_debug_register(PC_AT, at.into());
+    }
+
     fn finish_step(&mut self) -> State {
-        self.cpu.step();
+        let _ = if self.masked { self.cpu.step_masked() } else { self.cpu.step() };
         self.registers()
     }
 
+    fn mask_interrupts(&mut self, masked: bool) {
+        self.masked = masked;
+    }
+
     fn registers(&mut self) -> State {
-        let core = self.cpu.core();
-        let mut words: Vec<u32> = (0..32).map(|n| core.get(gpr(n)) as u32).collect();
-        words.resize(FIRST_FPR, 0);
-        words[SR] = core.isa.cp0.status();
-        words[LO_AT] = core.get(LO) as u32;
-        words[HI_AT] = core.get(HI) as u32;
-        words[BAD] = core.isa.cp0.bad_vaddr();
-        words[CAUSE] = core.isa.cp0.cause();
-        words[PC_AT] = core.get(PC) as u32;
-        State::from_words(words.into_iter())
+        let fpu = self.cpu.core().isa.model().name == "24Kf";
+        let all = if fpu { WITH_FPU } else { FIRST_FPR };
+        State::from_words((0..all).map(|n| Mips::debug_register(self.cpu.core(), n) as u32))
     }
 
     fn set_registers(&mut self, state: &State) {
-        let words = state.words();
-        let core = self.cpu.core_mut();
-        for n in 1..32 {
-            core.set(gpr(n), words[n as usize].into());
+        for (n, word) in state.words().iter().enumerate() {
+            if ![SR, BAD].contains(&n) {
+                self.cpu.set_debug_register(n, (*word).into());
+            }
         }
-        core.set(LO, words[LO_AT].into());
-        core.set(HI, words[HI_AT].into());
-        core.set(PC, words[PC_AT].into());
     }
 
     fn read(&mut self, at: u32, len: usize) -> Option<Vec<u8>> {

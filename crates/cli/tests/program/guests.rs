@@ -167,7 +167,7 @@ fn a_running_guest_and_the_monitor_share_the_terminal() {
     program.send("info registers\n");
     program.wait_for("GPR00:");
     program.wait_for("(qemu) ");
-    // A break is no character, and Ctrl-A twice is one.
+    // A break is a zero, which the prompt passes over.
     program.send("\x01c\x01bticks\n");
     program.wait_for("CPU timer (IP7): ");
     program.send("\x01x");

@@ -115,16 +115,16 @@ fn the_rounding_modes_are_neighbours_of_one_exact_result() {
     for _ in 0..40_000 {
         let bits: [u64; 3] = std::array::from_fn(|_| number::<Double>(&mut random));
         let outs = MODES.map(|m| results::<Double>(&env(m), bits));
-        for i in 0..outs[0].len() {
-            modes_agree::<Double>(outs[0][i].0, &bits, std::array::from_fn(|m| outs[m][i].1));
+        for (i, (what, _)) in outs[0].into_iter().enumerate() {
+            modes_agree::<Double>(what, &bits, std::array::from_fn(|m| outs[m][i].1));
         }
         modes_agree::<Single>("narrow", &bits, MODES.map(|m| env(m).narrow(bits[0])));
         modes_agree::<Double>("from", &bits, MODES.map(|m| env(m).from_int::<Double>(bits[0] as i64)));
         modes_agree::<Single>("from", &bits, MODES.map(|m| env(m).from_int::<Single>(bits[0] as i64)));
         let bits: [u64; 3] = std::array::from_fn(|_| number::<Single>(&mut random));
         let outs = MODES.map(|m| results::<Single>(&env(m), bits));
-        for i in 0..outs[0].len() {
-            modes_agree::<Single>(outs[0][i].0, &bits, std::array::from_fn(|m| outs[m][i].1));
+        for (i, (what, _)) in outs[0].into_iter().enumerate() {
+            modes_agree::<Single>(what, &bits, std::array::from_fn(|m| outs[m][i].1));
         }
     }
 }
@@ -255,7 +255,7 @@ fn the_square_of_a_root_is_on_the_side_that_the_mode_says() {
     for _ in 0..50_000 {
         let a = number::<Double>(&mut random) & !sign::<Double>();
         // So that no square is a denormal number.
-        let a = a & fraction::<Double>() | (a >> 52 & 0x3ff) + 0x200 << 52;
+        let a = a & fraction::<Double>() | ((a >> 52 & 0x3ff) + 0x200) << 52;
         let [nearest, _, up, down] = MODES.map(|m| env(m).sqrt::<Double>(a));
         let [x, u, d] = [a, up.value, down.value].map(f64::from_bits);
         // The sign of a fused difference is exact.

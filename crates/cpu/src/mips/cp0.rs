@@ -23,6 +23,10 @@ pub struct Cp0 {
     status: u32,
     /// Which bits of Status can be written.
     status_writable: u32,
+    /// Which bits of Cause can be.
+    cause_writable: u32,
+    /// Whether Cause says that the timer interrupts.
+    tells_timer: bool,
     pub(super) int_ctl: u32,
     cause: u32,
     pub(super) epc: u32,
@@ -32,10 +36,13 @@ pub struct Cp0 {
     pub(super) tag_lo: u32,
     pub(super) data_lo: u32,
     pub(super) error_epc: u32,
+    debug: u32,
     pub(super) debug_epc: u32,
     pub(super) debug_save: u32,
     pub(super) err_ctl: u32,
 }
+
+use super::Exception;
 
 /// Status (section 9.21).
 mod status {
@@ -61,7 +68,21 @@ mod cause {
     pub const BD: u32 = 1 << 31;
     pub const DC: u32 = 1 << 27;
     /// DC, IV, WP and the two software interrupts.
-    pub const WRITABLE: u32 = DC | IV | 1 << 22 | SOFTWARE;
+    pub const MIPS32: u32 = DC | IV | 1 << 22 | SOFTWARE;
+}
+
+/// Debug (EJTAG specification, MD00047, section 4.1).
+mod debug {
+    /// The last exception was SDBBP.
+    pub const BREAKPOINT: u32 = 1 << 1;
+    pub const CODE_SHIFT: u32 = 10;
+    pub const CODE: u32 = 0x1f << CODE_SHIFT;
+    pub const MODE: u32 = 1 << 30;
+    pub const DELAYED: u32 = 1 << 31;
+    /// IEXI and LSNM.
+    pub const WRITABLE: u32 = 1 << 20 | 1 << 28;
+    /// No debug segment, Count goes on in debug mode, version 2.5, no single steps.
+    pub const AT_RESET: u32 = 1 << 29 | 1 << 25 | 1 << 15 | 1 << 9;
 }
 
 impl Cp0 {
@@ -73,12 +94,14 @@ impl Cp0 {
     pub(super) fn at_reset(model: &MipsModel, big: bool) -> Self {
         Self {
             status_writable: model.status_writable,
+            cause_writable: if model.is_mips32() { cause::MIPS32 } else { cause::SOFTWARE },
+            tells_timer: model.is_mips32(),
+            debug: if model.is_mips32() { debug::AT_RESET } else { 0 },
             status: status::BEV | status::ERL,
             // IPTI: the timer is interrupt 7.
             int_ctl: 7 << 29,
             ebase: 0x8000_0000,
-            // Config1 follows; byte order; release 2; a TLB; kseg0 is not cached.
-            config: 1 << 31 | u32::from(big) << 15 | 1 << 10 | 1 << 7 | 2,
+            config: model.config | u32::from(big) << 15,
             random_seed: 0x2545_f491,
             ..Self::default()
         }
@@ -123,7 +146,7 @@ impl Cp0 {
     }
 
     pub(super) fn write_cause(&mut self, value: u32) {
-        self.cause = self.cause & !cause::WRITABLE | value & cause::WRITABLE;
+        self.cause = self.cause & !self.cause_writable | value & self.cause_writable;
     }
 
     /// Whether Count stands still.
@@ -137,7 +160,7 @@ impl Cp0 {
         let pending = levels & 0xfc | timer << 7;
         self.cause = self.cause & !(cause::PENDING & !cause::SOFTWARE | cause::TI)
             | pending << status::IM_SHIFT
-            | if timer != 0 { cause::TI } else { 0 };
+            | if timer != 0 && self.tells_timer { cause::TI } else { 0 };
     }
 
     /// Whether an interrupt that is not masked waits.
@@ -146,7 +169,9 @@ impl Cp0 {
     }
 
     pub(super) fn takes_interrupt(&self) -> bool {
-        self.status & (status::IE | status::EXL | status::ERL) == status::IE && self.has_interrupt()
+        self.status & (status::IE | status::EXL | status::ERL) == status::IE
+            && self.has_interrupt()
+            && !self.is_debug_mode()
     }
 
     /// Whether it is in an exception or error handler.
@@ -160,7 +185,10 @@ impl Cp0 {
 
     /// Whether CP0 may be used.
     pub(super) fn is_usable(&self) -> bool {
-        self.is_kernel_by_level() || self.status & status::MODE == 0 || self.status & status::CU0 != 0
+        self.is_kernel_by_level()
+            || self.status & status::MODE == 0
+            || self.status & status::CU0 != 0
+            || self.is_debug_mode()
     }
 
     /// Whether the FPU may be used.
@@ -177,11 +205,44 @@ impl Cp0 {
     pub(super) fn mmu(&self) -> u8 {
         match self.status & status::MODE {
             _ if self.status & status::ERL != 0 => 2,
-            _ if self.status & status::EXL != 0 => 0,
+            _ if self.status & status::EXL != 0 || self.is_debug_mode() => 0,
             0 => 0,
             0b01_000 => 3,
             _ => 1,
         }
+    }
+
+    /// Debug.
+    pub(super) fn debug(&self) -> u32 {
+        self.debug
+    }
+
+    /// Debug as `mtc0` writes it, in debug mode only.
+    pub(super) fn write_debug(&mut self, value: u32) {
+        if self.is_debug_mode() {
+            self.debug = self.debug & !debug::WRITABLE | value & debug::WRITABLE;
+        }
+    }
+
+    /// Whether it is in debug mode.
+    pub(super) fn is_debug_mode(&self) -> bool {
+        self.debug & debug::MODE != 0
+    }
+
+    /// Enters debug mode, or its handler again for an exception within.
+    pub(super) fn enter_debug_mode(&mut self, from: u32, delayed: bool, code: u8, breakpoint: bool) {
+        self.debug_epc = from;
+        self.debug &= !(debug::CODE | debug::DELAYED | debug::BREAKPOINT);
+        self.debug |= debug::MODE
+            | u32::from(code) << debug::CODE_SHIFT & debug::CODE
+            | if delayed { debug::DELAYED } else { 0 }
+            | if breakpoint { debug::BREAKPOINT } else { 0 };
+    }
+
+    /// `deret`: where it goes.
+    pub(super) fn leave_debug_mode(&mut self) -> u32 {
+        self.debug &= !debug::MODE;
+        self.debug_epc
     }
 
     pub(super) fn set_branch_delay(&mut self, delayed: bool) {
@@ -189,9 +250,13 @@ impl Cp0 {
     }
 
     pub(super) fn set_cause(&mut self, code: u8, coprocessor: u8) {
-        let keep = !(cause::CODE | 3 << cause::COPROCESSOR_SHIFT);
-        self.cause =
-            self.cause & keep | u32::from(code) << 2 | u32::from(coprocessor & 3) << cause::COPROCESSOR_SHIFT;
+        let keep = !cause::CODE;
+        self.cause = self.cause & keep | u32::from(code) << 2;
+        // The coprocessor is open in the manual for all other exceptions: that of the last one stays.
+        if code == Exception::Coprocessor as u8 {
+            let field = cause::COPROCESSOR_SHIFT;
+            self.cause = self.cause & !(3 << field) | u32::from(coprocessor & 3) << field;
+        }
     }
 
     pub(super) fn enter_exception_level(&mut self) {

@@ -7,6 +7,8 @@ use crate::tlb::Kind;
 
 /// Where the CPU begins.
 pub(super) const RESET: u32 = 0xbfc0_0000;
+/// Where debug mode begins.
+const DEBUG: u32 = 0xbfc0_0480;
 
 /// The causes that the CPU tells apart, with the codes of Cause.ExcCode (volume III, section 9.26).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +46,8 @@ pub enum Exception {
     FloatingPoint = 15,
     /// Two TLB entries for one address.
     MachineCheck = 24,
+    /// `sdbbp`, which enters debug mode; it has no code in Cause.
+    Debug = 32,
 }
 
 /// An exception with what the handler is told.
@@ -104,6 +108,15 @@ impl Fault {
 /// Takes an exception (volume III, section 6.2.3).
 pub(super) fn enter(core: &mut Core<Mips>, fault: Fault, place: Place) {
     let cp0 = &mut core.isa.cp0;
+    // In a delay slot the branch is done again.
+    let again = if place.delayed { (place.pc as u32).wrapping_sub(4) } else { place.pc as u32 };
+    if fault.exception == Exception::Debug || cp0.is_debug_mode() {
+        let breakpoint = fault.exception == Exception::Debug;
+        let code = if breakpoint { Exception::Breakpoint } else { fault.exception };
+        cp0.enter_debug_mode(again, place.delayed, code as u8, breakpoint);
+        core.isa.waiting = false;
+        return Mips::go_to(core, DEBUG.into());
+    }
     if let Some(address) = fault.address {
         cp0.bad_vaddr = address;
     }
@@ -116,8 +129,7 @@ pub(super) fn enter(core: &mut Core<Mips>, fault: Fault, place: Place) {
     }
     let nested = cp0.is_exception_level();
     if !nested {
-        // In a delay slot the branch is done again.
-        cp0.epc = if place.delayed { (place.pc as u32).wrapping_sub(4) } else { place.pc as u32 };
+        cp0.epc = again;
         cp0.set_branch_delay(place.delayed);
     }
     cp0.set_cause(fault.exception as u8, fault.coprocessor);

@@ -320,10 +320,16 @@ fn product_and<F: Format>(env: &Env, [a, b, c]: [u64; 3], word: u32) -> Out {
     }
 }
 
+/// Whether there is a control register; before MIPS32 there were two.
+fn is_control(core: &Cpu, n: u32) -> bool {
+    core.isa.model.is_mips32() || matches!(n, control::FIR | control::FCSR)
+}
+
 /// `cfc1`: the register of number `a`.
 pub(super) fn control_from(core: &mut Cpu, a: u64, _: u64) -> Done {
     let value = core.get32(FCSR);
     Ok(u64::from(match a as u32 {
+        n if !is_control(core, n) => 0,
         control::FIR => core.isa.model.fir,
         control::FCCR => value >> 24 & 0xfe | value >> 23 & 1,
         control::FEXR => value & control::FEXR_MASK,
@@ -337,6 +343,7 @@ pub(super) fn control_to(core: &mut Cpu, a: u64, b: u64) -> Done {
     let (old, new) = (core.get32(FCSR), b as u32);
     let under = |mask: u32, value: u32| old & !mask | value & mask;
     let value = match a as u32 {
+        n if !is_control(core, n) => old,
         control::FCCR => under(fcsr::CODES, (new & 0xfe) << 24 | (new & 1) << 23),
         control::FEXR => under(control::FEXR_MASK, new),
         control::FENR => under(control::FENR_MASK | fcsr::FS, new & control::FENR_MASK | (new & 4) << 22),

@@ -4,6 +4,7 @@
 //! frame pointer that always reads 0 there, is left out; from 73 on the other registers of CP0 follow, in a feature of our
 //! own. What must always hold: reading changes nothing.
 
+use super::fpu::{self, fpr};
 use super::{Cp0, HI, LO, Mips, PC, gpr, helpers};
 use crate::core::Core;
 use crate::debug::{DebugRegister, DebugType};
@@ -30,7 +31,7 @@ const fn cp0(name: &'static str, number: u32) -> DebugRegister {
     DebugRegister { feature: "org.gnu.gdb.mips.cp0", ..cpu(name, number) }
 }
 
-/// gdb takes no MIPS without these, so that a CPU without FPU has them too; they read 0.
+/// The low half of each. gdb takes no MIPS without these, so that a CPU without FPU has them too; they read 0.
 const fn float(name: &'static str, number: u32) -> DebugRegister {
     let feature = "org.gnu.gdb.mips.fpu";
     DebugRegister { name, bits: 32, number, feature, kind: DebugType::Float, group: Some("float") }
@@ -195,8 +196,9 @@ pub(super) fn register(core: &Core<Mips>, n: usize) -> u64 {
         BAD_VADDR => core.isa.cp0.bad_vaddr(),
         CAUSE => cause(core),
         COUNTER => core.get32(PC),
-        // There is no FPU.
-        FLOAT..=FIR => 0,
+        n @ FLOAT..FCSR => core.get32(fpr(n - FLOAT)),
+        FCSR => core.get32(fpu::FCSR),
+        FIR => core.isa.model.fir,
         number => match system_register(number) {
             Some((1, 0)) => core.isa.last_random(),
             Some((number, select)) => helpers::cp0_register(core, number, select),
@@ -232,7 +234,13 @@ pub(super) fn set_register(core: &mut Core<Mips>, n: usize, value: u64) {
         // The same address again leaves it in a delay slot.
         COUNTER if value == core.get(PC) => {}
         COUNTER => Mips::go_to(core, value),
-        FLOAT..=FIR => {}
+        FLOAT..=FIR if core.isa.model.fir == 0 => {}
+        n @ FLOAT..FCSR => {
+            let upper = core.get(fpr(n - FLOAT)) & !0xffff_ffff;
+            core.set(fpr(n - FLOAT), upper | value);
+        }
+        FCSR => core.set(fpu::FCSR, value & u64::from(core.isa.model.fcsr_writable)),
+        FIR => {}
         number => {
             if let Some((number, select)) = system_register(number) {
                 system(core, number, select);

@@ -1,6 +1,6 @@
 //! What single instructions do in Rust: traps, CP0, unaligned and linked accesses.
 
-use super::{Cp0, Exception, Fault, Mips, NS_PER_COUNT, TIMER_LINE, fpu, mmu};
+use super::{Cp0, Exception, Fault, Mips, MipsModel, NS_PER_COUNT, TIMER_LINE, fpu, mmu};
 use crate::core::Core;
 use crate::ir::MemOp;
 use crate::isa::{Helper, Isa};
@@ -43,6 +43,8 @@ pub(super) const ALL: &[Helper<Mips>] = &[
     fpu::multiply_add,
     fpu::control_from,
     fpu::control_to,
+    sdbbp,
+    deret,
 ];
 
 /// Where in [`ALL`] they stand.
@@ -79,6 +81,8 @@ pub(super) mod id {
     pub const FPU_MULTIPLY_ADD: u16 = 29;
     pub const CFC1: u16 = 30;
     pub const CTC1: u16 = 31;
+    pub const SDBBP: u16 = 32;
+    pub const DERET: u16 = 33;
 }
 
 fn reserved(_: &mut Cpu, _: u64, _: u64) -> Done {
@@ -151,6 +155,9 @@ fn mfc0(core: &mut Cpu, a: u64, _: u64) -> Done {
 /// What `mfc0` gives, without an effect: Random and the lines in Cause are as they were last looked at.
 pub(super) fn cp0_register(core: &Cpu, number: u32, select: u32) -> u32 {
     let cp0 = &core.isa.cp0;
+    if !is_register(core.isa.model, number, select) {
+        return 0;
+    }
     match (number, select) {
         (0, 0) => cp0.index,
         (2, 0) => cp0.entry_lo[0],
@@ -174,6 +181,7 @@ pub(super) fn cp0_register(core: &Cpu, number: u32, select: u32) -> u32 {
         (16, 2) => Cp0::CONFIG2,
         (16, 3) => Cp0::CONFIG3,
         (17, 0) => cp0.ll_addr,
+        (23, 0) => cp0.debug(),
         (24, 0) => cp0.debug_epc,
         (26, 0) => cp0.err_ctl,
         (28, 0) => cp0.tag_lo,
@@ -183,6 +191,11 @@ pub(super) fn cp0_register(core: &Cpu, number: u32, select: u32) -> u32 {
         // What is not there reads as 0.
         _ => 0,
     }
+}
+
+/// Whether a CPU has a register. The R4000 has none beside those of selector 0, no HWREna, and no debug mode.
+fn is_register(model: &MipsModel, number: u32, select: u32) -> bool {
+    model.is_mips32() || select == 0 && !matches!(number, 7 | 23 | 24 | 31)
 }
 
 pub(super) const fn reg(number: u32, select: u32) -> u32 {
@@ -196,14 +209,20 @@ pub(super) fn mtc0(core: &mut Cpu, a: u64, b: u64) -> Done {
         set_count(core, value);
         return Ok(0);
     }
+    let model = core.isa.model;
+    if !is_register(model, number, select) {
+        return Ok(0);
+    }
+    // As many bits as the last entry's number has.
+    let indexes = (model.tlb_entries as u32).next_power_of_two() - 1;
     let cp0 = &mut core.isa.cp0;
     match (number, select) {
-        (0, 0) => cp0.index = cp0.index & 1 << 31 | value & (mmu::ENTRIES as u32 - 1),
-        (2, 0) => cp0.entry_lo[0] = value & mmu::LO,
-        (3, 0) => cp0.entry_lo[1] = value & mmu::LO,
+        (0, 0) => cp0.index = cp0.index & 1 << 31 | value & indexes,
+        (2, 0) => cp0.entry_lo[0] = value & model.entry_lo,
+        (3, 0) => cp0.entry_lo[1] = value & model.entry_lo,
         (4, 0) => cp0.context = cp0.context & 0x007f_ffff | value & 0xff80_0000,
-        (5, 0) => cp0.page_mask = value & mmu::MASK,
-        (6, 0) => cp0.wired = value & (mmu::ENTRIES as u32 - 1),
+        (5, 0) => cp0.page_mask = value & model.page_mask,
+        (6, 0) => cp0.wired = value & indexes,
         (7, 0) => cp0.hwr_ena = value & 0xf,
         (10, 0) => {
             let old = std::mem::replace(&mut cp0.entry_hi, value & (mmu::VPN2 | mmu::ASID));
@@ -228,7 +247,9 @@ pub(super) fn mtc0(core: &mut Cpu, a: u64, b: u64) -> Done {
         }
         (14, 0) => cp0.epc = value,
         (15, 1) => cp0.ebase = cp0.ebase & !0x3fff_f000 | value & 0x3fff_f000,
-        (16, 0) => cp0.config = cp0.config & !7 | value & 7,
+        (16, 0) => cp0.config = cp0.config & !model.config_writable | value & model.config_writable,
+        (17, 0) if !model.is_mips32() => cp0.ll_addr = value,
+        (23, 0) => cp0.write_debug(value),
         (24, 0) => cp0.debug_epc = value,
         (26, 0) => cp0.err_ctl = value,
         (28, 0) => cp0.tag_lo = value,
@@ -276,6 +297,20 @@ fn tlbp(core: &mut Cpu, _: u64, _: u64) -> Done {
 fn eret(core: &mut Cpu, _: u64, _: u64) -> Done {
     let target = core.isa.cp0.leave_exception_level();
     core.isa.linked = None;
+    Mips::go_to(core, target.into());
+    Ok(0)
+}
+
+fn sdbbp(_: &mut Cpu, _: u64, _: u64) -> Done {
+    Err(Fault::of(Exception::Debug))
+}
+
+/// `deret`: outside debug mode there is no such instruction.
+fn deret(core: &mut Cpu, _: u64, _: u64) -> Done {
+    if !core.isa.cp0.is_debug_mode() {
+        return Err(Fault::of(Exception::Reserved));
+    }
+    let target = core.isa.cp0.leave_debug_mode();
     Mips::go_to(core, target.into());
     Ok(0)
 }
@@ -359,8 +394,8 @@ fn ll(core: &mut Cpu, va: u64, _: u64) -> Done {
     let value = core.helper_load(va, mem)?;
     core.isa.linked = Some((va as u32, value as u32));
     let phys = core.isa.map(va as u32, Kind::Read, mem.mmu)?.phys;
-    // LLAddr: physical address bits from the fifth on (24K manual).
-    core.isa.cp0.ll_addr = (phys >> 5) as u32;
+    // LLAddr: physical address bits from the fifth on (24K manual), or from the fourth.
+    core.isa.cp0.ll_addr = (phys >> core.isa.model.ll_shift) as u32;
     Ok(value)
 }
 

@@ -3,17 +3,10 @@
 use super::{Fault, Mips};
 use crate::tlb::{Kind, Mapping};
 
-/// Entries, of two pages each.
-pub(super) const ENTRIES: usize = 16;
 /// The virtual page number of a pair of pages in EntryHi.
 pub(super) const VPN2: u32 = 0xffff_e000;
 /// The address space in EntryHi.
 pub(super) const ASID: u32 = 0xff;
-/// What PageMask holds.
-pub(super) const MASK: u32 = 0x1fff_e000;
-/// What EntryLo holds: a page frame number of 20 bits, the cache attribute, D, V and G.
-pub(super) const LO: u32 = 0x03ff_ffff;
-
 /// Bits of EntryLo.
 mod lo {
     pub const G: u32 = 1;
@@ -98,33 +91,37 @@ impl Mips {
             return Err(Fault::modified(va));
         }
         let offset = odd - 1;
-        let phys = lo << 6 & 0xffff_f000 & !offset | va & offset;
-        Ok(Mapping { phys: phys.into(), read: true, write: dirty, fetch: true })
+        // The R4000 has 36 bits of physical addresses.
+        let phys = u64::from(lo) << 6 & !0xfff & !u64::from(offset) | u64::from(va & offset);
+        Ok(Mapping { phys, read: true, write: dirty, fetch: true })
     }
 
     /// The addresses that an entry is about, first and last.
     pub(super) fn entry_pages(&self, at: u32) -> Option<(u32, u32)> {
-        Some(self.tlb.get(at as usize % ENTRIES)?.pages())
+        Some(self.tlb.get(at as usize % self.tlb.len())?.pages())
     }
 
     /// `tlbwi` and `tlbwr`: an entry from the registers.
     pub(super) fn write_entry(&mut self, at: u32) {
         let cp0 = &self.cp0;
-        let pages = cp0.entry_lo.map(|lo| lo & LO & !lo::G);
+        // What of the page frame number a large page does not use is not kept.
+        let unused = cp0.page_mask >> 13 << 6;
+        let pages = cp0.entry_lo.map(|lo| lo & !lo::G & !unused);
         let entry = TlbEntry {
-            hi: cp0.entry_hi & (VPN2 & !cp0.page_mask | ASID),
+            hi: cp0.entry_hi & (VPN2 | ASID),
             mask: cp0.page_mask,
             lo: pages,
             global: cp0.entry_lo[0] & cp0.entry_lo[1] & lo::G != 0,
         };
-        if let Some(place) = self.tlb.get_mut(at as usize % ENTRIES) {
+        let entries = self.tlb.len();
+        if let Some(place) = self.tlb.get_mut(at as usize % entries) {
             *place = entry;
         }
     }
 
     /// `tlbr`: the registers from an entry.
     pub(super) fn read_entry(&mut self, at: u32) {
-        if let Some(entry) = self.tlb.get(at as usize % ENTRIES) {
+        if let Some(entry) = self.tlb.get(at as usize % self.tlb.len()) {
             self.cp0.entry_hi = entry.hi;
             self.cp0.page_mask = entry.mask;
             self.cp0.entry_lo = entry.lo.map(|lo| lo | u32::from(entry.global));
@@ -150,7 +147,8 @@ impl Mips {
 
     /// The one that was given last.
     pub(super) fn last_random(&self) -> u32 {
-        let free = (ENTRIES as u32).saturating_sub(self.cp0.wired).max(1);
-        ENTRIES as u32 - 1 - self.cp0.random_seed % free
+        let entries = self.tlb.len() as u32;
+        let free = entries.saturating_sub(self.cp0.wired).max(1);
+        entries - 1 - self.cp0.random_seed % free
     }
 }

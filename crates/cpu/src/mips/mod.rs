@@ -1,19 +1,22 @@
-//! MIPS32 release 2, as the 24K cores have it: integer instructions, CP0, a TLB of 16 entries, an FPU in the 24Kf.
+//! MIPS32 release 2, as the 24K cores have it: integer instructions, CP0, a TLB of 16 entries, an FPU in the 24Kf; and an
+//! R4000 that stays in its 32-bit mode.
 //!
-//! Where things are: `model` says which CPUs there are, `translate` turns code into blocks, `cp0` has the system registers,
+//! Where things are: `model` says which CPUs there are, `level` which instructions each has, `translate` turns code into blocks, `cp0` has the system registers,
 //! `mmu` the TLB and the address map, `fpu` coprocessor 1, `helpers` what other single instructions do in Rust, `except` how
 //! exceptions are taken, `gdb` the registers as debuggers number them. The words and section numbers are those of
 //! *MIPS32 Architecture For Programmers*, volumes I to III (MD00082, MD00086, MD00090), revision 2, and of the *24K Core
 //! Family Software User's Manual* (MD00343).
 //!
-//! Not modelled: MIPS16e (`jalx` is a reserved instruction), shadow register sets beyond the one every core has, caches (cache
-//! instructions are done at once), watch registers, EJTAG debug mode.
+//! Not modelled: MIPS16e (Config1.CA is 0: `jalx` is a reserved instruction, an odd address an address error), shadow register sets beyond the one every core has, caches (cache
+//! instructions are done at once), watch registers, what a debugger's probe needs
+//! of EJTAG (SDBBP, DERET and the registers of debug mode are there), the R4000's 64-bit mode.
 
 mod cp0;
 mod except;
 mod fpu;
 mod gdb;
 mod helpers;
+mod level;
 mod mmu;
 mod model;
 mod translate;
@@ -66,7 +69,7 @@ pub struct Mips {
     /// The system registers.
     pub cp0: Cp0,
     /// The TLB.
-    pub tlb: [TlbEntry; mmu::ENTRIES],
+    pub tlb: Vec<TlbEntry>,
     /// The address and value of a load linked that no exception return has undone.
     linked: Option<(u32, u32)>,
     waiting: bool,
@@ -88,7 +91,7 @@ impl Mips {
             model,
             big: order == Endianness::Big,
             cp0: Cp0::default(),
-            tlb: [TlbEntry::default(); mmu::ENTRIES],
+            tlb: vec![TlbEntry::default(); model.tlb_entries],
             linked: None,
             waiting: false,
             clock: clock.clone(),
@@ -224,10 +227,10 @@ impl Isa for Mips {
                 text.push('\n');
             }
         }
-        let cp0 = &core.isa.cp0;
+        let (cp0, config) = (&core.isa.cp0, |n| helpers::cp0_register(core, 16, n));
         text.push_str(&format!(
             "CP0 Status  0x{:08x} Cause   0x{:08x} EPC    0x{:08x}\n    Config0 0x{:08x} Config1 0x{:08x} LLAddr 0x{:08x}\n    Config2 0x{:08x} Config3 0x{:08x}\n",
-            cp0.status(), cp0.cause(), cp0.epc, cp0.config, core.isa.model.config1, cp0.ll_addr, Cp0::CONFIG2, Cp0::CONFIG3,
+            cp0.status(), cp0.cause(), cp0.epc, config(0), config(1), cp0.ll_addr, config(2), config(3),
         ));
         text
     }
@@ -265,7 +268,7 @@ impl Isa for Mips {
         core.clear();
         let isa = &mut core.isa;
         isa.cp0 = Cp0::at_reset(isa.model, isa.big);
-        isa.tlb = [TlbEntry::default(); mmu::ENTRIES];
+        isa.tlb.fill(TlbEntry::default());
         isa.linked = None;
         isa.waiting = false;
         if let Some(timer) = &isa.timer {

@@ -24,12 +24,14 @@ fn registers_are_read_and_set_by_name() {
         ("badvaddr", 0x55),
         ("status", 0x1000_0000),
         ("epc", 0x44),
+        ("f31", 0x4048_f5c3),
+        ("fcsr", 1),
     ] {
         let n = place(cpu, name);
         cpu.set_debug_register(n, value);
         assert_eq!(cpu.debug_register(n), value, "{name}");
     }
-    for (name, value) in [("r0", 0), ("prid", 0x0001_9300), ("f0", 0), ("fir", 0)] {
+    for (name, value) in [("r0", 0), ("prid", 0x0001_9300), ("fir", 0x0073_9300)] {
         let n = place(cpu, name);
         cpu.set_debug_register(n, 0xffff_ffff);
         assert_eq!(cpu.debug_register(n), value, "{name} cannot be set");

@@ -83,6 +83,12 @@ pub const fn mtc0(rt: u32, rd: u32) -> u32 {
 const fn co(function: u32) -> u32 {
     0x10 << 26 | 1 << 25 | function
 }
+pub const fn tlbr() -> u32 {
+    co(1)
+}
+pub const fn tlbp() -> u32 {
+    co(8)
+}
 pub const fn tlbwi() -> u32 {
     co(2)
 }

@@ -5,7 +5,7 @@ pub mod asm;
 
 use flatview::{Endianness, Memory, RamBlock, Region};
 use flatview_cpu::Cpu;
-use flatview_cpu::mips::{Mips, PC, gpr};
+use flatview_cpu::mips::{Mips, MipsModel, PC, gpr};
 use flatview_device::Clock;
 
 pub const CODE: u64 = 0x1000;
@@ -18,11 +18,20 @@ pub struct Board {
 
 impl Board {
     pub fn new() -> Self {
+        Self::with_model("24Kf")
+    }
+
+    pub fn with_model(name: &str) -> Self {
         let memory = Memory::new(Endianness::Big);
         let ram = memory.add(Region::ram("ram", RamBlock::anonymous("ram", 1 << 20).unwrap())).unwrap();
         memory.map(memory.system(), 0, ram).unwrap();
         let clock = Clock::stepped();
-        let cpu = Cpu::new(Mips::new(Endianness::Big, &clock), &memory, &memory.memory_space()).unwrap();
+        let cpu = Cpu::new(
+            Mips::with_model(MipsModel::find(name).unwrap(), Endianness::Big, &clock),
+            &memory,
+            &memory.memory_space(),
+        )
+        .unwrap();
         Self { memory, clock, cpu }
     }
 

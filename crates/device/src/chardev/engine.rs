@@ -280,7 +280,8 @@ impl Worker {
             if ready.write {
                 self.send();
             }
-            if ready.hang_up && !self.pty && !ready.read {
+            // One that is gone, because writing to it failed, is told of once.
+            if ready.hang_up && !self.pty && !ready.read && self.connection.is_some() {
                 // A pipe whose writer has gone says only that: nothing to read, and a hang-up.
                 if ready.input_gone { self.end_of_input() } else { self.disconnect() }
             }

@@ -27,6 +27,8 @@ pub enum CharEvent {
     Opened,
     /// They have gone.
     Closed,
+    /// The line was held low for longer than a character: a break.
+    Break,
 }
 
 /// Where arriving bytes go. Called on the back end's thread, never from inside [`CharBackend::write`].

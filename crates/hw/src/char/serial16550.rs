@@ -1,8 +1,8 @@
 //! `serial`: National's 16550A UART.
 //!
 //! Eight byte-wide registers. Characters leave at once: the line's speed is not modelled, only how long a receiver
-//! waits before it says that the line has become quiet (four character times). Parity, framing errors and breaks do
-//! not occur, and a break that the guest sends (LCR bit 6) goes nowhere. The modem lines say that somebody is there and never change, so MSR's delta bits stay 0; in
+//! waits before it says that the line has become quiet (four character times). A break from the other side is a zero with
+//! LSR's break bit; parity and framing errors do not occur, and a break that the guest sends (LCR bit 6) goes nowhere. The modem lines say that somebody is there and never change, so MSR's delta bits stay 0; in
 //! loop-back too, as on QEMU. (PC16550D datasheet, §8.)
 
 use std::collections::VecDeque;
@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock, Weak};
 
 use flatview::{Access, AccessRules, DeviceEndian, MemTxError, MmioOps, Owner, Region};
-use flatview_device::{CharBackend, CharSink, Clock, DeviceCell, Effects, IrqLine, Reset, Timer};
+use flatview_device::{CharBackend, CharEvent, CharSink, Clock, DeviceCell, Effects, IrqLine, Reset, Timer};
 
 /// Bytes of the region.
 pub const SIZE: u128 = 8;
@@ -30,8 +30,10 @@ const MCR_LOOP: u8 = 1 << 4;
 const MCR_OUT2: u8 = 1 << 3;
 const LSR_DATA: u8 = 1;
 const LSR_OVERRUN: u8 = 1 << 1;
+const LSR_BREAK: u8 = 1 << 4;
 const LSR_TX_EMPTY: u8 = 1 << 5;
 const LSR_TX_IDLE: u8 = 1 << 6;
+const LSR_FIFO_ERROR: u8 = 1 << 7;
 /// Carrier, data set ready, clear to send.
 const MSR_THERE: u8 = 0xb0;
 
@@ -60,11 +62,19 @@ struct State {
     tx_pending: bool,
     /// Characters have waited longer than four character times.
     rx_quiet: bool,
-    received: VecDeque<u8>,
+    received: VecDeque<Received>,
     /// The receiver buffer of a UART without FIFO, which keeps what was read.
     buffer: u8,
     /// What the back end has not taken yet.
     sending: VecDeque<u8>,
+}
+
+/// A character that waits to be read.
+#[derive(Debug, Clone, Copy)]
+struct Received {
+    byte: u8,
+    /// It is a break that LSR has not told of.
+    is_break: bool,
 }
 
 impl State {
@@ -107,7 +117,14 @@ impl State {
         let data = if self.received.is_empty() { 0 } else { LSR_DATA };
         let overrun = if self.overrun { LSR_OVERRUN } else { 0 };
         let sent = if self.sending.is_empty() { LSR_TX_EMPTY | LSR_TX_IDLE } else { 0 };
-        data | overrun | sent
+        let at_top = if self.is_break_next() { LSR_BREAK } else { 0 };
+        let waits = self.has_fifo() && self.received.iter().any(|received| received.is_break);
+        data | overrun | sent | at_top | if waits { LSR_FIFO_ERROR } else { 0 }
+    }
+
+    /// Whether the next character to be read is a break that was not told of.
+    fn is_break_next(&self) -> bool {
+        self.received.front().is_some_and(|received| received.is_break)
     }
 
     fn modem_status(&self) -> u8 {
@@ -124,7 +141,7 @@ impl State {
     /// The interrupt identification register.
     fn identification(&self) -> u8 {
         let fifo = if self.has_fifo() { 0xc0 } else { 0 };
-        let source = if self.ier & IER_LINE != 0 && self.overrun {
+        let source = if self.ier & IER_LINE != 0 && (self.overrun || self.is_break_next()) {
             6
         } else if self.ier & IER_RX != 0 && self.rx_quiet {
             0xc
@@ -216,16 +233,20 @@ impl Serial16550 {
     }
 
     fn take(&self, bytes: &[u8]) {
+        self.take_all(bytes.iter().map(|byte| Received { byte: *byte, is_break: false }));
+    }
+
+    fn take_all(&self, all: impl IntoIterator<Item = Received>) {
         let time = self.with(|state| {
-            for byte in bytes {
+            for received in all {
                 state.overrun |= state.received.len() >= state.capacity();
                 if !state.has_fifo() {
                     // Without FIFO it is the older character that is lost.
                     state.received.clear();
-                    state.buffer = *byte;
+                    state.buffer = received.byte;
                 }
                 if state.received.len() < state.capacity() {
-                    state.received.push_back(*byte);
+                    state.received.push_back(received);
                 }
             }
             state.has_fifo().then(|| state.quiet_time())
@@ -247,7 +268,7 @@ impl Serial16550 {
             (0, false) => {
                 state.rx_quiet = false;
                 let empty = if state.has_fifo() { 0 } else { state.buffer };
-                let byte = state.received.pop_front().unwrap_or(empty);
+                let byte = state.received.pop_front().map_or(empty, |received| received.byte);
                 time = (state.has_fifo() && !state.received.is_empty()).then(|| state.quiet_time());
                 self.drive(state, effects);
                 byte
@@ -265,8 +286,11 @@ impl Serial16550 {
             (4, _) => state.mcr,
             (5, _) => {
                 let value = state.line_status();
-                if state.overrun {
+                if state.overrun || state.is_break_next() {
                     state.overrun = false;
+                    if let Some(told) = state.received.front_mut() {
+                        told.is_break = false;
+                    }
                     self.drive(state, effects);
                 }
                 value
@@ -369,6 +393,17 @@ impl CharSink for Receiver {
     fn receive(&self, bytes: &[u8]) {
         with_uart(&self.0, |uart| uart.take(bytes));
     }
+
+    fn event(&self, event: CharEvent) {
+        if event == CharEvent::Break {
+            with_uart(&self.0, |uart| {
+                // In loop-back the line from outside is cut.
+                if uart.cell.peek(|state| state.mcr & MCR_LOOP == 0) {
+                    uart.take_all([Received { byte: 0, is_break: true }]);
+                }
+            });
+        }
+    }
 }
 
 struct Registers(Arc<Serial16550>);
@@ -435,6 +470,29 @@ mod tests {
         assert!(!uart.irq().level());
         assert_eq!(backend.send(&[b'x'; 20]), 14, "sixteen fit");
         assert_eq!(uart.read(2), 0xc4);
+    }
+
+    #[test]
+    fn a_break_is_a_zero_that_the_line_status_tells_of_when_it_is_next() {
+        let (uart, backend, _) = uart();
+        let sink = Receiver(Arc::downgrade(&uart));
+        uart.write(2, 1);
+        uart.write(1, 4);
+        assert_eq!(backend.send(b"a"), 1);
+        sink.event(CharEvent::Break);
+        assert_eq!((uart.read(5), uart.irq().level()), (0xe1, false), "it waits behind a character");
+        assert_eq!(uart.read(0), b'a');
+        assert_eq!((uart.irq().level(), uart.read(2)), (true, 0xc6));
+        assert_eq!((uart.read(5), uart.read(5)), (0xf1, 0x61), "reading ends it");
+        assert!(!uart.irq().level());
+        assert_eq!((uart.read(0), uart.read(5)), (0, 0x60));
+        // Without FIFO, and looped back.
+        uart.write(2, 0);
+        sink.event(CharEvent::Break);
+        assert_eq!((uart.read(5), uart.read(0)), (0x71, 0));
+        uart.write(4, 0x10);
+        sink.event(CharEvent::Break);
+        assert_eq!(uart.read(5), 0x60);
     }
 
     #[test]

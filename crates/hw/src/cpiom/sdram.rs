@@ -15,8 +15,9 @@
 //!
 //! It is not a model of SDRAM timing: the refresh divisor only matters when it is 0, and for `info qtree`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock, Weak};
 
 use flatview::{Access, AccessRules, DeviceEndian, MemTxError, MmioOps, Owner, RamBlock, Region, RegionId};
@@ -33,8 +34,10 @@ use super::{RULES, row};
 pub const RAM_SIZE: u64 = 64 << 20;
 /// Bytes that one protection bit covers.
 pub const PAGE: u64 = 8 << 10;
+/// Pages of RAM.
+const PAGES: u64 = RAM_SIZE / PAGE;
 /// Words of a table, of 32 pages each.
-const WORDS: usize = (RAM_SIZE / PAGE / 32) as usize;
+const WORDS: usize = (PAGES / 32) as usize;
 /// Bytes of a register region.
 const REGION: u128 = 0x1000;
 /// The refresh clock in kHz: 16.6 MHz.
@@ -132,6 +135,62 @@ struct Overlays {
     armed: Option<(u64, RegionId)>,
 }
 
+/// Words of the tables that were written.
+#[derive(Debug, Default)]
+struct Touched {
+    /// Protection came or went as a whole.
+    all: bool,
+    words: BTreeSet<u64>,
+}
+
+impl Overlays {
+    /// The pages to look at when these words were touched: theirs and those of every overlay that stands in or beside
+    /// one of them, since it may become longer, shorter, two or nothing. In order, and apart from each other.
+    fn spans(&self, touched: &Touched) -> Vec<Range<u64>> {
+        if touched.all {
+            return std::iter::once(0..PAGES).collect();
+        }
+        let mut spans: Vec<Range<u64>> = Vec::new();
+        for word in touched.words.iter().copied() {
+            let mut span = word * 32..(word + 1) * 32;
+            // Overlays are apart, so only the last of those that begin before a page can reach it.
+            if let Some((first, (pages, _))) = self.protected.range(..span.start).next_back()
+                && first + pages >= span.start
+            {
+                span.start = *first;
+            }
+            if let Some((first, (pages, _))) = self.protected.range(..=span.end).next_back() {
+                span.end = span.end.max(first + pages);
+            }
+            match spans.last_mut().filter(|before| before.end >= span.start) {
+                Some(before) => before.end = before.end.max(span.end),
+                None => spans.push(span),
+            }
+        }
+        spans
+    }
+}
+
+/// How [`Overlays`] become again what they were.
+#[derive(Debug, Default)]
+struct Undo {
+    added: Vec<u64>,
+    removed: Vec<(u64, (u64, RegionId))>,
+    armed: Option<Option<(u64, RegionId)>>,
+}
+
+impl Undo {
+    fn apply(self, overlays: &mut Overlays) {
+        for first in self.added {
+            overlays.protected.remove(&first);
+        }
+        overlays.protected.extend(self.removed);
+        if let Some(armed) = self.armed {
+            overlays.armed = armed;
+        }
+    }
+}
+
 /// Registers, tables and what follows from them.
 struct State {
     registers: Registers,
@@ -140,6 +199,8 @@ struct State {
     data: Vec<u32>,
     /// The armed word's address.
     armed: Option<u64>,
+    /// Words of the tables that the map has not followed yet.
+    touched: Touched,
     viol: IrqLine,
     err: IrqLine,
     this: Weak<Sdram>,
@@ -166,6 +227,7 @@ impl State {
         self.code.fill(0);
         self.data.fill(0);
         self.armed = None;
+        self.touched.all = true;
     }
 
     fn set(&mut self, register: usize, bits: u64) {
@@ -203,6 +265,7 @@ impl State {
 
     fn control_written(&mut self, effects: &mut Effects, written: Written) {
         if (written.old ^ written.new) & CTRL_ENABLE != 0 {
+            self.touched.all = true;
             self.remap(effects);
         }
         self.drive(effects);
@@ -247,6 +310,7 @@ impl State {
         let Some(slot) = words.get_mut(word).filter(|slot| **slot != value) else { return };
         *slot = value;
         if self.has(CTRL, CTRL_ENABLE) {
+            self.touched.words.insert(word as u64);
             self.remap(effects);
         }
     }
@@ -294,16 +358,22 @@ impl State {
         self.remap(effects);
     }
 
-    /// Runs of protected pages: first page and number of pages.
-    fn runs(&self) -> Vec<(u64, u64)> {
+    /// Runs of protected pages among these pages: first page and number of pages.
+    fn runs(&self, pages: Range<u64>) -> Vec<(u64, u64)> {
         let mut runs: Vec<(u64, u64)> = Vec::new();
         if !self.has(CTRL, CTRL_ENABLE) {
             return runs;
         }
-        for (n, (code, data)) in self.code.iter().zip(&self.data).enumerate() {
-            let mut word = code | data;
-            // The first page of a word is its highest bit: peel runs of ones off the top.
-            let mut page = n as u64 * 32;
+        for n in pages.start / 32..pages.end.div_ceil(32) {
+            let of = |table: &[u32]| table.get(n as usize).copied().unwrap_or(0);
+            let mut page = n * 32;
+            // The first page of a word is its highest bit.
+            let skipped = pages.start.saturating_sub(page).min(32) as u32;
+            let wanted = pages.end.saturating_sub(page).min(32) as u32;
+            let from = u32::MAX.checked_shr(skipped).unwrap_or(0);
+            let upto = u32::MAX.checked_shr(wanted).unwrap_or(0);
+            let mut word = (of(&self.code) | of(&self.data)) & from & !upto;
+            // Peel runs of ones off the top.
             while word != 0 {
                 let gap = word.leading_zeros();
                 word <<= gap;
@@ -318,6 +388,10 @@ impl State {
             }
         }
         runs
+    }
+
+    fn protected_pages(&self) -> u64 {
+        self.runs(0..PAGES).iter().map(|(_, pages)| pages).sum()
     }
 }
 
@@ -363,6 +437,7 @@ impl Sdram {
                 code: vec![0; WORDS],
                 data: vec![0; WORDS],
                 armed: None,
+                touched: Touched::default(),
                 viol: viol.clone(),
                 err: err.clone(),
                 this: this.clone(),
@@ -421,9 +496,8 @@ impl Sdram {
 
     /// The entry in `info qtree`; the board adds where the regions stand.
     pub fn qtree(&self) -> QtreeDevice {
-        let (raf, control, pages) = self.cell.peek(|state| {
-            (state.raf, state.registers.get(CTRL), state.runs().iter().map(|(_, pages)| pages).sum::<u64>())
-        });
+        let (raf, control, pages) =
+            self.cell.peek(|state| (state.raf, state.registers.get(CTRL), state.protected_pages()));
         let period = if raf == 0 {
             "none (refresh stopped)".to_owned()
         } else {
@@ -442,38 +516,48 @@ impl Sdram {
     }
 
     /// Makes the overlays what the registers say. Idempotent, and safe from any thread: the registers are read inside
-    /// the transaction, and transactions are one after the other.
+    /// the transaction, and transactions are one after the other. It costs what was touched, not what is protected.
     fn remap(&self) {
         let Some(ram) = self.ram.get().copied() else { return };
-        let mut before = None;
+        let mut followed = Touched::default();
+        // What is written inside the transaction, the next one finds; what fails is put back.
+        let mut undo = Undo::default();
         let changed = self.map.update(|t| {
-            let (runs, armed) = self.cell.peek(|state| (state.runs(), state.armed));
-            let mut now = self.overlays.lock().clone();
-            before = Some(now.clone());
-            let wanted: BTreeMap<u64, u64> = runs.into_iter().collect();
-            let stale: Vec<u64> = now
-                .protected
-                .iter()
-                .filter(|(first, (pages, _))| wanted.get(*first) != Some(pages))
-                .map(|(first, _)| *first)
-                .collect();
-            for first in stale {
-                if let Some((_, region)) = now.protected.remove(&first) {
-                    t.unmap(ram, region)?;
-                    t.remove(region)?;
+            let mut now = self.overlays.lock();
+            let (runs, armed) = self.cell.with(|state, _| {
+                followed = std::mem::take(&mut state.touched);
+                let spans = now.spans(&followed);
+                let runs = spans.into_iter().map(|pages| (pages.clone(), state.runs(pages)));
+                (runs.collect::<Vec<_>>(), state.armed)
+            });
+            for (pages, wanted) in runs {
+                let wanted: BTreeMap<u64, u64> = wanted.into_iter().collect();
+                let stale: Vec<(u64, (u64, RegionId))> = now
+                    .protected
+                    .range(pages)
+                    .filter(|(first, (pages, _))| wanted.get(*first) != Some(pages))
+                    .map(|(first, overlay)| (*first, *overlay))
+                    .collect();
+                for (first, overlay) in stale {
+                    t.unmap(ram, overlay.1)?;
+                    t.remove(overlay.1)?;
+                    now.protected.remove(&first);
+                    undo.removed.push((first, overlay));
                 }
-            }
-            for (first, pages) in wanted {
-                if now.protected.contains_key(&first) {
-                    continue;
+                for (first, pages) in wanted {
+                    if now.protected.contains_key(&first) {
+                        continue;
+                    }
+                    let start = first * PAGE;
+                    let region = t.add(self.overlay("cpiom-sdram-protected", start, pages * PAGE))?;
+                    t.map_overlap(ram, start, region, PROTECT_PRIORITY)?;
+                    now.protected.insert(first, (pages, region));
+                    undo.added.push(first);
                 }
-                let start = first * PAGE;
-                let region = t.add(self.overlay("cpiom-sdram-protected", start, pages * PAGE))?;
-                t.map_overlap(ram, start, region, PROTECT_PRIORITY)?;
-                now.protected.insert(first, (pages, region));
             }
             let armed = armed.map(|word| word & !(INJECT_SPAN - 1));
             if now.armed.map(|(start, _)| start) != armed {
+                undo.armed = Some(now.armed);
                 if let Some((_, region)) = now.armed.take() {
                     t.unmap(ram, region)?;
                     t.remove(region)?;
@@ -485,12 +569,14 @@ impl Sdram {
                     now.armed = Some((start, region));
                 }
             }
-            // Written inside the transaction: the next one must find what this one left.
-            *self.overlays.lock() = now;
             Ok(())
         });
-        if let (false, Some(before)) = (changed, before) {
-            *self.overlays.lock() = before;
+        if !changed {
+            undo.apply(&mut self.overlays.lock());
+            self.cell.with(|state, _| {
+                state.touched.all |= followed.all;
+                state.touched.words.extend(followed.words);
+            });
         }
     }
 

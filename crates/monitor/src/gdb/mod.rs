@@ -14,8 +14,6 @@ mod packets;
 mod server;
 mod session;
 mod target;
-#[cfg(test)]
-mod tests;
 
 pub use server::{DEFAULT, GdbError, GdbServer, spec};
 pub use session::{GdbSession, KillNotice};

@@ -186,7 +186,7 @@ impl GdbSession {
                 }
                 DisconnectReason::Kill => self.kill(),
                 DisconnectReason::TargetExited(_) | DisconnectReason::TargetTerminated(_) => {
-                    self.ended = true
+                    self.ended = true;
                 }
             }
             self.stub = Some(stub.return_to_idle());

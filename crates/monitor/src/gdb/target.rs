@@ -171,7 +171,7 @@ impl Debuggee {
     }
 
     fn cpu<R>(&self, tid: Tid, what: impl FnOnce(&mut dyn GuestCpu) -> R) -> TargetResult<R, Self> {
-        Ok(self.machine.with_cpu(tid.get() - 1, what).map_err(error)?)
+        self.machine.with_cpu(tid.get() - 1, what).map_err(error)
     }
 
     fn add(&mut self, addr: u64, kind: Kind) -> bool {
@@ -312,7 +312,7 @@ impl MultiThreadBase for Debuggee {
         if self.physical {
             return self.machine.cpu_space().poke(start, data).map_err(|_| TargetError::Errno(EFAULT));
         }
-        Ok(self.machine.debug_write(tid.get() - 1, start, data).map_err(error)?)
+        self.machine.debug_write(tid.get() - 1, start, data).map_err(error)
     }
 
     fn list_active_threads(&mut self, thread_is_active: &mut dyn FnMut(Tid)) -> Result<(), RequestError> {

@@ -56,6 +56,7 @@ pub const TLBWI: u32 = co(2);
 pub const TLBWR: u32 = co(6);
 pub const TLBP: u32 = co(8);
 pub const ERET: u32 = co(0x18);
+pub const EI: u32 = 0x10 << 26 | 0x0b << 21 | 12 << 11 | 1 << 5;
 pub const WAIT: u32 = co(0x20);
 pub const SYSCALL: u32 = 0x0c;
 

@@ -32,9 +32,12 @@ pub const KERNEL: u32 = 0x1000_0000;
 /// Cause: Count stands still.
 pub const COUNT_STOPS: u32 = 1 << 27;
 
-/// What a handler does. Before its second word the driver, which has seen what happened, gives where to go on and with which
-/// Status in k0 and k1.
-pub const HANDLER: [u32; 4] = [mfc0(26, EPC), mtc0(26, EPC), mtc0(27, STATUS), ERET];
+/// What a handler does. Before its second word the driver, which has seen what happened, stores at [`RESUME`] where to go on and
+/// with which Status.
+pub const HANDLER: [u32; 6] =
+    [mfc0(26, EPC), lw(26, GP, 0x7ff8), lw(27, GP, 0x7ffc), mtc0(26, EPC), mtc0(27, STATUS), ERET];
+/// The end of the data.
+pub const RESUME: u32 = DATA + 0xfff8;
 
 /// A TLB entry: EntryHi, EntryLo0, EntryLo1, PageMask.
 pub type Entry = [u32; 4];
@@ -44,8 +47,9 @@ pub fn unused(index: u32) -> Entry {
     [KSEG0 | index << 13, 0, 0, 0]
 }
 
-/// Code that gives CP0 and the TLB their values, and ends at its last address but one, in a loop.
-pub fn before(registers: &[((u32, u32), u32)], entries: &[Entry]) -> Vec<u32> {
+/// Code that gives CP0, the TLB and the FPU their values, and goes to the program. Status is the last one of `registers`; `t0` is
+/// what register 8 begins with.
+pub fn before(registers: &[((u32, u32), u32)], entries: &[Entry], fprs: &[[u32; 2]], t0: u32) -> Vec<u32> {
     let mut code = Vec::new();
     code.extend(li(8, COUNT_STOPS));
     code.push(mtc0(8, CAUSE));
@@ -57,11 +61,27 @@ pub fn before(registers: &[((u32, u32), u32)], entries: &[Entry]) -> Vec<u32> {
         }
         code.extend([EHB, TLBWI]);
     }
+    let (status, registers) = registers.split_last().unwrap();
     for (register, value) in registers {
         code.extend(li(8, *value));
         code.extend([mtc0(8, *register), EHB]);
     }
-    end(&mut code);
+    if !fprs.is_empty() {
+        // mtc1 and mthc1 to 32 whole registers, and FCSR.
+        code.extend(li(8, KERNEL | 1 << 29 | 1 << 26));
+        code.extend([mtc0(8, STATUS), EHB]);
+        for (n, [low, high]) in (0..).zip(fprs) {
+            code.extend(li(8, *low));
+            code.push(0x11 << 26 | r(0, 4, 8, n, 0));
+            code.extend(li(8, *high));
+            code.push(0x11 << 26 | r(0, 7, 8, n, 0));
+        }
+        code.push(0x11 << 26 | r(0, 6, 0, 31, 0));
+    }
+    code.extend(li(8, status.1));
+    code.extend([mtc0(8, status.0), EHB]);
+    code.extend(li(8, t0));
+    code.extend([2 << 26 | PROGRAM >> 2 & 0x03ff_ffff, NOP]);
     code
 }
 

@@ -5,10 +5,10 @@
 //! alone can be repeated.
 //!
 //! Exceptions go to handlers in the image, which are stepped too: EPC comes to a register, where it is compared. Then the
-//! driver gives them where to go on and with which Status: behind the instruction that faulted, or in kernel mode after
-//! `syscall`, or somewhere else in the program if it went astray. So a handler has four instructions and not forty.
+//! driver stores for them where to go on and with which Status: behind the instruction that faulted, or in kernel mode after
+//! `syscall`, or somewhere else in the program if it went astray. So a handler has six instructions and not forty.
 
-mod asm;
+pub mod asm;
 mod layout;
 mod program;
 mod rng;
@@ -18,7 +18,7 @@ use flatview::Endianness;
 use crate::lockstep::{Lockstep, Step, VECTORS};
 use crate::report::Report;
 use crate::state::{BAD, CAUSE, CP0, HI_AT, LO_AT, PC_AT, SR};
-use layout::{BEFORE, BEHIND, DATA, DATA_BYTES, DUMPED, HANDLER, KERNEL, PROGRAM, PROGRAM_WORDS};
+use layout::{BEFORE, BEHIND, DATA, DATA_BYTES, DUMPED, HANDLER, KERNEL, PROGRAM, PROGRAM_WORDS, RESUME};
 use program::{Generator, Program};
 use rng::Rng;
 
@@ -105,7 +105,7 @@ impl Run<'_> {
         for vector in VECTORS {
             lockstep.write_words(vector, &HANDLER);
         }
-        let before = layout::before(&program.cp0, &program.entries);
+        let before = layout::before(&program.cp0, &program.entries, &program.fprs, program.registers[8]);
         lockstep.write_words(BEFORE, &before);
         lockstep.write_words(BEHIND, &layout::behind());
         lockstep.write_words(PROGRAM, &program.words);
@@ -118,12 +118,7 @@ impl Run<'_> {
         state.set(LO_AT, program.registers[2]);
         state.set(PC_AT, BEFORE);
         lockstep.set(&state);
-        lockstep.run(&[layout::end_of(BEFORE, &before)])?;
-        state.set(PC_AT, PROGRAM);
-        state.set(SR, lockstep.now.words()[SR]);
-        state.set(CAUSE, lockstep.now.words()[CAUSE]);
-        state.set(BAD, lockstep.now.words()[BAD]);
-        lockstep.set(&state);
+        lockstep.run(&[PROGRAM])?;
         Ok(())
     }
 
@@ -137,8 +132,7 @@ impl Run<'_> {
 
     /// An exception wherever it is.
     fn stop(&mut self) -> Result<Step, String> {
-        self.lockstep.set_one(PC_AT, NOWHERE);
-        self.lockstep.step()
+        self.lockstep.step_at(NOWHERE)
     }
 
     /// In the handler, after an instruction of the program.
@@ -162,10 +156,7 @@ impl Run<'_> {
     /// Through the handler to an address.
     fn go_on(&mut self, at: u32, status: u32) -> Result<(), String> {
         self.lockstep.step()?;
-        let mut state = self.lockstep.now.clone();
-        state.set(26, at);
-        state.set(27, status & !4 | 2);
-        self.lockstep.set(&state);
+        self.lockstep.write_words(RESUME, &[at, status & !4 | 2]);
         for _ in 1..HANDLER.len() {
             self.lockstep.step()?;
         }
@@ -180,7 +171,8 @@ impl Run<'_> {
         if !VECTORS.contains(&self.lockstep.now.pc()) {
             self.stop()?;
         }
-        self.go_on(BEHIND, KERNEL)?;
+        let whole = self.program.status & 1 << 26;
+        self.go_on(BEHIND, KERNEL | whole)?;
         let lockstep = self.lockstep;
         lockstep.compare_stored()?;
         lockstep.run(&[layout::end_of(BEHIND, &layout::behind())])?;

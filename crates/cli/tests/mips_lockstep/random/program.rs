@@ -35,6 +35,8 @@ pub struct Program {
     pub registers: Vec<u32>,
     pub cp0: Vec<((u32, u32), u32)>,
     pub entries: Vec<Entry>,
+    /// What the FPU's registers hold, low and high halves; none without FPU.
+    pub fprs: Vec<[u32; 2]>,
     pub data: Vec<u8>,
     /// Status in kernel mode.
     pub status: u32,
@@ -46,6 +48,8 @@ pub struct Generator<'a> {
     /// Whether the unit that is made now runs in user mode.
     user: bool,
     fpu: bool,
+    /// Status.FR: 32 registers of 64 bits, and not 16.
+    whole: bool,
 }
 
 /// An address for the TLB entry of an index, none of which overlap.
@@ -61,7 +65,9 @@ fn place(index: u32) -> u32 {
 
 impl<'a> Generator<'a> {
     pub fn new(seed: u64, masks: &'a Masks, fpu: bool) -> Self {
-        Self { rng: Rng(seed), masks, user: false, fpu }
+        let mut rng = Rng(seed);
+        let whole = fpu && rng.one_in(2);
+        Self { rng, masks, user: false, fpu, whole }
     }
 
     /// A register to read.
@@ -106,7 +112,7 @@ impl<'a> Generator<'a> {
             units.push(unit);
         }
         let (words, units) = self.placed(&units);
-        let status = KERNEL | self.rng.below(4) << 8 | self.rng.below(2);
+        let status = KERNEL | self.fpu_bits() | self.rng.below(4) << 8 | self.rng.below(2);
         let mut registers: Vec<u32> = (0..32).map(|_| self.rng.edge()).collect();
         registers[0] = 0;
         for (n, value) in BASES {
@@ -129,10 +135,12 @@ impl<'a> Generator<'a> {
             (PAGE_MASK, 0),
             (ENTRY_HI, self.rng.below(4)),
             (CAUSE, COUNT_STOPS),
-            (STATUS, KERNEL),
+            (STATUS, KERNEL | self.whole_bit()),
         ];
         let data = (0..DATA_BYTES / 4).flat_map(|_| self.rng.edge().to_be_bytes()).collect();
-        Program { words, units, registers, cp0, entries, data, status }
+        let fprs = if self.fpu { 32 } else { 0 };
+        let fprs = (0..fprs).map(|_| [self.rng.edge(), self.rng.edge()]).collect();
+        Program { words, units, registers, cp0, entries, fprs, data, status }
     }
 
     fn placed(&mut self, units: &[Unit]) -> (Vec<u32>, Vec<usize>) {
@@ -188,7 +196,21 @@ impl<'a> Generator<'a> {
         }
     }
 
+    /// Status.FR, which stays: what registers hold when it changes is open.
+    fn whole_bit(&self) -> u32 {
+        u32::from(self.whole) << 26
+    }
+
+    /// Status.FR, and CU1 more often than not.
+    fn fpu_bits(&mut self) -> u32 {
+        let usable = self.fpu && !self.rng.one_in(12);
+        self.whole_bit() | u32::from(usable) << 29
+    }
+
     fn any_at_all(&mut self) -> Unit {
+        if self.fpu && self.rng.one_in(3) {
+            return self.float();
+        }
         match self.rng.below(180) {
             0..80 => {
                 let word = self.plain();
@@ -321,6 +343,105 @@ impl<'a> Generator<'a> {
         }
     }
 
+    /// A register of the FPU: where doubles are pairs, an odd one seldom.
+    fn fpr(&mut self) -> u32 {
+        let n = self.rng.below(32);
+        if self.whole || self.rng.one_in(40) { n } else { n & !1 }
+    }
+
+    fn float(&mut self) -> Unit {
+        let (fs, ft, fd, fr) = (self.fpr(), self.fpr(), self.fpr(), self.fpr());
+        let format = self.rng.of(&[16, 17]);
+        let cop1 =
+            |rs: u32, rt: u32, rd: u32, sa: u32, function: u32| 0x11 << 26 | r(function, rs, rt, rd, sa);
+        let code = self.rng.below(8) << 2;
+        // What these do with half a double is unpredictable, and not reserved.
+        let even = if self.whole { !0 } else { !1 };
+        let words = match self.rng.below(40) {
+            32..36 => vec![cop1(format, ft, fs, code, 0x30 + self.rng.below(16))],
+            36 | 37 => vec![cop1(format, 0, fs, fd, self.rng.of(&[4, 5, 6, 7, 0x15, 0x16]))],
+            38 => vec![cop1(format, self.source(), fs & even, fd & even, 0x12 + self.rng.below(2))],
+            0..7 => vec![cop1(format, ft, fs, fd, self.rng.below(4))],
+            7..9 => vec![cop1(format, 0, fs, fd, self.rng.of(&[4, 5, 6, 7, 0x15, 0x16]))],
+            9..12 => {
+                let function = self.rng.of(&[8, 9, 10, 11, 12, 13, 14, 15, 0x24, 0x25]);
+                // 64-bit integers want whole registers.
+                let long = function < 12 || function == 0x25;
+                let function = if long && !self.whole && !self.rng.one_in(10) { 0x24 } else { function };
+                vec![cop1(format, 0, fs, fd, function)]
+            }
+            12..14 => {
+                let wide = self.whole || self.rng.one_in(20);
+                match self.rng.below(if wide { 6 } else { 4 }) {
+                    0 => vec![cop1(16, 0, fs, fd, 0x21)],
+                    1 => vec![cop1(17, 0, fs, fd, 0x20)],
+                    2 => vec![cop1(20, 0, fs, fd, 0x20)],
+                    3 => vec![cop1(20, 0, fs, fd, 0x21)],
+                    n => vec![cop1(21, 0, fs, fd, 0x20 + n % 2)],
+                }
+            }
+            14..17 => vec![cop1(format, ft, fs, code, 0x30 + self.rng.below(16))],
+            17 => match self.rng.below(3) {
+                0 => vec![cop1(format, code | self.rng.below(2), fs & even, fd & even, 0x11)],
+                1 => vec![cop1(format, self.source(), fs & even, fd & even, 0x12 + self.rng.below(2))],
+                _ => vec![r(1, self.source(), code | self.rng.below(2), self.target(), 0)],
+            },
+            18 => {
+                let word = cop1(8, code | self.rng.below(4), 0, 0, 0);
+                let slot = self.slot();
+                return self.open(vec![word, slot], Open::Branch(0));
+            }
+            19..22 => {
+                let op = self.rng.of(&[0x31, 0x35, 0x39, 0x3d]);
+                let (base, at) = self.address(if op & 4 == 0 { 4 } else { 8 });
+                vec![i(op, base, if op & 4 == 0 { ft } else { ft & even }, at)]
+            }
+            22 => {
+                let (base, at) = self.address(8);
+                let t = self.scratch();
+                let function = self.rng.of(&[0x00, 0x01, 0x05, 0x05, 0x08, 0x09, 0x0d, 0x0d, 0x0f]);
+                // The unaligned ones want whole registers.
+                let function = if self.whole || self.rng.one_in(8) { function } else { function & !4 };
+                let function = if function == 0x0b { 0x0f } else { function };
+                let (rd, sa) = if function >= 8 { (fs & even, 0) } else { (0, fd & even) };
+                let mut words = li(t, (at as i16 as i32) as u32).to_vec();
+                words.push(0x13 << 26 | r(function, base, t, rd, sa));
+                words
+            }
+            23..25 => {
+                let function = self.rng.of(&[0x20, 0x21, 0x28, 0x29, 0x30, 0x31, 0x38, 0x39]);
+                vec![0x13 << 26 | r(function, fr, ft, fs, fd)]
+            }
+            25..28 => {
+                let t = self.scratch();
+                let mut words = li(t, self.rng.edge()).to_vec();
+                let high = self.rng.one_in(2);
+                words.push(cop1(if high { 7 } else { 4 }, t, self.rng.below(32), 0, 0));
+                words
+            }
+            28..30 => {
+                let rs = self.rng.of(&[0, 3]);
+                vec![cop1(rs, self.target(), self.rng.below(32), 0, 0)]
+            }
+            30 => vec![cop1(2, self.target(), self.rng.of(&[0, 25, 26, 28, 31, 31]), 0, 0)],
+            _ => {
+                let t = self.scratch();
+                let (control, value) = match self.rng.below(6) {
+                    0 => (25, self.rng.below(256)),
+                    1 => (26, self.rng.next() as u32 & 0x0003_f07c),
+                    2 => (28, self.rng.below(4) | self.rng.of(&[0, 0, 4])),
+                    // No exceptions, most of the time.
+                    3 => (31, self.rng.next() as u32 & 0xff83_ffff),
+                    _ => (31, self.rng.next() as u32 & 0xff80_007f),
+                };
+                let mut words = li(t, value).to_vec();
+                words.push(cop1(6, t, control, 0, 0));
+                words
+            }
+        };
+        self.unit(words)
+    }
+
     fn trap(&mut self) -> u32 {
         let (rs, rt) = (self.source(), self.source());
         if self.rng.one_in(2) {
@@ -385,10 +506,8 @@ impl<'a> Generator<'a> {
         }
         let at = if self.rng.one_in(6) { at ^ 4 } else { at };
         if !self.rng.one_in(6) {
-            words.push(i(0x38, base, b, at));
-        }
-        if self.rng.one_in(4) {
-            words.push(i(0x38, base, b, at));
+            // A second one would be unpredictable.
+            words.push(i(0x38, base, b, at & !3));
         }
         self.unit(words)
     }
@@ -399,7 +518,9 @@ impl<'a> Generator<'a> {
             0 => i(0x01, base, 0x1f, at),
             1 => i(0x33, base, self.rng.below(32), at),
             // Invalidating or writing back what is there: what does not lose data.
-            _ => i(0x2f, base, self.rng.of(&[0x00, 0x01, 0x10, 0x15, 0x19, 0x04]), at),
+            2 => i(0x2f, base, self.rng.of(&[0x00, 0x01, 0x04]), at),
+            // By address, one that all modes may use.
+            _ => i(0x2f, SP, self.rng.of(&[0x10, 0x15, 0x19]), at),
         }
     }
 
@@ -458,14 +579,8 @@ impl<'a> Generator<'a> {
 
     fn read_cp0(&mut self) -> Unit {
         let rt = self.target();
-        let word = if self.rng.one_in(8) {
-            TLBP
-        } else if self.rng.one_in(16) {
-            mfc0(rt, (self.rng.below(32), self.rng.below(8)))
-        } else {
-            mfc0(rt, self.rng.of(CP0))
-        };
-        // Debug, which QEMU's debugger changes; and the registers of multi-threading.
+        // What is not among these is not there, and undefined.
+        let word = if self.rng.one_in(8) { TLBP } else { mfc0(rt, self.rng.of(CP0)) };
         self.unit(vec![word])
     }
 
@@ -524,7 +639,7 @@ impl<'a> Generator<'a> {
             _ => 0,
         };
         let (a, b) = (self.lo(mask > 0x6000), self.lo(mask > 0x6000));
-        let hi = place(index) | self.rng.below(4) | self.rng.below(2) << 13 & !mask;
+        let hi = place(index) | self.rng.below(4) | self.rng.below(2) << 13;
         [hi, a, b, mask]
     }
 
@@ -634,14 +749,13 @@ impl<'a> Generator<'a> {
     fn status(&mut self) -> u32 {
         let cp0 = if self.user && !self.rng.one_in(4) { 0 } else { KERNEL };
         let mode = if self.user { self.rng.of(&[0x10, 0x10, 0x08]) } else { 0 };
-        cp0 | mode | self.rng.below(4) << 8
+        cp0 | mode | self.rng.below(4) << 8 | self.fpu_bits()
     }
 
     fn set_status(&mut self) -> Unit {
         let t = self.scratch();
-        // Not where handlers are, not the error level, not what only a reset sets; and no FPU where there is none.
-        let bits = self.rng.edge() & !0x2078_001c;
-        let bits = bits & if self.fpu { !0 } else { !0x0400_0000 };
+        // Not where handlers are, not the error level, not what only a reset sets, not the FPU.
+        let bits = self.rng.edge() & !0x2478_001c;
         let value = self.status() | bits;
         let mut words = li(t, value).to_vec();
         words.extend([mtc0(t, STATUS), EHB, mfc0(self.target(), STATUS)]);
@@ -655,7 +769,7 @@ impl<'a> Generator<'a> {
         let (t, a) = (self.scratch(), self.rng.of(&[1, 2]));
         let t = if t == a { 3 } else { t };
         let mut words = li(a, 0x2_0000 | self.rng.below(0x4000) << 2).to_vec();
-        words.extend(li(t, KERNEL | 4 | self.rng.below(2) << 1));
+        words.extend(li(t, KERNEL | self.whole_bit() | 4 | self.rng.below(2) << 1));
         words.extend([mtc0(t, STATUS), EHB, lw(t, a, 0), mfc0(self.target(), STATUS)]);
         words.extend(li(t, self.status()));
         words.extend([mtc0(t, STATUS), EHB]);
@@ -689,7 +803,7 @@ impl<'a> Generator<'a> {
         let mut words = li(t, self.status() & !0x301 | 0x100).to_vec();
         words.push(mtc0(t, STATUS));
         words.extend(li(t, COUNT_STOPS | 0x100));
-        words.extend([mtc0(t, CAUSE), EHB, WAIT, NOP]);
+        words.extend([mtc0(t, CAUSE), EHB, EI, WAIT, NOP]);
         words.extend(li(t, COUNT_STOPS));
         words.extend([mtc0(t, CAUSE), EHB]);
         self.unit(words)

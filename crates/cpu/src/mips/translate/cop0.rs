@@ -36,6 +36,10 @@ impl Translator {
                     self.call(id::ERET, NOBODY, T0, T0);
                     Flow::Gone
                 }
+                0x1f => {
+                    self.call(id::DERET, NOBODY, T0, T0);
+                    Flow::Gone
+                }
                 0x20 => self.call_and_stop(id::WAIT),
                 _ => self.raise(id::RESERVED, 0),
             },

@@ -143,7 +143,7 @@ impl Translator {
             0x05 => self.multiply(w, Unary::Zext32, Some(Alu::Sub)),
             0x20 => self.unary(Unary::Clz, w.rd_number(), w.rs()),
             0x21 => self.unary(Unary::Clo, w.rd_number(), w.rs()),
-            // sdbbp: a breakpoint for EJTAG, which is not there.
+            0x3f => self.raise(id::SDBBP, 0),
             _ => self.raise(id::RESERVED, 0),
         }
     }

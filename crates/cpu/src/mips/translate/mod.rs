@@ -14,6 +14,7 @@ mod integer;
 mod memory;
 
 use super::helpers::id;
+use super::level::Level;
 use super::{DELAYED, Fault, Mips, PC, TARGET, gpr, mode};
 use crate::core::Core;
 use crate::ir::{Alu, Code, Cond, End, Insn, Op, Ty, Var};
@@ -96,6 +97,7 @@ struct Translator {
     cp1: bool,
     /// Whether floating-point registers have 64 bits each (Status.FR).
     whole_fprs: bool,
+    level: Level,
 }
 
 /// Whether an instruction, in a delay slot, needs a block of its own: it sets what decides how code is translated, or is
@@ -125,6 +127,7 @@ pub(super) fn block(
         cp0: now & mode::CP0_USABLE != 0,
         cp1: now & mode::CP1_USABLE != 0,
         whole_fprs: now & mode::WHOLE_FPRS != 0,
+        level: core.isa.model.level,
     };
     let begins_delayed = now & mode::DELAYED != 0;
     let big = t.big;
@@ -278,6 +281,15 @@ impl Translator {
     }
 
     fn instruction(&mut self, w: Word, pc: u64) -> Flow {
+        // That a coprocessor may not be used comes first.
+        let usable = match w.op() {
+            0x10 => self.cp0,
+            0x11 => self.cp1,
+            _ => true,
+        };
+        if usable && !self.level.has(w.0) {
+            return self.raise(id::RESERVED, 0);
+        }
         match w.op() {
             0x00 => self.special(w, pc),
             0x01 => self.regimm(w, pc),
@@ -350,7 +362,7 @@ fn is_branch(w: Word) -> bool {
         0 => matches!(w.function(), 0x08 | 0x09),
         1 => !matches!(w.rt_number(), 0x08..=0x0e | 0x1f),
         2..=7 | 0x14..=0x17 => true,
-        0x10 => w.rs_number() >= 0x10 && w.function() == 0x18,
+        0x10 => w.rs_number() >= 0x10 && matches!(w.function(), 0x18 | 0x1f),
         0x11 => w.rs_number() == 8,
         _ => false,
     }

@@ -67,6 +67,7 @@ pub(super) mod srr1 {
     pub const NOT_FOUND: u32 = 1 << 30;
     pub const NO_EXECUTE: u32 = 1 << 28;
     pub const PROTECTED: u32 = 1 << 27;
+    pub const FP: u32 = 1 << 20;
     pub const ILLEGAL: u32 = 1 << 19;
     pub const PRIVILEGED: u32 = 1 << 18;
     pub const TRAP: u32 = 1 << 17;

@@ -1,12 +1,11 @@
 //! What single instructions do in Rust: traps, system registers, multiples and strings, reservations, cache blocks.
 
 use flatview::Be;
-use flatview_device::LogMask;
 
 use super::except::{dsisr, leave, srr1};
 use super::spr::number;
 use super::state::mode;
-use super::{Exception, Fault, Ppc, SO, SRR1, cr, gpr, mmu, spr};
+use super::{Exception, Fault, Ppc, SO, SRR1, cr, float, gpr, mmu, spr};
 use crate::core::Core;
 use crate::ir::MemOp;
 use crate::isa::Helper;
@@ -21,7 +20,6 @@ pub(super) const ALL: &[Helper<Ppc>] = &[
     trap_if,
     system_call,
     fp_unavailable,
-    unmodelled,
     rfi,
     mtmsr,
     mfmsr,
@@ -47,6 +45,9 @@ pub(super) const ALL: &[Helper<Ppc>] = &[
     ecowx,
     breakpoint,
     traced,
+    float_op,
+    float_load,
+    float_store,
 ];
 
 /// Where in [`ALL`] they stand.
@@ -55,32 +56,34 @@ pub(super) mod id {
     pub const TRAP_IF: u16 = 1;
     pub const SYSTEM_CALL: u16 = 2;
     pub const FP_UNAVAILABLE: u16 = 3;
-    pub const UNMODELLED: u16 = 4;
-    pub const RFI: u16 = 5;
-    pub const MTMSR: u16 = 6;
-    pub const MFMSR: u16 = 7;
-    pub const MFSPR: u16 = 8;
-    pub const MTSPR: u16 = 9;
-    pub const MFCR: u16 = 10;
-    pub const LMW: u16 = 11;
-    pub const STMW: u16 = 12;
-    pub const LSWI: u16 = 13;
-    pub const LSWX: u16 = 14;
-    pub const STSWI: u16 = 15;
-    pub const STSWX: u16 = 16;
-    pub const LWARX: u16 = 17;
-    pub const STWCX: u16 = 18;
-    pub const DCBZ: u16 = 19;
-    pub const TOUCH: u16 = 20;
-    pub const TOUCH_STORE: u16 = 21;
-    pub const MFSR: u16 = 22;
-    pub const MTSR: u16 = 23;
-    pub const TLBIE: u16 = 24;
-    pub const TLB_LOAD: u16 = 25;
-    pub const ECIWX: u16 = 26;
-    pub const ECOWX: u16 = 27;
-    pub const BREAKPOINT: u16 = 28;
-    pub const TRACED: u16 = 29;
+    pub const RFI: u16 = 4;
+    pub const MTMSR: u16 = 5;
+    pub const MFMSR: u16 = 6;
+    pub const MFSPR: u16 = 7;
+    pub const MTSPR: u16 = 8;
+    pub const MFCR: u16 = 9;
+    pub const LMW: u16 = 10;
+    pub const STMW: u16 = 11;
+    pub const LSWI: u16 = 12;
+    pub const LSWX: u16 = 13;
+    pub const STSWI: u16 = 14;
+    pub const STSWX: u16 = 15;
+    pub const LWARX: u16 = 16;
+    pub const STWCX: u16 = 17;
+    pub const DCBZ: u16 = 18;
+    pub const TOUCH: u16 = 19;
+    pub const TOUCH_STORE: u16 = 20;
+    pub const MFSR: u16 = 21;
+    pub const MTSR: u16 = 22;
+    pub const TLBIE: u16 = 23;
+    pub const TLB_LOAD: u16 = 24;
+    pub const ECIWX: u16 = 25;
+    pub const ECOWX: u16 = 26;
+    pub const BREAKPOINT: u16 = 27;
+    pub const TRACED: u16 = 28;
+    pub const FLOAT: u16 = 29;
+    pub const FLOAT_LOAD: u16 = 30;
+    pub const FLOAT_STORE: u16 = 31;
 }
 
 /// A program exception with these bits of SRR1.
@@ -100,16 +103,22 @@ fn fp_unavailable(_: &mut Cpu, _: u64, _: u64) -> Done {
     Err(Fault::of(Exception::FpUnavailable))
 }
 
-/// An instruction that exists and is not modelled: the log tells it, the guest has it as illegal.
-fn unmodelled(core: &mut Cpu, word: u64, _: u64) -> Done {
-    core.isa.log.line(
-        LogMask::UNIMP,
-        format_args!(
-            "{}: instruction {word:#010x} is not modelled and taken for illegal",
-            core.isa.model.name
-        ),
-    );
-    Err(Fault::program(srr1::ILLEGAL))
+/// An instruction of the floating-point unit.
+fn float_op(core: &mut Cpu, word: u64, _: u64) -> Done {
+    match float::execute(core, word as u32) {
+        Some(done) => done.map(|()| 0),
+        None => Err(Fault::program(srr1::ILLEGAL)),
+    }
+}
+
+/// `b` is the register, and from bit 8 on the size in bytes.
+fn float_load(core: &mut Cpu, va: u64, b: u64) -> Done {
+    float::load(core, va, (b >> 8 & 15) as u8, b as u32 & 31).map(|()| 0)
+}
+
+/// The same, and in bit 12 whether the low half is stored as it is.
+fn float_store(core: &mut Cpu, va: u64, b: u64) -> Done {
+    float::store(core, va, (b >> 8 & 15) as u8, b as u32 & 31, b >> 12 & 1 != 0).map(|()| 0)
 }
 
 fn rfi(core: &mut Cpu, _: u64, _: u64) -> Done {

@@ -2,7 +2,7 @@
 //!
 //! Where things are: `model` names the processors, `state` has what they keep besides their general registers and how time
 //! passes, `spr` the special-purpose registers, `mmu` segments, page tables and BATs, `except` how exceptions are taken,
-//! `translate` turns code into blocks, by subjects, `helpers` does in Rust what single instructions want. Words and section
+//! `translate` turns code into blocks, by subjects, `float` is the floating-point unit, `helpers` does in Rust what other single instructions want, `gdb` is what debuggers see. Words and section
 //! numbers are those of *Programming Environments Manual for 32-Bit Microprocessors* (MPCFPE32B, here: PEM), of the *PowerPC
 //! 604 User's Manual* (MPC604UM) and of the *MPC750 Family User's Manual* with its appendix on the MPC755 (MPC750UM).
 //!
@@ -11,6 +11,7 @@
 //! registers keep what is written), power states (MSR\[POW\] waits for an interrupt).
 
 mod except;
+mod float;
 mod gdb;
 mod helpers;
 mod mmu;

@@ -1,11 +1,5 @@
 //! What debuggers do with a machine: stop, look, step, watch, and let it go on.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "helpers of tests may fail loudly"
-)]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may fail loudly")]
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;

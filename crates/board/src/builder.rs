@@ -144,6 +144,8 @@ pub struct BoardBuilder<'a> {
     cpus: Vec<Box<dyn GuestCpu>>,
     /// The board has asked for the RAM disk.
     took_initrd: bool,
+    /// The board has asked for the NVRAM's file.
+    took_nvram: bool,
     /// The board has asked for the CPU's model.
     took_cpu: bool,
 }
@@ -193,6 +195,7 @@ impl<'a> BoardBuilder<'a> {
             parts,
             cpus: Vec::new(),
             took_initrd: false,
+            took_nvram: false,
             took_cpu: false,
         }
     }
@@ -202,6 +205,9 @@ impl<'a> BoardBuilder<'a> {
         if self.config.initrd.is_some() && !self.took_initrd {
             let what = "place for an initial RAM disk";
             return Err(BoardError::NotOnBoard { board, what, option: "-initrd" });
+        }
+        if self.config.nvram.is_some() && !self.took_nvram {
+            return Err(BoardError::NotOnBoard { board, what: "NVRAM", option: "-nvram" });
         }
         if self.config.cpu.is_some() && !self.took_cpu {
             return Err(BoardError::NotOnBoard { board, what: "choice of CPUs", option: "-cpu" });
@@ -252,6 +258,12 @@ impl<'a> BoardBuilder<'a> {
     pub fn requester(&self) -> impl Fn(Request) + Send + Sync + 'static {
         let requests = self.requests.clone();
         move |request| requests.push(request)
+    }
+
+    /// What resets the CPUs and nothing else, as their hard reset line does; safe from inside an access.
+    pub fn cpu_reset(&self) -> impl Fn() + Send + Sync + 'static {
+        let requests = self.requests.clone();
+        move || requests.reset_cpus()
     }
 
     /// A device at a path of the object tree: the owner of its regions.
@@ -409,8 +421,8 @@ impl<'a> BoardBuilder<'a> {
     }
 
     /// Adds a CPU that runs guest code while the machine runs.
-    pub fn run_cpu(&mut self, cpu: impl GuestCpu + 'static) {
-        self.cpus.push(Box::new(cpu));
+    pub fn run_cpu(&mut self, cpu: impl Into<Box<dyn GuestCpu>>) {
+        self.cpus.push(cpu.into());
     }
 
     /// Whether there is code to run: firmware, flash or a program, and no test driver in the CPU's place.
@@ -488,6 +500,12 @@ impl<'a> BoardBuilder<'a> {
     pub fn initrd(&mut self) -> Option<PathBuf> {
         self.took_initrd = true;
         self.config.initrd.clone()
+    }
+
+    /// The file that keeps the NVRAM. A board that does not ask for it refuses one.
+    pub fn nvram(&mut self) -> Option<PathBuf> {
+        self.took_nvram = true;
+        self.config.nvram.clone()
     }
 
     /// Tells the user something that is no error.

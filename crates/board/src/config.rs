@@ -37,6 +37,8 @@ pub struct MachineConfig {
     pub bios: Option<PathBuf>,
     /// Flash contents (`-pflash`), for boards that have flash.
     pub pflash: Option<PathBuf>,
+    /// The file that keeps the NVRAM (`-nvram`), for boards that have one.
+    pub nvram: Option<PathBuf>,
     /// A program to load (`-kernel`).
     pub kernel: Option<PathBuf>,
     /// What the program is told (`-append`).

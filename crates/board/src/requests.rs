@@ -30,6 +30,11 @@ pub(crate) enum Work {
     DebugResume(Resume),
     /// A CPU has stopped for a debugger.
     CpuStopped(usize),
+    /// The guest resets its CPUs and nothing else; whether they stand still until it is done.
+    CpuReset {
+        /// They do.
+        braked: bool,
+    },
 }
 
 pub(crate) type Answer = Sender<Result<(), RequestError>>;
@@ -79,6 +84,15 @@ impl Requests {
     /// A request of the guest's whose CPUs stand still already.
     pub fn push_braked(&self, request: Request) {
         self.push_with(Work::Guest(request), None);
+    }
+
+    /// The guest resets its CPUs, and nothing else.
+    pub fn reset_cpus(&self) {
+        let brake = self.brake.get();
+        if let Some(brake) = brake {
+            (brake.0)();
+        }
+        self.push_with(Work::CpuReset { braked: brake.is_some() }, None);
     }
 
     /// The answer comes when it was carried out; once the machine has quit the channel is closed instead.

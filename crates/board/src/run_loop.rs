@@ -102,6 +102,13 @@ impl Core {
                 }
                 Work::DebugResume(resume) => self.debug_resume(&resume),
                 Work::CpuStopped(number) => self.cpu_stopped(number),
+                Work::CpuReset { braked } => {
+                    self.reset_cpus();
+                    if braked {
+                        self.cpus.iter().for_each(CpuThread::release);
+                    }
+                    (Ok(()), None)
+                }
             };
             if let Some(answer) = answer {
                 let _ = answer.send(result);
@@ -286,6 +293,14 @@ impl Core {
             // What the board checked against its ROM fits; a kernel may lie where this board has no RAM.
             let _ = space.poke(rom.addr, &rom.data);
         }
+        for cpu in held.iter_mut().filter_map(|held| held.cpu()) {
+            cpu.reset(self.parts.entry);
+        }
+    }
+
+    /// The CPUs as by their reset line; devices and memory stay as they are.
+    fn reset_cpus(&self) {
+        let mut held: Vec<_> = self.cpus.iter().map(CpuThread::hold).collect();
         for cpu in held.iter_mut().filter_map(|held| held.cpu()) {
             cpu.reset(self.parts.entry);
         }

@@ -223,6 +223,7 @@ fn config(options: &Options, serials: Vec<SerialConfig>, log: Log) -> Result<Mac
         prealloc_hook: progress::hook(),
         bios: options.bios.clone(),
         pflash: options.pflash.clone(),
+        nvram: options.nvram.clone(),
         kernel: options.kernel.clone(),
         kernel_arguments: options.append.clone(),
         initrd: options.initrd.clone(),

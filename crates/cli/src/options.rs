@@ -118,6 +118,8 @@ pub struct Options {
     pub initrd: Option<PathBuf>,
     /// `-pflash`, or `-drive if=pflash`
     pub pflash: Option<PathBuf>,
+    /// `-nvram`, or `-drive if=mtd`
+    pub nvram: Option<PathBuf>,
     /// `-L`, in order.
     pub firmware_dirs: Vec<PathBuf>,
     /// `-S`
@@ -210,7 +212,13 @@ const OPTIONS: &[Known] = &[
     known("", "append", "cmdline", "command line for the program"),
     known("", "initrd", "file", "RAM disk for the program (boards mips and mipsel)"),
     known("", "pflash", "file", "contents of the board's flash"),
-    known("", "drive", "if=pflash,file=file[,format=raw][,unit=0]", "the same; there are no other drives"),
+    known("", "nvram", "file", "what keeps the board's NVRAM (board 40p); made if it is not there"),
+    known(
+        "",
+        "drive",
+        "if=pflash|mtd,file=file[,format=raw][,unit=0]",
+        "the same as -pflash or -nvram; there are no other drives",
+    ),
     known("L", "", "path", "folder to search for firmware; may be given again"),
     known("", "device", "driver", "add a device ('-device help' for a list); may be given again"),
     known("", "nodefaults", "", "no serial port and no monitor but those named"),
@@ -362,6 +370,7 @@ fn run_options(matches: &Matches) -> Result<Options, OptionError> {
         initrd: path("initrd"),
         cpu: last("cpu"),
         pflash: path("pflash"),
+        nvram: path("nvram"),
         firmware_dirs: matches.opt_strs("L").into_iter().map(PathBuf::from).collect(),
         stopped: matches.opt_present("S"),
         gdb: last("gdb").or_else(|| matches.opt_present("s").then(|| "tcp::1234".to_owned())),
@@ -398,7 +407,10 @@ fn run_options(matches: &Matches) -> Result<Options, OptionError> {
         options.memory_backends.push(spec);
     }
     for text in matches.opt_strs("drive") {
-        options.pflash = Some(drive(&text)?);
+        match drive(&text)? {
+            Drive::Flash(path) => options.pflash = Some(path),
+            Drive::Nvram(path) => options.nvram = Some(path),
+        }
     }
     if let Some(text) = last("display") {
         match text.split(',').next() {
@@ -461,8 +473,14 @@ fn accel(option: &'static str, text: &str, name: &str) -> Result<Accel, OptionEr
     }
 }
 
-/// `-drive if=pflash,file=file[,format=raw][,unit=0]`
-fn drive(text: &str) -> Result<PathBuf, OptionError> {
+/// What a drive is.
+enum Drive {
+    Flash(PathBuf),
+    Nvram(PathBuf),
+}
+
+/// `-drive if=pflash|mtd,file=file[,format=raw][,unit=0]`
+fn drive(text: &str) -> Result<Drive, OptionError> {
     let bad = |reason: String| bad("drive", text, reason);
     let (mut file, mut interface) = (None, None);
     // A comma in a path is written twice.
@@ -473,7 +491,7 @@ fn drive(text: &str) -> Result<PathBuf, OptionError> {
             Some(("if", name)) => interface = Some(name.to_owned()),
             Some(("format", "raw")) | Some(("unit" | "index", "0")) | Some(("id", _)) => {}
             Some(("format", other)) => {
-                return Err(bad(format!("format '{other}' is not read; flash is raw")));
+                return Err(bad(format!("format '{other}' is not read; flash and NVRAM are raw")));
             }
             Some(("unit" | "index", other)) => {
                 return Err(bad(format!("there is no unit {other}; boards with flash have unit 0")));
@@ -485,13 +503,17 @@ fn drive(text: &str) -> Result<PathBuf, OptionError> {
             }
         }
     }
-    match interface.as_deref() {
-        Some("pflash") => file.ok_or_else(|| bad("file=path is missing".to_owned())),
-        other => Err(bad(format!(
-            "there are no drives but flash (if=pflash), and not if={}",
-            other.unwrap_or("ide, which is meant without it")
-        ))),
-    }
+    let kind = match interface.as_deref() {
+        Some("pflash") => Drive::Flash,
+        Some("mtd") => Drive::Nvram,
+        other => {
+            return Err(bad(format!(
+                "there are no drives but flash (if=pflash) and NVRAM (if=mtd), and not if={}",
+                other.unwrap_or("ide, which is meant without it")
+            )));
+        }
+    };
+    file.map(kind).ok_or_else(|| bad("file=path is missing".to_owned()))
 }
 
 fn is_help(word: &str) -> bool {
@@ -611,6 +633,8 @@ mod tests {
     #[test]
     fn a_flash_drive_is_a_flash_file() {
         assert_eq!(options("-drive if=pflash,format=raw,unit=0,file=a,,b").pflash, Some("a,b".into()));
+        assert_eq!(options("-drive if=mtd,format=raw,file=a").nvram, Some("a".into()));
+        assert_eq!(options("-nvram a").nvram, Some("a".into()));
     }
 
     #[test]
@@ -650,7 +674,7 @@ mod tests {
             ("-drive if=pflash", "-drive if=pflash: file=path is missing"),
             (
                 "-drive if=pflash,file=f,format=qcow2",
-                "-drive if=pflash,file=f,format=qcow2: format 'qcow2' is not read; flash is raw",
+                "-drive if=pflash,file=f,format=qcow2: format 'qcow2' is not read; flash and NVRAM are raw",
             ),
             (
                 "-drive if=pflash,file=f,unit=1",
@@ -662,7 +686,7 @@ mod tests {
             ),
             (
                 "-drive if=scsi,file=f",
-                "-drive if=scsi,file=f: there are no drives but flash (if=pflash), and not if=scsi",
+                "-drive if=scsi,file=f: there are no drives but flash (if=pflash) and NVRAM (if=mtd), and not if=scsi",
             ),
             ("-accel kvm", "-accel kvm: invalid accelerator kvm; there are tcg and qtest"),
             (

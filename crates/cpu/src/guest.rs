@@ -9,6 +9,8 @@ use crate::cpu::{Cpu, Exit};
 use crate::debug::DebugRegister;
 use crate::inputs::Inputs;
 use crate::isa::Isa;
+use crate::mips::Mips;
+use crate::ppc::Ppc;
 use crate::watch::Watches;
 
 /// A CPU that a machine runs on a thread of its own.
@@ -63,6 +65,21 @@ pub trait GuestCpu: Send {
     fn forget_code(&mut self);
     /// See [`Cpu::watches`].
     fn watches(&self) -> Arc<Watches>;
+}
+
+// These are no generic functions, so the engine for each instruction set is compiled once, here: a debug build
+// optimises this crate, and not the ones that would compile it for themselves.
+
+impl From<Cpu<Mips>> for Box<dyn GuestCpu> {
+    fn from(cpu: Cpu<Mips>) -> Self {
+        Box::new(cpu)
+    }
+}
+
+impl From<Cpu<Ppc>> for Box<dyn GuestCpu> {
+    fn from(cpu: Cpu<Ppc>) -> Self {
+        Box::new(cpu)
+    }
 }
 
 impl<I: Isa> GuestCpu for Cpu<I> {

@@ -14,6 +14,7 @@
 //! | [`misc`] | what fits nowhere else |
 //! | [`nvram`] | memories that keep their contents, firmware configuration |
 //! | [`pci`] | configuration space, host bridges |
+//! | [`scsi`] | SCSI host adapters |
 //! | [`timer`] | interval timers, real-time clocks |
 
 pub mod char;
@@ -24,4 +25,5 @@ pub mod isa;
 pub mod misc;
 pub mod nvram;
 pub mod pci;
+pub mod scsi;
 pub mod timer;

@@ -8,6 +8,7 @@ pub mod rs6000_40p;
 
 use flatview::Endianness;
 use flatview_cpu::mips::MipsModel;
+use flatview_cpu::ppc::PpcModel;
 
 use crate::error::nearest;
 use crate::{BoardBuilder, BoardError, BoardInfo};
@@ -50,7 +51,12 @@ pub struct CpuModelInfo {
 pub fn cpu_models() -> Vec<CpuModelInfo> {
     let mips =
         |model: &MipsModel| CpuModelInfo { family: "MIPS", name: model.name, description: model.description };
-    MipsModel::all().iter().map(mips).collect()
+    let ppc = |model: &PpcModel| CpuModelInfo {
+        family: "PowerPC",
+        name: model.name,
+        description: model.description,
+    };
+    MipsModel::all().iter().map(mips).chain(PpcModel::all().iter().map(ppc)).collect()
 }
 
 /// What is told about each board.

@@ -122,7 +122,7 @@ impl Lockstep {
         self.words.clear();
         self.note(format!("{:08x}: run to {:08x}", self.now.pc(), qemu.pc()));
         self.now = qemu.clone();
-        self.compare(&qemu, ours)
+        self.compare(&qemu, &ours)
     }
 
     fn note(&mut self, text: String) {
@@ -195,7 +195,7 @@ impl Lockstep {
             ours.set(register, qemu.words()[register]);
             self.ours.set_registers(&ours);
         }
-        self.compare(&qemu, ours)?;
+        self.compare(&qemu, &ours)?;
 
         if !exception && let Some((base, index, displacement, words)) = word.and_then(store) {
             let value = |n: usize| before.words()[n];
@@ -253,8 +253,8 @@ impl Lockstep {
         Err(self.report(&what))
     }
 
-    fn compare(&mut self, qemu: &State, ours: State) -> Result<(), String> {
-        let differ = self.masks.differences(qemu, &ours);
+    fn compare(&self, qemu: &State, ours: &State) -> Result<(), String> {
+        let differ = self.masks.differences(qemu, ours);
         if differ.is_empty() {
             return Ok(());
         }

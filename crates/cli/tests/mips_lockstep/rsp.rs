@@ -5,7 +5,6 @@
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -13,12 +12,8 @@ use std::time::Duration;
 /// How long a stub may think.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-trait Stream: Read + Write + Send {}
-impl Stream for UnixStream {}
-impl Stream for TcpStream {}
-
 pub struct Rsp {
-    stream: Box<dyn Stream>,
+    stream: UnixStream,
     /// What came and was not looked at.
     rest: Vec<u8>,
     acknowledges: bool,
@@ -29,18 +24,10 @@ impl Rsp {
     pub fn unix(path: &Path) -> std::io::Result<Self> {
         let stream = UnixStream::connect(path)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        Ok(Self::over(Box::new(stream)))
+        Ok(Self::over(stream))
     }
 
-    #[expect(dead_code)]
-    pub fn tcp(port: u16) -> std::io::Result<Self> {
-        let stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        Ok(Self::over(Box::new(stream)))
-    }
-
-    fn over(stream: Box<dyn Stream>) -> Self {
+    fn over(stream: UnixStream) -> Self {
         let mut rsp = Self { stream, rest: Vec::new(), acknowledges: true, last: String::new() };
         rsp.ask("qSupported:swbreak+;hwbreak+;vContSupported+");
         if rsp.ask("QStartNoAckMode") == "OK" {

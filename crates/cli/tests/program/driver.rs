@@ -91,7 +91,12 @@ impl Program {
 
     /// Waits until standard output has `text`; gives everything up to and with it.
     pub(crate) fn wait_for(&mut self, text: &str) -> String {
-        let deadline = Instant::now() + LIMIT;
+        self.wait_up_to(LIMIT, text)
+    }
+
+    /// The same, for what may take another while.
+    pub(crate) fn wait_up_to(&mut self, limit: Duration, text: &str) -> String {
+        let deadline = Instant::now() + limit;
         loop {
             if let Some(at) = self.seen.find(text) {
                 let rest = self.seen.split_off(at + text.len());

@@ -14,5 +14,6 @@ mod guests;
 mod memory_backends;
 mod memory_dump;
 mod mtree_command;
+mod openbios;
 mod qemu_texts;
 mod terminal;

@@ -80,7 +80,7 @@ pub(super) fn single_of(double: u64) -> u32 {
     // Denormal in single; below that the manual leaves open what is stored, and this has it 0.
     let fraction = 1 << 23 | (double >> 29 & 0x7f_ffff) as u32;
     let fraction = fraction.checked_shr(897 - exponent).unwrap_or(0);
-    (double >> 32) as u32 & 0x8000_0000 | fraction
+    ((double >> 63) as u32 * (1 << 31)) | fraction
 }
 
 /// A load, `size` 4 or 8, to floating-point register `d`.

@@ -6,20 +6,22 @@
 
 use std::sync::Arc;
 
-use flatview::{Access, AccessRules, DeviceEndian, MemTxError, MmioOps, Owner, Region};
+use flatview::{Access, AccessRules, DeviceEndian, MemTxError, MmioOps, Owner, RamBlock, Region};
 use flatview_device::calendar::{self, DAY, to_bcd};
 use flatview_device::clock::NANOSECONDS;
 use flatview_device::{DeviceCell, Log, LogMask, QtreeDevice, WallClock};
 
 /// Size of the memory, clock included, in bytes.
-pub const SIZE: usize = 0x2000;
+pub const SIZE: u64 = 0x2000;
 /// First of the clock's registers: control, seconds, minutes, hours, day, date, month, year.
-const CLOCK: usize = 0x1ff8;
+const CLOCK: u64 = 0x1ff8;
 
 /// The device.
 #[derive(Debug)]
 pub struct M48t59 {
     cell: DeviceCell<State>,
+    /// What is kept, [`SIZE`] bytes.
+    block: Arc<RamBlock>,
     wall: WallClock,
     log: Log,
 }
@@ -27,19 +29,16 @@ pub struct M48t59 {
 #[derive(Debug)]
 struct State {
     address: u16,
-    bytes: Vec<u8>,
 }
 
 impl M48t59 {
     /// First port.
     pub const BASE: u16 = 0x74;
 
-    /// A memory that starts with these contents, zeros beyond them; its clock shows the wall clock's date.
-    pub fn new(contents: &[u8], wall: &WallClock, log: &Log) -> Arc<M48t59> {
-        let mut bytes = contents.to_vec();
-        bytes.resize(SIZE, 0);
-        let cell = DeviceCell::new(State { address: 0, bytes });
-        Arc::new(M48t59 { cell, wall: wall.clone(), log: log.clone() })
+    /// A memory that is this block, of [`SIZE`] bytes; its clock shows the wall clock's date.
+    pub fn new(block: Arc<RamBlock>, wall: &WallClock, log: &Log) -> Arc<M48t59> {
+        let cell = DeviceCell::new(State { address: 0 });
+        Arc::new(M48t59 { cell, block, wall: wall.clone(), log: log.clone() })
     }
 
     /// The region of the four ports.
@@ -55,22 +54,31 @@ impl M48t59 {
             .number("irq", 8)
     }
 
+    /// A byte of the memory; all ones beyond it.
+    fn kept(&self, address: u64) -> u8 {
+        let mut byte = [0xff];
+        match self.block.read(address, &mut byte) {
+            Ok(()) if address < SIZE => byte[0],
+            _ => 0xff,
+        }
+    }
+
     fn data(&self, state: &State) -> u8 {
-        let address = usize::from(state.address);
+        let address = u64::from(state.address);
         match address.checked_sub(CLOCK) {
             Some(register) if address < SIZE => {
-                clock_register(register, state.bytes.get(CLOCK).copied(), self.wall.now() / NANOSECONDS)
+                clock_register(register, self.kept(CLOCK), self.wall.now() / NANOSECONDS)
             }
-            _ => state.bytes.get(address).copied().unwrap_or(0xff),
+            _ => self.kept(address),
         }
     }
 }
 
-fn clock_register(register: usize, control: Option<u8>, seconds: i64) -> u8 {
+fn clock_register(register: u64, control: u8, seconds: i64) -> u8 {
     let days = seconds.div_euclid(DAY);
     let (year, month, day) = calendar::civil(days);
     match register {
-        0 => control.unwrap_or(0),
+        0 => control,
         1 => to_bcd(seconds.rem_euclid(60)),
         2 => to_bcd(seconds.rem_euclid(3600) / 60),
         3 => to_bcd(seconds.rem_euclid(DAY) / 3600),
@@ -100,9 +108,10 @@ impl M48t59 {
                 false
             }
             3 => {
-                let address = usize::from(state.address);
-                if let Some(slot) = state.bytes.get_mut(address) {
-                    *slot = value;
+                let address = u64::from(state.address);
+                if address < SIZE {
+                    // In the block's range, and the block is made writable.
+                    let _ = self.block.write(address, &[value]);
                 }
                 state.address = 0;
                 (CLOCK..SIZE).contains(&address)
@@ -142,13 +151,19 @@ mod tests {
 
     use super::*;
 
+    fn block(begin: &[u8]) -> Arc<RamBlock> {
+        let block = RamBlock::anonymous("nvram", SIZE).unwrap();
+        block.write(0, begin).unwrap();
+        block
+    }
+
     #[test]
     fn the_clock_shows_the_date_and_goes_on() {
         let clock = Clock::stepped();
-        let nvram = M48t59::new(b"", &WallClock::new(&clock, Some(1_795_391_999)), &Log::none());
+        let nvram = M48t59::new(block(b""), &WallClock::new(&clock, Some(1_795_391_999)), &Log::none());
         let shown = || -> Vec<u8> {
-            let registers = 1..8_usize;
-            registers.map(|n| clock_register(n, None, nvram.wall.now() / NANOSECONDS)).collect()
+            let registers = 1..8;
+            registers.map(|n| clock_register(n, 0, nvram.wall.now() / NANOSECONDS)).collect()
         };
         assert_eq!(shown(), [0x59, 0x59, 0x23, 0, 0x22, 0x11, 0x26], "a Sunday");
         clock.step(Some(NANOSECONDS)).unwrap();
@@ -157,7 +172,7 @@ mod tests {
 
     #[test]
     fn the_memory_is_reached_through_address_and_data_ports() {
-        let nvram = M48t59::new(b"QEMU", &WallClock::new(&Clock::stepped(), None), &Log::none());
+        let nvram = M48t59::new(block(b"QEMU"), &WallClock::new(&Clock::stepped(), None), &Log::none());
         nvram.write(0, 1);
         nvram.write(1, 0);
         assert_eq!((nvram.read(3), nvram.read(0), nvram.read(2)), (b'E', 0xff, 0xff));

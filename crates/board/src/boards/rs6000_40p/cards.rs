@@ -1,24 +1,31 @@
 //! The 40p's PCI cards: SCSI, VGA and network. Their configuration space is modelled, so that their regions come and go
-//! where the guest puts them; what the regions do is not modelled yet, but for the memory of the VGA card.
+//! where the guest puts them. The SCSI controller has nobody on its bus; what the regions of VGA and network do is not
+//! modelled yet, but for the memory of the VGA card.
 
 use std::path::Path;
 
 use flatview::{Owner, Region};
-use flatview_device::QtreeDevice;
+use flatview_device::{IrqLine, QtreeDevice};
 use flatview_hw::pci::function::{Bar, BarKind, Identity, common_properties};
+use flatview_hw::scsi::lsi53c810::Lsi53c810;
 
 use super::super::isa::{IsaBus, VGA_PORTS, placeholder};
 use super::{Host, MIB, function};
 use crate::firmware;
 use crate::{BoardBuilder, BoardError};
 
-pub(super) fn lsi(b: &mut BoardBuilder<'_>, host: &mut Host) -> Result<(), BoardError> {
+pub(super) fn lsi(b: &mut BoardBuilder<'_>, host: &mut Host, irq: &IrqLine) -> Result<(), BoardError> {
     let owner = b.unattached("lsi53c810");
-    let bars = [("lsi-io", BarKind::Io, 0x100), ("lsi-mmio", MEMORY, 0x400), ("lsi-ram", MEMORY, 0x2000)];
+    let chip = Lsi53c810::new(b.clock(), b.log());
+    let bars = [
+        (BarKind::Io, 0x100, chip.registers_region("lsi-io", 0x100, &owner)),
+        (MEMORY, 0x400, chip.registers_region("lsi-mmio", 0x400, &owner)),
+        (MEMORY, 0x2000, chip.ram_region(&owner)),
+    ];
     let mut regions = Vec::new();
-    for (n, (name, kind, size)) in bars.into_iter().enumerate() {
-        let region = b.add(placeholder(b, &owner, name, size.into()))?;
-        regions.push(Bar { number: n as u8, kind, size, region });
+    for (number, (kind, size, region)) in (0..).zip(bars) {
+        let region = b.add(region)?;
+        regions.push(Bar { number, kind, size, region });
     }
     let identity = Identity {
         vendor: 0x1000,
@@ -29,9 +36,12 @@ pub(super) fn lsi(b: &mut BoardBuilder<'_>, host: &mut Host) -> Result<(), Board
         subsystem: (0x0000, 0x1000),
         ..Identity::default()
     };
-    let plug = function(b, host, &owner, "lsi53c810", 1, identity, regions, |d| {
-        common_properties(d.unmodelled().gpio_out("", 1), 1, "", u32::MAX.into())
+    let (plug, space) = function(b, host, &owner, "lsi53c810", 1, identity, regions, |d| {
+        common_properties(d.gpio_out("", 1), 1, "", u32::MAX.into())
     })?;
+    chip.set_space(&space);
+    chip.irq().connect_to(irq);
+    b.reset(&chip);
     b.memory().address_space("lsi-pci-io", host.spaces.io)?;
     let bus = b.bus(plug, "scsi.0", "SCSI");
     b.object(&format!("{}/scsi.0", owner.path()), "SCSI");

@@ -8,21 +8,23 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use flatview::{Endianness, Owner, Region, RegionId};
-use flatview_device::{OrGate, QtreeDevice};
+use flatview::{AddressSpace, Endianness, Owner, RamBlock, Region, RegionId, Share};
+use flatview_cpu::Cpu;
+use flatview_cpu::ppc::{BusErrors, Ppc, PpcModel};
+use flatview_device::{IrqLine, OrGate, QtreeDevice};
 use flatview_hw::intc::i8259::I8259;
 use flatview_hw::isa::pc87312::Pc87312;
 use flatview_hw::isa::rs6000_mc::Rs6000Mc;
 use flatview_hw::isa::systemio::SystemIo;
 use flatview_hw::nvram::fw_cfg::{FwCfg, key};
-use flatview_hw::nvram::m48t59::M48t59;
+use flatview_hw::nvram::m48t59::{self, M48t59};
 use flatview_hw::pci::function::{Bar, BusSpaces, Identity, PciFunction, common_properties};
 use flatview_hw::pci::raven::{self, Raven};
 
 use super::Board;
 use super::isa::{IsaBus, irqs};
 use super::prep_nvram;
-use crate::builder::{BusId, PinDirection};
+use crate::builder::{BusId, PinDirection, PlugId};
 use crate::firmware::{self, Rom, Target};
 use crate::{BoardBuilder, BoardError, BoardInfo};
 
@@ -42,9 +44,13 @@ const CPU_HRESET: usize = 0;
 /// The checksums in the clock chip's RAM that firmware expects, by index: 0x6aa9, twice.
 const RTC_CHECKSUMS: [(u8, u8); 4] = [(0x2e, 0xa9), (0x2f, 0x6a), (0x3e, 0xa9), (0x3f, 0x6a)];
 const CPU_INT: usize = 5;
+/// What the time base and the decrementer count in a second.
+const TIME_BASE_HZ: u64 = 100_000_000;
 const ELF_POWERPC: u16 = 20;
 /// The ISA interrupt that all of PCI shares.
 const PCI_IRQ: usize = 15;
+/// The ISA interrupt that the SCSI controller has for itself.
+const SCSI_IRQ: usize = 13;
 
 mod cards;
 
@@ -70,6 +76,8 @@ struct Host {
     master: RegionId,
     bus: BusId,
     functions: Vec<Arc<PciFunction>>,
+    /// Whether there is something in the ROM.
+    firmware: bool,
 }
 
 fn build(b: &mut BoardBuilder<'_>) -> Result<(), BoardError> {
@@ -82,6 +90,7 @@ fn build(b: &mut BoardBuilder<'_>) -> Result<(), BoardError> {
         return Err(BoardError::NotOnBoard { board: BOARD.info.name, what: "flash", option: "-pflash" });
     }
     b.set_ram_size(ram_size);
+    let model = model(b)?;
     let cpu = b.cpu("604-powerpc-cpu", 8)?;
     let or_irq = b.unattached("or-irq");
     let pci_irq = OrGate::new("or-irq", 4);
@@ -107,7 +116,7 @@ fn build(b: &mut BoardBuilder<'_>) -> Result<(), BoardError> {
         if let Some(line) = cpu.get(CPU_HRESET) {
             systemio.softreset().connect_to(line);
         }
-        cards::lsi(b, &mut host)?;
+        cards::lsi(b, &mut host, &isa.irq(SCSI_IRQ))?;
         cards::vga(b, &mut host, &isa)?;
         cards::pcnet(b, &mut host)?;
     }
@@ -115,7 +124,45 @@ fn build(b: &mut BoardBuilder<'_>) -> Result<(), BoardError> {
     let system = b.memory().system();
     isa.user_devices(b, system)?;
     host.raven.bus().populate(host.functions);
-    kernel(b)
+    let program = kernel(b, host.firmware)?;
+    // The command line alone is no code.
+    if b.has_code() && (host.firmware || program) {
+        run(b, model, &cpu)?;
+    }
+    Ok(())
+}
+
+/// The CPU that was asked for: a 604, the only one that the board has.
+fn model(b: &mut BoardBuilder<'_>) -> Result<&'static PpcModel, BoardError> {
+    let usual = PpcModel::ppc604();
+    match b.cpu_model() {
+        Some(name) if name != usual.name => Err(BoardError::UnknownCpu {
+            board: BOARD.info.name,
+            name: name.to_owned(),
+            nearest: Some(usual.name),
+        }),
+        _ => Ok(usual),
+    }
+}
+
+/// Gives the board its CPU, with the lines that interrupt and reset it.
+fn run(b: &mut BoardBuilder<'_>, model: &'static PpcModel, lines: &[IrqLine]) -> Result<(), BoardError> {
+    // Where nothing is, loads give 0 and stores are lost: firmware looks for IDE drives that way.
+    let ppc = Ppc::new(model, b.clock(), TIME_BASE_HZ).with_bus_errors(BusErrors::Ignore).with_log(b.log());
+    let cpu = Cpu::new(ppc, b.memory(), &b.cpu_space())?;
+    if let Some(line) = lines.get(CPU_INT) {
+        cpu.inputs().connect(line, Ppc::EXTERNAL);
+    }
+    if let Some(line) = lines.get(CPU_HRESET) {
+        let reset = b.cpu_reset();
+        line.connect(move |high| {
+            if high {
+                reset();
+            }
+        });
+    }
+    b.run_cpu(cpu);
+    Ok(())
 }
 
 /// The PCI host bridge with its spaces, and the function by which it is seen on its own bus.
@@ -156,7 +203,7 @@ fn host_bridge(
     let bus = b.bus(plug, "pci.0", "PCI");
     b.object("/machine/raven/pci.0", "PCI");
     let spaces = BusSpaces { memory, io };
-    let mut host = Host { raven, spaces, master: bm, bus, functions: Vec::new() };
+    let mut host = Host { raven, spaces, master: bm, bus, functions: Vec::new(), firmware: false };
 
     let owner = b.unattached("raven");
     let identity = Identity {
@@ -170,7 +217,7 @@ fn host_bridge(
     function(b, &mut host, &owner, "raven", 0, identity, Vec::new(), |d| {
         common_properties(d, 0, "", u32::MAX.into())
     })?;
-    bios(b, &owner)?;
+    host.firmware = bios(b, &owner)?;
     Ok(host)
 }
 
@@ -178,8 +225,8 @@ fn bios_name(b: &BoardBuilder<'_>) -> String {
     b.config().bios.as_deref().unwrap_or(Path::new(FIRMWARE)).display().to_string()
 }
 
-/// The ROM and what is in it.
-fn bios(b: &mut BoardBuilder<'_>, owner: &Owner) -> Result<(), BoardError> {
+/// The ROM and what is in it; whether that is something.
+fn bios(b: &mut BoardBuilder<'_>, owner: &Owner) -> Result<bool, BoardError> {
     let block = b.ram_block("bios", BIOS_SIZE)?;
     let system = b.memory().system();
     b.map(system, BIOS_BASE, 0, Region::rom("bios", block).owner(owner))?;
@@ -198,13 +245,17 @@ fn bios(b: &mut BoardBuilder<'_>, owner: &Owner) -> Result<(), BoardError> {
         Some(name) => Some(b.firmware_dirs().require(name)?),
         None => b.firmware_dirs().find(Path::new(FIRMWARE)),
     };
-    match path {
-        Some(path) => b.image(firmware::load(&path, &target)?),
-        None => b.warn(format!(
+    let Some(path) = path else {
+        b.warn(format!(
             "no firmware: '{FIRMWARE}' was not found, so the ROM is empty; Debian's package qemu-system-data has it, -L adds a folder to look in, -bios names a file"
-        )),
+        ));
+        return Ok(false);
+    };
+    // The CPU begins at its reset vector, whatever the file calls its entry.
+    for rom in firmware::load(&path, &target)?.roms {
+        b.rom(rom);
     }
-    Ok(())
+    Ok(true)
 }
 
 /// A function on the PCI bus, with its bus-master space.
@@ -218,16 +269,16 @@ fn function(
     identity: Identity,
     bars: Vec<Bar>,
     describe: impl Fn(QtreeDevice) -> QtreeDevice + Send + Sync + 'static,
-) -> Result<crate::builder::PlugId, BoardError> {
+) -> Result<(PlugId, AddressSpace), BoardError> {
     let container = b.add(Region::container("bus master container", flatview::WHOLE).owner(owner))?;
     let alias = Region::alias("bus master", host.master, 0, 1 << 32).owner(owner).enabled(false);
     let alias = b.map(container, 0, 0, alias)?;
-    b.memory().address_space(kind, container)?;
+    let space = b.memory().address_space(kind, container)?;
     let function = PciFunction::new(kind, slot, identity, bars, host.spaces, b.map_handle(), describe);
     function.set_master(alias);
     b.reset(&function);
     host.functions.push(function.clone());
-    Ok(b.plug(host.bus, move || function.qtree()))
+    Ok((b.plug(host.bus, move || function.qtree()), space))
 }
 
 /// The bridge to ISA with the devices inside it.
@@ -248,7 +299,7 @@ fn isa_bridge(
         subsystem: (0x1af4, 0x1100),
         ..Identity::default()
     };
-    let plug = function(b, host, &owner, "i82378", 0x0b, identity, Vec::new(), |d| {
+    let (plug, _) = function(b, host, &owner, "i82378", 0x0b, identity, Vec::new(), |d| {
         common_properties(d.gpio_in("", 16).gpio_out("", 1), 0x0b, "", u32::MAX.into())
     })?;
     let bus = b.bus(plug, "isa.0", "ISA");
@@ -345,11 +396,8 @@ fn memory_controller(b: &mut BoardBuilder<'_>, isa: &IsaBus, ram_size: u64) -> R
 /// The devices that `-nodefaults` leaves out, in front of PCI's.
 fn defaults(b: &mut BoardBuilder<'_>, isa: &IsaBus, ram_size: u64) -> Result<Arc<SystemIo>, BoardError> {
     let owner = b.unattached("isa-m48t59");
-    let nvram = M48t59::new(
-        &prep_nvram::contents(ram_size, COMMAND_LINE, &b.config().kernel_arguments),
-        b.wall_clock(),
-        b.log(),
-    );
+    let contents = nvram(b, ram_size)?;
+    let nvram = M48t59::new(contents, b.wall_clock(), b.log());
     isa.map(b, [(M48t59::BASE, nvram.region(&owner))])?;
     b.plug(isa.bus, move || nvram.qtree());
 
@@ -375,6 +423,36 @@ fn defaults(b: &mut BoardBuilder<'_>, isa: &IsaBus, ram_size: u64) -> Result<Arc
     let picture = systemio.clone();
     b.plug(isa.bus, move || picture.qtree());
     Ok(systemio)
+}
+
+/// What the NVRAM holds: a file's contents if the user names one, which is made or grown to its size. Where there is
+/// nothing yet it gets what QEMU tells firmware.
+fn nvram(b: &mut BoardBuilder<'_>, ram_size: u64) -> Result<Arc<RamBlock>, BoardError> {
+    let name = "m48t59.nvram";
+    let block = match b.nvram() {
+        None => RamBlock::anonymous(name, m48t59::SIZE)?,
+        Some(path) => {
+            let what = "NVRAM file";
+            let fail = |source| BoardError::File { what, path: path.clone(), source };
+            let mut options = std::fs::OpenOptions::new();
+            let file =
+                options.read(true).write(true).create(true).truncate(false).open(&path).map_err(fail)?;
+            let len = file.metadata().map_err(fail)?.len();
+            if len > m48t59::SIZE {
+                let problem =
+                    format!("it has {len} bytes, and the NVRAM {}; is it another file?", m48t59::SIZE);
+                return Err(BoardError::Image { what, path, problem });
+            }
+            file.set_len(m48t59::SIZE).map_err(fail)?;
+            RamBlock::from_file(name, &path, 0, m48t59::SIZE, Share::Shared, false)?
+        }
+    };
+    let mut bytes = vec![0; m48t59::SIZE as usize];
+    block.read(0, &mut bytes)?;
+    if bytes.iter().all(|byte| *byte == 0) {
+        block.write(0, &prep_nvram::contents(ram_size, COMMAND_LINE, &b.config().kernel_arguments))?;
+    }
+    Ok(block)
 }
 
 /// The super I/O chip and the devices in it.
@@ -462,8 +540,8 @@ fn fw_cfg(b: &mut BoardBuilder<'_>, ram_size: u64) -> Result<(), BoardError> {
     Ok(())
 }
 
-/// A program and what it is told.
-fn kernel(b: &mut BoardBuilder<'_>) -> Result<(), BoardError> {
+/// A program and what it is told; whether there is one. Firmware starts it; without firmware the CPU begins with it.
+fn kernel(b: &mut BoardBuilder<'_>, firmware: bool) -> Result<bool, BoardError> {
     let ram_end = b.config().ram_size.filter(|size| *size != 0).unwrap_or(BOARD.info.default_ram);
     if let Some(path) = b.config().kernel.clone() {
         let target = Target {
@@ -477,10 +555,14 @@ fn kernel(b: &mut BoardBuilder<'_>) -> Result<(), BoardError> {
             twin: None,
             uimage: None,
         };
-        b.image(firmware::load(&path, &target)?);
+        let mut image = firmware::load(&path, &target)?;
+        if firmware {
+            image.entry = None;
+        }
+        b.image(image);
     }
     let mut line = b.config().kernel_arguments.clone().into_bytes();
     line.push(0);
     b.rom(Rom { name: "cmdline".to_owned(), addr: COMMAND_LINE, data: line });
-    Ok(())
+    Ok(b.config().kernel.is_some())
 }

@@ -98,7 +98,7 @@ impl<'a> Generator<'a> {
                     self.user = false;
                     self.unit(vec![SYSCALL])
                 } else if self.rng.one_in(3) {
-                    let unit = self.to_user();
+                    let unit = self.enter_user();
                     self.user = true;
                     unit
                 } else {
@@ -776,7 +776,7 @@ impl<'a> Generator<'a> {
         self.unit(words)
     }
 
-    fn to_user(&mut self) -> Unit {
+    fn enter_user(&mut self) -> Unit {
         let t = self.scratch();
         self.user = true;
         let status = self.status() | 2 | self.rng.below(2);

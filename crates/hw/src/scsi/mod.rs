@@ -1,0 +1,3 @@
+//! SCSI host adapters.
+
+pub mod lsi53c810;

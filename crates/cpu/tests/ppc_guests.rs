@@ -133,7 +133,7 @@ fn the_755_passes_them_too() {
 /// How many groups there are at least.
 const GROUPS: usize = 15;
 
-/// What the program prints on QEMU's 40p, of which it uses the CPU and the RAM.
+/// What the program prints on QEMU's 604, with RAM and a time base, and no device that interrupts unasked (as the 40p's timer would).
 fn run_on_qemu(path: &Path) -> String {
     let image = Image(std::fs::read(path).unwrap());
     let folder = tempfile::tempdir().unwrap();

@@ -175,9 +175,9 @@ fn breakpoints_are_counted_survive_a_reset_and_are_not_met_twice() {
 fn code_that_a_debugger_writes_is_run_and_devices_are_not_touched() {
     let (machine, events) = machine(&LOOP);
     machine.debug_resume(Resume::all()).unwrap();
-    // While it runs: the loop becomes a step on, and another loop.
-    machine.debug_write(0, START, &[NOP, NOP, NOP].map(u32::to_be_bytes).concat()).unwrap();
+    // While it runs: the loop becomes a step on, to another loop, which must be there before.
     machine.debug_write(0, START + 12, &LOOP.map(u32::to_be_bytes).concat()).unwrap();
+    machine.debug_write(0, START, &[NOP, NOP, NOP].map(u32::to_be_bytes).concat()).unwrap();
     machine.add_breakpoint(START + 12);
     assert_eq!((next(&events), next(&events)), (EventKind::Resume, EventKind::Stop));
     assert_eq!(pc(&machine), START + 12);

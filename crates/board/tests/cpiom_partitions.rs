@@ -3,7 +3,7 @@
 //! Rebuilding needs Debian's PowerPC compiler of the version in `guests/images/cpiom/TOOLCHAIN`. Without it that test says
 //! that it was skipped; with `FLATVIEW_REQUIRE_PPC_GCC=1` it fails instead.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -87,7 +87,7 @@ fn text_of(what: Print) -> String {
             text.push_str("Available CPUs:\n");
             for cpu in Machine::cpu_models() {
                 let name = format!("{} '{}'", cpu.family, cpu.name);
-                let _ = writeln!(text, "{name:20} {}", cpu.description);
+                let _ = writeln!(text, "{name:20} {} (-M {})", cpu.description, cpu.boards.join(", "));
             }
         }
         Print::Devices => {

@@ -107,17 +107,16 @@ fn build(b: &mut BoardBuilder<'_>) -> Result<(), BoardError> {
     nvm(b, system, &machine)?;
     b.device_memory(DEVICE_MEMORY, NVM - DEVICE_MEMORY)?;
     flash(b, system, &machine)?;
+    let model = super::only_cpu(b, BOARD.info.name, PpcModel::ppc755())?;
     if b.has_code() {
-        run(b, &cpu)?;
+        run(b, model, &cpu)?;
     }
     Ok(())
 }
 
 /// Gives the board its CPU, with the lines that interrupt it. An access that nothing takes is a machine check.
-fn run(b: &mut BoardBuilder<'_>, lines: &[IrqLine]) -> Result<(), BoardError> {
-    let ppc = Ppc::new(PpcModel::ppc755(), b.clock(), HZ)
-        .with_bus_errors(BusErrors::MachineCheck)
-        .with_log(b.log());
+fn run(b: &mut BoardBuilder<'_>, model: &'static PpcModel, lines: &[IrqLine]) -> Result<(), BoardError> {
+    let ppc = Ppc::new(model, b.clock(), HZ).with_bus_errors(BusErrors::MachineCheck).with_log(b.log());
     let cpu = Cpu::new(ppc, b.memory(), &b.cpu_space())?;
     for (_, input, number) in CPU_INPUTS {
         if let Some(line) = lines.get(input) {

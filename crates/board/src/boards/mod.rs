@@ -45,16 +45,37 @@ pub struct CpuModelInfo {
     pub name: &'static str,
     /// One line about it.
     pub description: &'static str,
+    /// The boards that take it.
+    pub boards: &'static [&'static str],
 }
 
-/// What `-cpu` takes, on boards that have a choice.
+/// The CPU of a board that has no other: another one is refused.
+fn only_cpu(
+    b: &mut BoardBuilder<'_>,
+    board: &'static str,
+    only: &'static PpcModel,
+) -> Result<&'static PpcModel, BoardError> {
+    match b.cpu_model() {
+        Some(name) if name != only.name => {
+            Err(BoardError::UnknownCpu { board, name: name.to_owned(), nearest: Some(only.name) })
+        }
+        _ => Ok(only),
+    }
+}
+
+/// What `-cpu` takes.
 pub fn cpu_models() -> Vec<CpuModelInfo> {
-    let mips =
-        |model: &MipsModel| CpuModelInfo { family: "MIPS", name: model.name, description: model.description };
+    let mips = |model: &MipsModel| CpuModelInfo {
+        family: "MIPS",
+        name: model.name,
+        description: model.description,
+        boards: &["mips", "mipsel"],
+    };
     let ppc = |model: &PpcModel| CpuModelInfo {
         family: "PowerPC",
         name: model.name,
         description: model.description,
+        boards: if model.name == rs6000_40p::BOARD.info.cpu { &["40p"] } else { &["cpiom"] },
     };
     MipsModel::all().iter().map(mips).chain(PpcModel::all().iter().map(ppc)).collect()
 }

@@ -90,7 +90,7 @@ fn build(b: &mut BoardBuilder<'_>) -> Result<(), BoardError> {
         return Err(BoardError::NotOnBoard { board: BOARD.info.name, what: "flash", option: "-pflash" });
     }
     b.set_ram_size(ram_size);
-    let model = model(b)?;
+    let model = super::only_cpu(b, BOARD.info.name, PpcModel::ppc604())?;
     let cpu = b.cpu("604-powerpc-cpu", 8)?;
     let or_irq = b.unattached("or-irq");
     let pci_irq = OrGate::new("or-irq", 4);
@@ -130,19 +130,6 @@ fn build(b: &mut BoardBuilder<'_>) -> Result<(), BoardError> {
         run(b, model, &cpu)?;
     }
     Ok(())
-}
-
-/// The CPU that was asked for: a 604, the only one that the board has.
-fn model(b: &mut BoardBuilder<'_>) -> Result<&'static PpcModel, BoardError> {
-    let usual = PpcModel::ppc604();
-    match b.cpu_model() {
-        Some(name) if name != usual.name => Err(BoardError::UnknownCpu {
-            board: BOARD.info.name,
-            name: name.to_owned(),
-            nearest: Some(usual.name),
-        }),
-        _ => Ok(usual),
-    }
 }
 
 /// Gives the board its CPU, with the lines that interrupt and reset it.

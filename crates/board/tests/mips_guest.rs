@@ -1,12 +1,7 @@
 //! What guests do on the `mips` board that they should not, and what becomes of it: hand-made programs that jump where there
 //! is no code, write their own code, fault while they fault, and reset the machine again and again. The manual's exceptions
 //! come of it, and the host takes no harm.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "helpers of tests may fail loudly"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may fail loudly")]
 
 #[path = "../../cpu/tests/support/asm.rs"]
 mod asm;

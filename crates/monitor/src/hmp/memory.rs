@@ -17,7 +17,7 @@ pub(super) fn registers(hmp: &mut Hmp, args: &mut Args<'_>, out: &mut dyn Write)
     args.end()?;
     let cpus = hmp.machine.registers();
     if cpus.is_empty() {
-        let text = "This machine has no CPU that runs: this board has none yet, or there is no code for it";
+        let text = "This machine has no CPU that runs: there is no code for it; -bios or -kernel names some";
         return Err(HmpError::Failed(text.to_owned()));
     }
     for (n, registers) in cpus.iter().enumerate() {

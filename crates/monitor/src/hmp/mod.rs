@@ -26,6 +26,7 @@ pub use session::{HmpSession, LineEnd};
 use crate::os_error;
 use args::{ArgError, Args};
 use commands::{Command, Commands};
+use flatview_board::cpu::GuestCpu;
 use flatview_board::{DirtyRateError, DumpError, Machine, ObjectError, RequestError};
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -162,10 +163,16 @@ impl Hmp {
         }
     }
 
-    /// `$name` in expressions: there is no CPU yet whose registers it could be.
+    /// `$name` in expressions: a register of the CPU, by gdb's name for it (PowerPC's `pc` by QEMU's as well).
     fn register(&self, name: &str) -> Option<u64> {
-        let _ = name;
-        None
+        let asked = |cpu: &mut dyn GuestCpu| {
+            let name =
+                if name == "nip" && cpu.debug_architecture().starts_with("powerpc") { "pc" } else { name };
+            let at = cpu.debug_registers().iter().position(|register| register.name == name)?;
+            Some(cpu.debug_register(at))
+        };
+        // Without a CPU no register is known.
+        self.machine.with_cpu(0, asked).ok().flatten()
     }
 }
 

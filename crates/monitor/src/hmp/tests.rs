@@ -110,6 +110,10 @@ fn a_cpu_translates_what_the_monitor_is_asked_for() {
     assert_eq!(say(&mut hmp, "gva2gpa 0xbfbf0000"), "gpa: 0x1fbf0000\n");
     assert_eq!(say(&mut hmp, "gva2gpa 0xc0000000"), "Unmapped\n");
     assert_eq!(say(&mut hmp, "x /1xw 0xa0001000"), "a0001000: 0x12345678\n");
+    let entry = say(&mut hmp, "x /1xw $pc");
+    assert!(entry.starts_with("80100000: 0x") && entry != "80100000: 0x00000000\n", "{entry}");
+    assert_eq!(say(&mut hmp, "gva2gpa $pc+4"), "gpa: 0x100004\n");
+    assert!(say(&mut hmp, "x /1xw $nip").starts_with("unknown register"), "PowerPC's");
     let unmapped = say(&mut hmp, "x /1xw 0xc0000000");
     assert!(unmapped.contains("Cannot access memory"), "{unmapped}");
     let registers = say(&mut hmp, "info registers");

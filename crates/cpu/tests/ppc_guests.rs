@@ -140,9 +140,9 @@ fn run_on_qemu(path: &Path) -> String {
     let file = folder.path().join("log");
     let mut child = Command::new("qemu-system-ppc")
         .args([
-            "-M", "40p", "-m", "32", "-vga", "none", "-nic", "none", "-display", "none", "-monitor", "none",
+            "-M", "g3beige", "-cpu", "604", "-m", "32", "-vga", "none", "-nic", "none", "-display", "none",
         ])
-        .args(["-serial", "null", "-audiodev", "none,id=a", "-qmp", "stdio", "-device"])
+        .args(["-monitor", "none", "-serial", "null", "-qmp", "stdio", "-device"])
         .arg(format!("loader,file={},cpu-num=0", path.display()))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -29,13 +29,13 @@ pub enum Exception {
     Alignment = 0x600,
     /// Illegal, privileged, trap or enabled floating-point exception: SRR1 says which.
     Program = 0x700,
-    /// A floating-point instruction while MSR[FP] is 0.
+    /// A floating-point instruction while `MSR[FP]` is 0.
     FpUnavailable = 0x800,
     /// The decrementer went below 0.
     Decrementer = 0x900,
     /// `sc`
     SystemCall = 0xc00,
-    /// MSR[SE] or MSR[BE].
+    /// `MSR[SE]` or `MSR[BE]`.
     Trace = 0xd00,
     /// 755 with HID2\[SWT_EN\]: a fetch that no TLB entry translates.
     FetchMiss = 0x1000,

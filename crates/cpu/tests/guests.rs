@@ -1,12 +1,16 @@
 //! The ISA tests of `guests/` on this engine, without a board: RAM at 0 and a clock that the instructions move on.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests may fail loudly")]
 
+#[path = "support/image.rs"]
+mod image;
+
 use std::path::Path;
 
 use flatview::{Endianness, Memory, RamBlock, Region};
 use flatview_cpu::mips::{Mips, PC};
 use flatview_cpu::{Cpu, Exit};
 use flatview_device::Clock;
+use image::Image;
 
 const RAM: u64 = 16 << 20;
 /// The word of each image that says which console there is; 1: none but a log in memory.
@@ -16,63 +20,27 @@ const MOST: u64 = 400_000_000;
 const SLICE: u64 = 10_000;
 const SLICE_NS: i64 = 50_000;
 
-/// An image: what to put where, and where its global symbols are.
-struct Image {
-    order: Endianness,
-    file: Vec<u8>,
-}
-
-impl Image {
-    fn word(&self, at: usize) -> u32 {
-        let bytes = self.file[at..at + 4].try_into().unwrap();
-        if self.order == Endianness::Big { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) }
-    }
-
-    fn half(&self, at: usize) -> usize {
-        let bytes = self.file[at..at + 2].try_into().unwrap();
-        usize::from(if self.order == Endianness::Big {
-            u16::from_be_bytes(bytes)
-        } else {
-            u16::from_le_bytes(bytes)
-        })
-    }
-
-    fn symbol(&self, name: &str) -> u64 {
-        let (headers, count) = (self.word(32) as usize, self.half(48));
-        let sections = (0..count).map(|n| headers + 40 * n);
-        let table = sections.clone().find(|at| self.word(at + 4) == 2).unwrap();
-        let names = self.word(headers + 40 * self.word(table + 24) as usize + 16) as usize;
-        let (start, size) = (self.word(table + 16) as usize, self.word(table + 20) as usize);
-        let entry = (start..start + size).step_by(16).find(|at| {
-            let text = &self.file[names + self.word(*at) as usize..];
-            text.split(|byte| *byte == 0).next() == Some(name.as_bytes())
-        });
-        u64::from(self.word(entry.unwrap() + 4)) & 0x1fff_ffff
-    }
-}
-
 /// What the program printed until it was done.
 fn run(path: &Path, order: Endianness) -> String {
-    let image = Image { order, file: std::fs::read(path).unwrap() };
+    let image = Image::read(path, order);
     let memory = Memory::new(order);
     let ram = memory.add(Region::ram("ram", RamBlock::anonymous("ram", RAM).unwrap())).unwrap();
     memory.map(memory.system(), 0, ram).unwrap();
     let (clock, reader) = (Clock::stepped(), memory.memory_space().reader());
     let mut cpu = Cpu::new(Mips::new(order, &clock), &memory, &memory.memory_space()).unwrap();
-    let header = image.word(28) as usize;
-    let (from, at, size) = (image.word(header + 4), image.word(header + 8), image.word(header + 16));
-    let piece = &image.file[from as usize..][..size as usize];
+    let (at, piece) = image.piece();
     reader.poke(u64::from(at) & 0x1fff_ffff, piece).unwrap();
     let one = if order == Endianness::Big { 1_u32.to_be_bytes() } else { 1_u32.to_le_bytes() };
     reader.poke(CONSOLE, &one).unwrap();
-    cpu.core_mut().set(PC, u64::from(image.word(24)));
+    cpu.core_mut().set(PC, u64::from(image.entry()));
     cpu.core_mut().isa.cp0.set_all_status(0x0040_0004);
     let peek = |at: u64, len: usize| {
         let mut bytes = vec![0; len];
         reader.peek(at, &mut bytes).unwrap();
         bytes
     };
-    let done = image.symbol("guest_done") | 0x8000_0000;
+    let symbol = |name: &str| u64::from(image.symbol(name) & 0x1fff_ffff);
+    let done = symbol("guest_done") | 0x8000_0000;
     let mut budget = 0;
     while budget < MOST && cpu.core().get(PC) & 0xffff_fffc != done & 0xffff_fffc {
         let exit = cpu.run(SLICE);
@@ -82,9 +50,9 @@ fn run(path: &Path, order: Endianness) -> String {
             break;
         }
     }
-    let used: [u8; 4] = peek(image.symbol("guest_log_used"), 4).try_into().unwrap();
+    let used: [u8; 4] = peek(symbol("guest_log_used"), 4).try_into().unwrap();
     let used = if order == Endianness::Big { u32::from_be_bytes(used) } else { u32::from_le_bytes(used) };
-    let log = peek(image.symbol("guest_log"), (used as usize).min(4096));
+    let log = peek(symbol("guest_log"), (used as usize).min(4096));
     let mut text = String::from_utf8_lossy(&log).into_owned();
     if !text.contains("end ") {
         text +=

@@ -2,6 +2,9 @@
 //! QEMU 7.2 confirms them, where it is installed, and the committed images are what the sources give, where the compiler is.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests may fail loudly")]
 
+#[path = "support/image.rs"]
+mod image;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -12,6 +15,7 @@ use flatview::{Endianness, Memory, RamBlock, Region};
 use flatview_cpu::ppc::{BusErrors, PC, Ppc, PpcModel};
 use flatview_cpu::{Cpu, Exit};
 use flatview_device::Clock;
+use image::Image;
 
 const RAM: u64 = 16 << 20;
 const MOST: u64 = 40_000_000;
@@ -40,51 +44,26 @@ fn skip(variable: &str, why: &str) {
     println!("skipped: {why}");
 }
 
-/// An image: what to put where, and where its global symbols are.
-struct Image(Vec<u8>);
-
-impl Image {
-    fn word(&self, at: usize) -> u32 {
-        u32::from_be_bytes(self.0[at..at + 4].try_into().unwrap())
-    }
-
-    fn half(&self, at: usize) -> usize {
-        u16::from_be_bytes(self.0[at..at + 2].try_into().unwrap()).into()
-    }
-
-    fn symbol(&self, name: &str) -> u64 {
-        let (headers, count) = (self.word(32) as usize, self.half(48));
-        let table = (0..count).map(|n| headers + 40 * n).find(|at| self.word(at + 4) == 2).unwrap();
-        let names = self.word(headers + 40 * self.word(table + 24) as usize + 16) as usize;
-        let (start, size) = (self.word(table + 16) as usize, self.word(table + 20) as usize);
-        let entry = (start..start + size).step_by(16).find(|at| {
-            let text = &self.0[names + self.word(*at) as usize..];
-            text.split(|byte| *byte == 0).next() == Some(name.as_bytes())
-        });
-        self.word(entry.unwrap() + 4).into()
-    }
-}
-
 /// What the program printed until it was done.
 fn run(path: &Path, model: &'static PpcModel) -> String {
-    let image = Image(std::fs::read(path).unwrap());
+    let image = Image::read(path, Endianness::Big);
     let memory = Memory::new(Endianness::Big);
     let ram = memory.add(Region::ram("ram", RamBlock::anonymous("ram", RAM).unwrap())).unwrap();
     memory.map(memory.system(), 0, ram).unwrap();
     let (clock, reader) = (Clock::stepped(), memory.memory_space().reader());
     let isa = Ppc::new(model, &clock, 16_600_000).with_bus_errors(BusErrors::MachineCheck);
     let mut cpu = Cpu::new(isa, &memory, &memory.memory_space()).unwrap();
-    let header = image.word(28) as usize;
-    let (from, at, size) = (image.word(header + 4), image.word(header + 8), image.word(header + 16));
-    reader.poke(u64::from(at), &image.0[from as usize..][..size as usize]).unwrap();
-    cpu.core_mut().set(PC, u64::from(image.word(24)));
+    let (at, piece) = image.piece();
+    reader.poke(u64::from(at), piece).unwrap();
+    cpu.core_mut().set(PC, u64::from(image.entry()));
     cpu.core_mut().isa.set_msr(0);
     let peek = |at: u64, len: usize| {
         let mut bytes = vec![0; len];
         reader.peek(at, &mut bytes).unwrap();
         bytes
     };
-    let done = image.symbol("guest_done");
+    let symbol = |name: &str| u64::from(image.symbol(name));
+    let done = symbol("guest_done");
     let mut budget = 0;
     while budget < MOST && cpu.core().get(PC) != done {
         let exit = cpu.run(SLICE);
@@ -94,8 +73,8 @@ fn run(path: &Path, model: &'static PpcModel) -> String {
             break;
         }
     }
-    let used = u32::from_be_bytes(peek(image.symbol("guest_log_used"), 4).try_into().unwrap());
-    let log = peek(image.symbol("guest_log"), (used as usize).min(4096));
+    let used = u32::from_be_bytes(peek(symbol("guest_log_used"), 4).try_into().unwrap());
+    let log = peek(symbol("guest_log"), (used as usize).min(4096));
     let mut text = String::from_utf8_lossy(&log).into_owned();
     if !text.contains("end ") {
         text +=
@@ -135,7 +114,7 @@ const GROUPS: usize = 15;
 
 /// What the program prints on QEMU's 604, with RAM and a time base, and no device that interrupts unasked (as the 40p's timer would).
 fn run_on_qemu(path: &Path) -> String {
-    let image = Image(std::fs::read(path).unwrap());
+    let image = Image::read(path, Endianness::Big);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("log");
     let mut child = Command::new("qemu-system-ppc")

@@ -1,8 +1,12 @@
 //! The ISA tests of `guests/` on both machines.
 
+#[path = "../../../cpu/tests/support/image.rs"]
+mod image;
+
 use std::path::Path;
 
 use flatview::Endianness;
+use image::Image;
 
 use crate::lockstep::Lockstep;
 use crate::state::PC_AT;
@@ -15,39 +19,6 @@ const SOME: u64 = 1_000;
 /// How often a short loop is stepped.
 const MOST_ROUNDS: u32 = 40;
 
-struct Image {
-    order: Endianness,
-    file: Vec<u8>,
-}
-
-impl Image {
-    fn word(&self, at: usize) -> u32 {
-        let bytes = self.file[at..at + 4].try_into().unwrap();
-        if self.order == Endianness::Big { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) }
-    }
-
-    fn half(&self, at: usize) -> usize {
-        let bytes = self.file[at..at + 2].try_into().unwrap();
-        usize::from(if self.order == Endianness::Big {
-            u16::from_be_bytes(bytes)
-        } else {
-            u16::from_le_bytes(bytes)
-        })
-    }
-
-    fn symbol(&self, name: &str) -> u32 {
-        let (headers, count) = (self.word(32) as usize, self.half(48));
-        let table = (0..count).map(|n| headers + 40 * n).find(|at| self.word(at + 4) == 2).unwrap();
-        let names = self.word(headers + 40 * self.word(table + 24) as usize + 16) as usize;
-        let (start, size) = (self.word(table + 16) as usize, self.word(table + 20) as usize);
-        let entry = (start..start + size).step_by(16).find(|at| {
-            let text = &self.file[names + self.word(*at) as usize..];
-            text.split(|byte| *byte == 0).next() == Some(name.as_bytes())
-        });
-        self.word(entry.unwrap_or_else(|| panic!("no symbol {name}")) + 4)
-    }
-}
-
 /// What was stepped, and how much was run without a look between.
 struct Done {
     steps: u64,
@@ -55,13 +26,12 @@ struct Done {
 }
 
 fn step_group(lockstep: &mut Lockstep, image: &Image, most: u64) -> Result<Done, String> {
-    let header = image.word(28) as usize;
-    let (from, at, size) = (image.word(header + 4), image.word(header + 8), image.word(header + 16));
-    lockstep.write(at, &image.file[from as usize..][..size as usize]);
+    let (at, piece) = image.piece();
+    lockstep.write(at, piece);
     lockstep.write_words(CONSOLE, &[1]);
     let mut state = lockstep.now.clone();
     (1..32).for_each(|n| state.set(n, 0));
-    state.set(PC_AT, image.word(24));
+    state.set(PC_AT, image.entry());
     lockstep.set(&state);
     let (group, done) = (image.symbol("group"), image.symbol("guest_done"));
     let (mut steps, mut runs) = (0, 0);
@@ -120,7 +90,7 @@ fn the_isa_tests_run_alike() {
                 println!("{order:?} {group}: left out, as docs/lockstep.md says");
                 continue;
             }
-            let image = Image { order, file: std::fs::read(path).unwrap() };
+            let image = Image::read(&path, order);
             match step_group(&mut lockstep, &image, most) {
                 Ok(done) => println!(
                     "{order:?} {group}: {} steps, {} words of memory compared, {} times run to a place without steps",

@@ -318,7 +318,8 @@ impl<I: Isa> Core<I> {
         let page = mapping.phys & !(PAGE_SIZE - 1);
         // A device may do anything when it is accessed, and so its pages are not remembered.
         let is_memory = self.reader.host_ptr(page, PAGE_SIZE).is_some();
-        let has_code = is_memory && self.code_pages.contains(&page);
+        // A page that is partly a device may have code in the rest of it.
+        let has_code = (is_memory || kind == Kind::Write) && self.code_pages.contains(&page);
         if !watched && is_memory {
             self.tlb.fill(mmu, va, &mapping, !has_code);
         }

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use flatview::{DirtyClient, Memory, MemoryError, NewlyDirtyWatch, RegionId};
+use flatview::{DIRTY_PAGE_SIZE, DirtyClient, Memory, MemoryError, NewlyDirtyWatch, RegionId, Section};
 
 use crate::tlb::PAGE_SIZE;
 
@@ -42,34 +42,48 @@ impl ForeignWrites {
         Ok(Self { memory: memory.clone(), root, regions: Vec::new() })
     }
 
-    /// Watches a physical page, the code of which is read after this.
+    /// Watches a physical page, the code of which is read after this: all parts of it that are memory.
     pub fn watch(&mut self, page: u64) {
+        let end = page | (PAGE_SIZE - 1);
+        let mut at = page;
         // What cannot be watched is not RAM, or is just being taken out of the map, which the CPU is told of.
-        let Ok(Some(section)) = self.memory.find(self.root, page, PAGE_SIZE.into()) else { return };
-        let Some((_, in_block)) = section.ram() else { return };
-        let at = match self.regions.iter().position(|watched| watched.region == section.region) {
+        while let Ok(Some(part)) = self.memory.find(self.root, at, u128::from(end - at) + 1) {
+            self.watch_part(page, &part);
+            if part.last() >= end {
+                break;
+            }
+            at = part.last() + 1;
+        }
+    }
+
+    fn watch_part(&mut self, page: u64, part: &Section) {
+        let Some((_, first)) = part.ram() else { return };
+        let at = match self.regions.iter().position(|watched| watched.region == part.region) {
             Some(at) => at,
             None => {
                 // Only pages that are watched are to be listed, not every page that is written first.
-                let Ok(info) = self.memory.region(section.region) else { return };
+                let Ok(info) = self.memory.region(part.region) else { return };
                 let size = u64::try_from(info.size).unwrap_or(u64::MAX);
-                if self.memory.set_dirty_for(section.region, 0, size, DirtyClient::CODE).is_err() {
+                if self.memory.set_dirty_for(part.region, 0, size, DirtyClient::CODE).is_err() {
                     return;
                 }
-                let newly = self.memory.list_newly_dirty(section.region, DirtyClient::CODE, MOST);
+                let newly = self.memory.list_newly_dirty(part.region, DirtyClient::CODE, MOST);
                 let Ok(Some(newly)) = newly else { return };
-                self.regions.push(Watched { region: section.region, pages: HashMap::new(), newly });
+                self.regions.push(Watched { region: part.region, pages: HashMap::new(), newly });
                 self.regions.len() - 1
             }
         };
         let Some(Watched { pages, .. }) = self.regions.get_mut(at) else { return };
-        let offset = in_block.wrapping_add(page.wrapping_sub(section.offset_in_space));
-        let seen_at = pages.entry(offset & !(PAGE_SIZE - 1)).or_default();
-        if !seen_at.contains(&page) {
-            seen_at.push(page);
+        let len = part.last() - part.offset_in_space + 1;
+        // Where it is mapped need not be at the beginning of one of the block's pages.
+        let mask = !(DIRTY_PAGE_SIZE - 1);
+        for offset in ((first & mask)..=((first + (len - 1)) & mask)).step_by(DIRTY_PAGE_SIZE as usize) {
+            let seen_at = pages.entry(offset).or_default();
+            if !seen_at.contains(&page) {
+                seen_at.push(page);
+            }
         }
-        let within = section.offset_in_region.wrapping_add(page.wrapping_sub(section.offset_in_space));
-        let _ = self.memory.reset_dirty(section.region, within, PAGE_SIZE, DirtyClient::CODE);
+        let _ = self.memory.reset_dirty(part.region, part.offset_in_region, len, DirtyClient::CODE);
     }
 
     /// Whether there is something to take, as far as this thread can know.

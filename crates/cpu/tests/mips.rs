@@ -544,6 +544,82 @@ fn a_device_that_writes_code_when_it_is_accessed_is_seen_by_the_next_instruction
 }
 
 #[test]
+fn code_that_changes_itself_in_a_page_that_is_partly_a_device_is_seen_too() {
+    let mut board = Board::new();
+    // Registers in the first half of the page, RAM in the second, with the code.
+    let memory = &board.memory;
+    let device = memory.add(Region::io("registers", 0x800, flatview::Ops::new().read(|_| Ok(0)))).unwrap();
+    let ram = memory.add(Region::ram("sram", RamBlock::anonymous("sram", 4096).unwrap())).unwrap();
+    memory.map(memory.system(), 0x200_0000, ram).unwrap();
+    memory.update(|t| t.map_overlap(memory.system(), 0x200_0000, device, 1)).unwrap();
+    let (at, store) = (0x200_0800, addiu(8, 0, 42));
+    board.program_at(
+        at,
+        &[
+            lui(4, 0x8200),
+            ori(4, 4, 0x0820),
+            lui(5, (store >> 16) as u16),
+            ori(5, 5, store as u16),
+            addiu(6, 0, 3),
+            nop(),
+            nop(),
+            nop(),
+            addiu(8, 0, 1), // 0x20: becomes addiu 8, 0, 42, then 43
+            sw(5, 4, 0),
+            addiu(6, 6, -1),
+            bne(6, 0, -4),
+            addiu(5, 5, 1),
+            b(-1),
+            nop(),
+        ],
+    );
+    let core = board.cpu.core_mut();
+    core.set(flatview_cpu::mips::PC, 0x8000_0000 + at);
+    core.isa.cp0.set_all_status(0);
+    board.run(40);
+    assert_eq!(board.reg(8), 43);
+}
+
+#[test]
+fn code_that_others_write_in_a_page_that_is_partly_a_device_is_seen_too() {
+    let mut board = Board::new();
+    // A page of registers, and half a page of RAM behind their first half, from the middle of its block on.
+    let writer = board.memory.memory_space();
+    let at = 0x200_0800;
+    let device = flatview::Ops::new().write(move |access, value| {
+        let word = addiu(8, 0, value as i16).to_be_bytes();
+        let written = if access.offset() == 4 { writer.poke(at + 0x10, &word) } else { Ok(()) };
+        written.map_err(|_| flatview::MemTxError::error())
+    });
+    let memory = &board.memory;
+    let device = memory.add(Region::io("registers", 0x1000, device)).unwrap();
+    let ram = memory.add(Region::ram("sram", RamBlock::anonymous("sram", 0x800).unwrap())).unwrap();
+    memory.map(memory.system(), 0x200_0000, device).unwrap();
+    memory.update(|t| t.map_overlap(memory.system(), at, ram, 1)).unwrap();
+    board.program_at(
+        at,
+        &[
+            lui(4, 0xa200),
+            addiu(5, 0, 41),
+            addiu(5, 5, 1), // 0x08
+            sw(5, 4, 4),
+            addiu(8, 0, 1), // 0x10: becomes addiu 8, 0, 42, then 43, then 44
+            addiu(9, 9, 1),
+            slti(10, 5, 44),
+            bne(10, 0, -6),
+            nop(),
+            b(-1),
+            nop(),
+        ],
+    );
+    let core = board.cpu.core_mut();
+    core.set(flatview_cpu::mips::PC, 0x8000_0000 + at);
+    core.isa.cp0.set_all_status(0);
+    board.run(60);
+    assert_eq!((board.reg(8), board.reg(9)), (44, 3));
+}
+
+#[test]
 fn a_map_that_a_store_changes_holds_for_the_next_instruction() {
     let mut board = Board::new();
     // Two pages of code for one address; a store to the device shows the other one.

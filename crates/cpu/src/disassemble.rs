@@ -29,22 +29,23 @@ pub enum Disassembler {
 }
 
 impl Disassembler {
-    /// The line for the four bytes at an address, as they stand in memory; without a line break.
+    /// The line for the four bytes at an address, as they stand in memory; without a line break. Branches go where they
+    /// would with the lower half of the address.
     #[must_use]
-    pub fn line(self, address: u32, bytes: [u8; 4]) -> String {
+    pub fn line(self, address: u64, bytes: [u8; 4]) -> String {
         match self {
             Self::Mips(model, order) => {
                 let word = match order {
                     Endianness::Big => u32::from_be_bytes(bytes),
                     Endianness::Little => u32::from_le_bytes(bytes),
                 };
-                let text =
-                    crate::mips::disassemble(model, word, address).unwrap_or_else(|| format!("{word:#x}"));
+                let text = crate::mips::disassemble(model, word, address as u32)
+                    .unwrap_or_else(|| format!("{word:#x}"));
                 format!("0x{address:08x}:  {text}")
             }
             Self::Ppc(model) => {
                 let word = u32::from_be_bytes(bytes);
-                let text = crate::ppc::disassemble(model, word, address).unwrap_or_else(|| {
+                let text = crate::ppc::disassemble(model, word, address as u32).unwrap_or_else(|| {
                     let [a, b, c, d] = bytes;
                     format!(".byte    0x{a:02x}, 0x{b:02x}, 0x{c:02x}, 0x{d:02x}")
                 });

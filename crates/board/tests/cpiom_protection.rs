@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use flatview::{AddressSpace, Be, Delta, ListenerError, MemoryListener};
+use flatview::{AddressSpace, Be, Delta, FlatView, ListenerError, MemoryListener, Section, SpaceDelta};
 use flatview_board::{Machine, MachineConfig};
 
 const CTRL: u64 = 0x2000_a000;
@@ -16,12 +16,25 @@ const PAGE: u64 = 8 << 10;
 const PAGES: u64 = 8192;
 const WORDS: u64 = PAGES / 32;
 
-/// What a commit told: ranges that are gone and that are new, of all spaces, and the bytes that the gone ones had.
+/// What a commit told: ranges that are gone and that are new, of all spaces, the bytes that the gone ones had, and the
+/// pages among these in which another region answers now, or the same one elsewhere: what a CPU has to forget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Told {
     gone: usize,
     new: usize,
     bytes: u128,
+    pages: usize,
+}
+
+/// Pages of ranges that are gone in which somebody else answers now.
+fn pages_given_away(delta: &SpaceDelta) -> usize {
+    let who = |view: &FlatView, addr: u64| {
+        view.lookup(addr).map(|range| (range.region(), range.offset() + (addr - range.start()), range.romd()))
+    };
+    let differs = |addr: &u64| who(delta.old_view(), *addr) != who(delta.new_view(), *addr);
+    let of =
+        |gone: Section| (gone.offset_in_space..=gone.last()).step_by(PAGE as usize).filter(differs).count();
+    delta.removed().map(of).sum()
 }
 
 #[derive(Default)]
@@ -38,6 +51,7 @@ impl MemoryListener for Counter {
             gone: spaces.iter().map(|space| space.removed().count()).sum(),
             new: spaces.iter().map(|space| space.added().count()).sum(),
             bytes: spaces.iter().flat_map(|space| space.removed()).map(|section| section.size).sum(),
+            pages: spaces.iter().map(pages_given_away).sum(),
         });
         Ok(())
     }
@@ -116,11 +130,8 @@ fn one_of_8192_alternating_pages_is_told_as_one_of_8() {
     // A protected page between two that are not becomes one range with them, and three again.
     let (joined, apart) = (3 * spaces, spaces);
     let bytes = 3 * u128::from(PAGE) * spaces as u128;
-    assert_eq!(
-        expected,
-        [Told { gone: joined, new: apart, bytes }, Told { gone: apart, new: joined, bytes }],
-        "of 8"
-    );
+    let off = Told { gone: joined, new: apart, bytes, pages: spaces };
+    assert_eq!(expected, [off, Told { gone: apart, new: joined, ..off }], "of 8");
     for page in [2, 4, 30, 32, 34, 4094, 4096, 4098, 8188, 8190] {
         assert_eq!(many.flip(page), expected, "page {page} of 8192");
     }
@@ -136,10 +147,12 @@ fn one_page_of_a_run_of_8192_is_told_as_one_of_8() {
     let few = Board::new(|page| page < 8);
     let many = Board::new(|_| true);
     assert_eq!((few.ranges(), many.ranges()), (2, 1));
-    let counts = |told: Vec<Told>| told.iter().map(|told| (told.gone, told.new)).collect::<Vec<_>>();
+    // The run is one range however long, so its bytes are not compared; but only one page's answer changes.
+    let counts =
+        |told: Vec<Told>| told.iter().map(|told| (told.gone, told.new, told.pages)).collect::<Vec<_>>();
     let expected = counts(few.flip(4));
     let spaces = spaces(&few);
-    assert_eq!(expected, [(spaces, 3 * spaces), (3 * spaces, spaces)], "of 8");
+    assert_eq!(expected, [(spaces, 3 * spaces, spaces), (3 * spaces, spaces, spaces)], "of 8");
     for page in [1, 31, 32, 33, 4095, 4096, 8190] {
         assert_eq!(counts(many.flip(page)), expected, "page {page} of 8192");
     }

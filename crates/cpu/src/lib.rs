@@ -18,6 +18,7 @@ mod inputs;
 mod interp;
 pub mod ir;
 mod isa;
+mod map_changes;
 pub mod mips;
 pub mod ppc;
 mod tlb;

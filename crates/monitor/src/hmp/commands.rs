@@ -202,6 +202,12 @@ const INFO: Commands = &[
     },
     Command { name: "dump", params: "", help: "how far the last memory dump is", run: dump::info },
     Command { name: "history", params: "", help: "the commands given so far", run: info::history },
+    Command {
+        name: "mem",
+        params: "",
+        help: "which virtual addresses lead where, and what programs may do there",
+        run: memory::mem,
+    },
     Command { name: "memdev", params: "", help: "memory back ends", run: objects::memdev },
     Command {
         name: "memory-devices",
@@ -236,6 +242,12 @@ const INFO: Commands = &[
     Command { name: "registers", params: "", help: "the CPUs' registers", run: memory::registers },
     Command { name: "roms", params: "", help: "images that were loaded", run: info::roms },
     Command { name: "status", params: "", help: "whether the machine runs", run: info::status },
+    Command {
+        name: "tlb",
+        params: "",
+        help: "the CPU's TLB; of a PowerPC segments and BATs too",
+        run: memory::tlb,
+    },
     Command {
         name: "vcpu_dirty_limit",
         params: "",

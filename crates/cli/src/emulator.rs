@@ -229,6 +229,7 @@ fn config(options: &Options, serials: Vec<SerialConfig>, log: Log) -> Result<Mac
         initrd: options.initrd.clone(),
         cpu: options.cpu.clone(),
         firmware_dirs: options.firmware_dirs.clone(),
+        only_firmware_dirs: false,
         name: options.name.clone(),
         serials,
         nodefaults: options.nodefaults,

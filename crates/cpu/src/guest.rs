@@ -7,6 +7,7 @@ use flatview_device::Executed;
 
 use crate::cpu::{Cpu, Exit};
 use crate::debug::DebugRegister;
+use crate::disassemble::Disassembler;
 use crate::inputs::Inputs;
 use crate::isa::Isa;
 use crate::mips::Mips;
@@ -33,6 +34,8 @@ pub trait GuestCpu: Send {
     fn instructions(&self) -> u64;
     /// What `info registers` prints.
     fn registers(&self) -> String;
+    /// See [`Isa::disassembler`].
+    fn disassembler(&self) -> Disassembler;
     /// The physical address of a virtual one, as the CPU's data loads see it now; nothing is changed by asking.
     fn physical(&self, va: u64) -> Option<u64>;
     /// See [`Isa::is_waiting`].
@@ -121,6 +124,10 @@ impl<I: Isa> GuestCpu for Cpu<I> {
 
     fn registers(&self) -> String {
         I::registers(self.core())
+    }
+
+    fn disassembler(&self) -> Disassembler {
+        I::disassembler(self.core())
     }
 
     fn physical(&self, va: u64) -> Option<u64> {

@@ -7,6 +7,7 @@ use flatview::{Endianness, MemTxError};
 
 use crate::core::Core;
 use crate::debug::DebugRegister;
+use crate::disassemble::Disassembler;
 use crate::ir::Code;
 use crate::tlb::{Kind, Mapping};
 
@@ -100,6 +101,9 @@ pub trait Isa: Send + Sized + 'static {
 
     /// The registers as text, in the form of QEMU's `info registers`.
     fn registers(core: &Core<Self>) -> String;
+
+    /// What shows its code as text.
+    fn disassembler(core: &Core<Self>) -> Disassembler;
 
     /// Where the MMU leads a load from `va`, without an effect on the guest.
     fn physical(core: &Core<Self>, va: u64) -> Option<u64>;

@@ -12,6 +12,7 @@
 //! of EJTAG (SDBBP, DERET and the registers of debug mode are there), the R4000's 64-bit mode.
 
 mod cp0;
+mod disassemble;
 mod except;
 mod fpu;
 mod gdb;
@@ -28,10 +29,14 @@ use flatview_device::{Clock, Timer};
 
 use crate::core::Core;
 use crate::debug::DebugRegister;
+use crate::disassemble::Disassembler;
 use crate::inputs::Inputs;
 use crate::ir::{Code, Var};
 use crate::isa::{BusError, Fetch, Helper, Isa, Place};
 use crate::tlb::{Kind, Mapping};
+
+pub(crate) use disassemble::disassemble;
+pub(crate) use translate::knows;
 
 pub use cp0::Cp0;
 pub use except::{Exception, Fault};
@@ -233,6 +238,10 @@ impl Isa for Mips {
             cp0.status(), cp0.cause(), cp0.epc, config(0), config(1), cp0.ll_addr, config(2), config(3),
         ));
         text
+    }
+
+    fn disassembler(core: &Core<Self>) -> Disassembler {
+        Disassembler::Mips(core.isa.model, Self::debug_order(core))
     }
 
     fn physical(core: &Core<Self>, va: u64) -> Option<u64> {

@@ -10,6 +10,7 @@
 //! instructions check the address and do what memory would show), performance counters and thermal sensors (their
 //! registers keep what is written), power states (MSR\[POW\] waits for an interrupt).
 
+mod disassemble;
 mod except;
 mod float;
 mod gdb;
@@ -26,9 +27,13 @@ use flatview::Endianness;
 
 use crate::core::Core;
 use crate::debug::DebugRegister;
+use crate::disassemble::Disassembler;
 use crate::ir::{Code, Var};
 use crate::isa::{BusError, Fetch, Helper, Isa, Place};
 use crate::tlb::{Kind, Mapping};
+
+pub(crate) use disassemble::disassemble;
+pub(crate) use translate::knows;
 
 pub use except::{Exception, Fault};
 pub use model::{Family, PpcModel};
@@ -176,6 +181,10 @@ impl Isa for Ppc {
 
     fn registers(core: &Core<Self>) -> String {
         state::registers(core)
+    }
+
+    fn disassembler(core: &Core<Self>) -> Disassembler {
+        Disassembler::Ppc(core.isa.model)
     }
 
     fn physical(core: &Core<Self>, va: u64) -> Option<u64> {

@@ -233,6 +233,16 @@ fn bios(b: &mut BoardBuilder<'_>, owner: &Owner) -> Result<bool, BoardError> {
         None => b.firmware_dirs().find(Path::new(FIRMWARE)),
     };
     let Some(path) = path else {
+        // A program of one's own can do without, and a map can be looked at; to run, there would be nothing.
+        let config = b.config();
+        if config.kernel.is_none() && !config.start_stopped && !config.qtest {
+            return Err(BoardError::NoFirmware {
+                board: "40p",
+                name: FIRMWARE,
+                package: "qemu-system-data",
+                searched: b.firmware_dirs().to_string(),
+            });
+        }
         b.warn(format!(
             "no firmware: '{FIRMWARE}' was not found, so the ROM is empty; Debian's package qemu-system-data has it, -L adds a folder to look in, -bios names a file"
         ));

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use flatview::{AddressSpace, Be, Le, MemTxError, Memory, MemoryError, Reader};
-use flatview_device::Executed;
+use flatview_device::{Executed, Log, LogMask};
 
 use crate::foreign::ForeignWrites;
 use crate::inputs::Inputs;
@@ -61,6 +61,12 @@ pub struct Core<I: Isa> {
     pub(crate) before: u64,
     /// Who wants to know, at each load, store and call, how many instructions were done.
     pub(crate) executed: Option<Executed>,
+    /// Where it tells what it does.
+    pub(crate) log: Log,
+    /// What of that is wanted, as was noted last.
+    pub(crate) logged: LogMask,
+    /// Its number there.
+    pub(crate) number: usize,
 }
 
 impl<I: Isa> std::fmt::Debug for Core<I> {
@@ -90,6 +96,9 @@ impl<I: Isa> Core<I> {
             at: 0,
             before: 0,
             executed: None,
+            log: Log::none(),
+            logged: LogMask::NONE,
+            number: 0,
         })
     }
 

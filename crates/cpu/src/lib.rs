@@ -23,6 +23,7 @@ mod isa;
 pub mod mips;
 pub mod ppc;
 mod tlb;
+mod trace;
 mod values;
 mod watch;
 

@@ -38,7 +38,9 @@ pub use cell::{DeviceCell, Effects};
 pub use chardev::{CharBackend, CharError, CharEvent, CharSink, CharSpec};
 pub use clock::{Clock, ClockError, Executed, Timer};
 pub use irq::{IrqLine, IrqObserver, OrGate};
-pub use log::{AddressFilter, Log, LogError, LogFileError, LogItems, LogMask, TraceEvent, TraceEvents};
+pub use log::{
+    AddressFilter, Log, LogError, LogFileError, LogItems, LogMask, TraceEvent, TraceEvents, WeakLog,
+};
 pub use map::MapHandle;
 pub use portlist::{PortList, PortRun};
 pub use reset::Reset;

@@ -48,6 +48,8 @@ impl LogMask {
     pub const CPU: LogMask = LogMask(32);
     /// What the MMU says, and changes of its registers.
     pub const MMU: LogMask = LogMask(64);
+    /// Both that are told of each block.
+    pub const BLOCKS: LogMask = LogMask(16 | 32);
     /// The CPU's registers before it is reset.
     pub const CPU_RESET: LogMask = LogMask(128);
 

@@ -13,8 +13,8 @@ use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Mutex, RwLock};
@@ -64,6 +64,23 @@ struct Inner {
     /// A file was opened before: the next one is not emptied.
     appends: AtomicBool,
     watchers: Mutex<Vec<Watcher>>,
+}
+
+/// A [`Log`] that keeps nothing alive.
+#[derive(Clone)]
+pub struct WeakLog(Weak<Inner>);
+
+impl fmt::Debug for WeakLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WeakLog")
+    }
+}
+
+impl WeakLog {
+    /// The log, if anybody still holds it.
+    pub fn upgrade(&self) -> Option<Log> {
+        self.0.upgrade().map(Log)
+    }
 }
 
 /// A sink of log lines with the categories it takes. Cloning shares it.
@@ -124,6 +141,11 @@ impl Log {
         let before = self.0.sink.lock().replace(Box::new(file));
         drop(before);
         Ok(())
+    }
+
+    /// The log without keeping it alive: for what it keeps itself, as [`on_change`](Self::on_change).
+    pub fn downgrade(&self) -> WeakLog {
+        WeakLog(Arc::downgrade(&self.0))
     }
 
     /// What is logged.
@@ -272,7 +294,9 @@ mod tests {
         let log = Log::to(LogMask::NONE, buffer.clone());
         let told = Arc::new(AtomicU32::new(0));
         let count = Arc::clone(&told);
-        log.on_change(move || drop(count.fetch_add(1, Ordering::Relaxed)));
+        log.on_change(move || {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
         let shared = log.clone();
         shared.line(LogMask::INT, format_args!("no"));
         log.set_mask(LogMask::INT);

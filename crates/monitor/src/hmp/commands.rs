@@ -3,7 +3,7 @@
 //! Names and parameters of commands that QEMU has are QEMU's, so that what people know works; the explanations are our own.
 
 use super::args::Args;
-use super::{Hmp, HmpError, dirty_rate, dump, info, memory, objects, qom};
+use super::{Hmp, HmpError, dirty_rate, dump, info, memory, objects, qom, tracing};
 use crate::gdb::{self, GdbServer};
 use flatview_board::{Cause, Request};
 use std::io::Write;
@@ -123,6 +123,18 @@ const COMMANDS: Commands = &[
         run: info_help,
     },
     Command {
+        name: "log",
+        params: "item1[,...]",
+        help: "log these items and no others ('log help' lists them, 'log none' ends it)",
+        run: tracing::log,
+    },
+    Command {
+        name: "logfile",
+        params: "filename",
+        help: "write the log to a file, behind what is in it",
+        run: tracing::logfile,
+    },
+    Command {
         name: "memsave",
         params: "addr size file",
         help: "write 'size' bytes of memory, by virtual address, to a file\n\
@@ -184,6 +196,12 @@ const COMMANDS: Commands = &[
     Command { name: "system_powerdown", params: "", help: "press the power button", run: system_powerdown },
     Command { name: "system_reset", params: "", help: "press the reset button", run: system_reset },
     Command {
+        name: "trace-event",
+        params: "name|pattern on|off [vcpu]",
+        help: "log trace events, or do so no more ('info trace-events' lists them)",
+        run: tracing::trace_event,
+    },
+    Command {
         name: "x",
         params: "/fmt addr",
         help: "show memory by virtual address\n\
@@ -236,6 +254,12 @@ const INFO: Commands = &[
     Command { name: "registers", params: "", help: "the CPUs' registers", run: memory::registers },
     Command { name: "roms", params: "", help: "images that were loaded", run: info::roms },
     Command { name: "status", params: "", help: "whether the machine runs", run: info::status },
+    Command {
+        name: "trace-events",
+        params: "[name|pattern] [vcpu]",
+        help: "trace events, and which are logged",
+        run: tracing::info,
+    },
     Command {
         name: "vcpu_dirty_limit",
         params: "",

@@ -51,6 +51,8 @@ pub struct Core<I: Isa> {
     pub(crate) leave: bool,
     /// What is known of addresses is void: blocks must be looked up anew.
     pub(crate) moved: bool,
+    /// They are only looked up anew so that they are told.
+    pub(crate) told: bool,
     /// Watchers do not stop the instruction that a stop was reported for.
     pub(crate) passing: bool,
     /// A watcher stopped an instruction that could not be left half done.
@@ -91,6 +93,7 @@ impl<I: Isa> Core<I> {
             written: Vec::new(),
             leave: false,
             moved: false,
+            told: false,
             passing: false,
             late: false,
             at: 0,
@@ -138,7 +141,7 @@ impl<I: Isa> Core<I> {
     /// Forgets what the guest's MMU said, because it changed.
     pub fn flush(&mut self) {
         self.tlb.flush();
-        self.moved = true;
+        (self.moved, self.told) = (true, false);
     }
 
     /// Forgets what the guest's MMU said of a range of virtual addresses, first to last.
@@ -149,7 +152,9 @@ impl<I: Isa> Core<I> {
         }
         for page in page(first)..=page(last) {
             self.tlb.flush_page(page * PAGE_SIZE);
-            self.moved |= self.code_places.contains(&page);
+            if self.code_places.contains(&page) {
+                (self.moved, self.told) = (true, false);
+            }
         }
     }
 

@@ -373,7 +373,10 @@ impl<I: Isa> Cpu<I> {
             }
             if std::mem::take(&mut self.core.moved) {
                 self.cache.begin_epoch();
-                self.core.code_places.clear();
+                // Where only each block is looked up to be told, the places stay known.
+                if !std::mem::take(&mut self.core.told) {
+                    self.core.code_places.clear();
+                }
                 last = None;
             }
             let pc = I::pc(&self.core);
@@ -481,7 +484,7 @@ impl<I: Isa> Cpu<I> {
     /// The block at a place that is not known by its virtual address, translated if need be; `None` if it is [`once`](Self::once).
     fn find(&mut self, pc: u64, mode: u32, until: u64) -> Result<Option<BlockId>, I::Fault> {
         let mmu = I::fetch_mmu(&self.core);
-        let phys = I::map(&mut self.core, pc, Kind::Fetch, mmu)?.phys;
+        let phys = self.core.map_code(pc, mmu)?.phys;
         let id = self.find_at(pc, phys, mode)?;
         self.tell_block(id, pc, phys, mode, until);
         Ok(id)

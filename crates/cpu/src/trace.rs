@@ -13,6 +13,7 @@ use crate::core::Core;
 use crate::cpu::{Cpu, STEP};
 use crate::ir::Code;
 use crate::isa::Isa;
+use crate::tlb::{Kind, Mapping, PAGE_SIZE};
 
 /// What is told of each block that runs.
 const BLOCKS: LogMask = LogMask::BLOCKS;
@@ -71,7 +72,20 @@ impl<I: Isa> Core<I> {
     pub(crate) fn note_log(&mut self) {
         self.logged = self.log.mask();
         // So that the next block is looked up.
-        self.moved |= self.logs(BLOCKS);
+        if self.logs(BLOCKS) && !self.moved {
+            (self.moved, self.told) = (true, true);
+        }
+    }
+
+    /// What the MMU says of code; it is logged once while it is known of the page.
+    pub(crate) fn map_code(&mut self, pc: u64, mmu: u8) -> Result<Mapping, I::Fault> {
+        let logged = self.logged;
+        if self.code_places.contains(&(pc / PAGE_SIZE)) {
+            self.logged = logged.without(LogMask::MMU);
+        }
+        let mapping = I::map(self, pc, Kind::Fetch, mmu);
+        self.logged = logged;
+        mapping
     }
 }
 
@@ -90,7 +104,9 @@ impl<I: Isa> Cpu<I> {
         if !self.core.logs(BLOCKS) || self.is_too_long(id, until) {
             return;
         }
-        self.core.moved = true;
+        if !self.core.moved {
+            (self.core.moved, self.core.told) = (true, true);
+        }
         let log = &self.core.log;
         if !log.is_wanted_at(pc) {
             return;

@@ -102,6 +102,12 @@ impl LogMask {
         self.0 & other.0 != 0
     }
 
+    /// The set without the categories of `other`.
+    #[must_use]
+    pub fn without(self, other: LogMask) -> LogMask {
+        LogMask(self.0 & !other.0)
+    }
+
     pub(super) fn bits(self) -> u32 {
         self.0
     }

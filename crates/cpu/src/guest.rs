@@ -12,6 +12,7 @@ use crate::inputs::Inputs;
 use crate::isa::Isa;
 use crate::mips::Mips;
 use crate::ppc::Ppc;
+use crate::tlb::Kind;
 use crate::watch::Watches;
 
 /// A CPU that a machine runs on a thread of its own.
@@ -38,8 +39,15 @@ pub trait GuestCpu: Send {
     fn registers(&self) -> String;
     /// See [`Isa::disassembler`].
     fn disassembler(&self) -> Disassembler;
-    /// The physical address of a virtual one, as the CPU's data loads see it now; nothing is changed by asking.
+    /// See [`Isa::tlb`].
+    fn tlb(&self) -> String;
+    /// See [`Isa::mappings`].
+    fn mappings(&self) -> String;
+    /// The physical address of a virtual one, as the CPU's data loads see it now, or else its instruction fetches; nothing is
+    /// changed by asking.
     fn physical(&self, va: u64) -> Option<u64>;
+    /// The same, as its instruction fetches see it, or else its loads.
+    fn physical_code(&self, va: u64) -> Option<u64>;
     /// See [`Isa::is_waiting`].
     fn is_waiting(&self) -> bool;
     /// See [`Cpu::step_masked`].
@@ -137,7 +145,21 @@ impl<I: Isa> GuestCpu for Cpu<I> {
     }
 
     fn physical(&self, va: u64) -> Option<u64> {
-        I::physical(self.core(), va)
+        I::physical(self.core(), va, Kind::Read).or_else(|| I::physical(self.core(), va, Kind::Fetch))
+    }
+
+    fn physical_code(&self, va: u64) -> Option<u64> {
+        // Wherever in an instruction the address is.
+        let fetched = I::physical(self.core(), va & !3, Kind::Fetch).map(|phys| phys | va & 3);
+        fetched.or_else(|| I::physical(self.core(), va, Kind::Read))
+    }
+
+    fn tlb(&self) -> String {
+        I::tlb(self.core())
+    }
+
+    fn mappings(&self) -> String {
+        I::mappings(self.core())
     }
 
     fn is_waiting(&self) -> bool {

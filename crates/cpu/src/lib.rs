@@ -20,6 +20,7 @@ mod inputs;
 mod interp;
 pub mod ir;
 mod isa;
+mod mappings;
 pub mod mips;
 pub mod ppc;
 mod tlb;

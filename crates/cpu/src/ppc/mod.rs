@@ -2,7 +2,8 @@
 //!
 //! Where things are: `model` names the processors, `state` has what they keep besides their general registers and how time
 //! passes, `spr` the special-purpose registers, `mmu` segments, page tables and BATs, `except` how exceptions are taken,
-//! `translate` turns code into blocks, by subjects, `float` is the floating-point unit, `helpers` does in Rust what other single instructions want, `gdb` is what debuggers see, `trace` what is logged. Words and section
+//! `translate` turns code into blocks, by subjects, `float` is the floating-point unit, `helpers` does in Rust what other single instructions want, `gdb` is
+//! what debuggers see, `look` and `disassemble` what monitors show, `trace` what is logged. Words and section
 //! numbers are those of *Programming Environments Manual for 32-Bit Microprocessors* (MPCFPE32B, here: PEM), of the *PowerPC
 //! 604 User's Manual* (MPC604UM) and of the *MPC750 Family User's Manual* with its appendix on the MPC755 (MPC750UM).
 //!
@@ -15,6 +16,7 @@ mod except;
 mod float;
 mod gdb;
 mod helpers;
+mod look;
 mod mmu;
 mod model;
 mod spr;
@@ -192,8 +194,16 @@ impl Isa for Ppc {
         Disassembler::Ppc(core.isa.model)
     }
 
-    fn physical(core: &Core<Self>, va: u64) -> Option<u64> {
-        core.isa.look(&core.reader, va as u32, Kind::Read, core.isa.mmu_of(Kind::Read)).ok()
+    fn tlb(core: &Core<Self>) -> String {
+        core.isa.tlb_text()
+    }
+
+    fn mappings(core: &Core<Self>) -> String {
+        core.isa.mappings_text(&core.reader)
+    }
+
+    fn physical(core: &Core<Self>, va: u64, kind: Kind) -> Option<u64> {
+        core.isa.look(&core.reader, va as u32, kind, core.isa.mmu_of(kind)).ok()
     }
 
     fn debug_architecture() -> &'static str {

@@ -5,6 +5,7 @@
 use super::args::Args;
 use super::{Hmp, HmpError, dirty_rate, dump, info, memory, objects, qom, tracing};
 use crate::gdb::{self, GdbServer};
+use flatview_board::device::LogMask;
 use flatview_board::{Cause, Request};
 use std::io::Write;
 
@@ -197,8 +198,8 @@ const COMMANDS: Commands = &[
     Command { name: "system_reset", params: "", help: "press the reset button", run: system_reset },
     Command {
         name: "trace-event",
-        params: "name|pattern on|off [vcpu]",
-        help: "log trace events, or do so no more ('info trace-events' lists them)",
+        params: "name on|off [vcpu]",
+        help: "log trace events with a name or pattern, or do so no more ('info trace-events' lists them)",
         run: tracing::trace_event,
     },
     Command {
@@ -220,6 +221,12 @@ const INFO: Commands = &[
     },
     Command { name: "dump", params: "", help: "how far the last memory dump is", run: dump::info },
     Command { name: "history", params: "", help: "the commands given so far", run: info::history },
+    Command {
+        name: "mem",
+        params: "",
+        help: "which virtual addresses lead where, and what programs may do there",
+        run: memory::mem,
+    },
     Command { name: "memdev", params: "", help: "memory back ends", run: objects::memdev },
     Command {
         name: "memory-devices",
@@ -255,9 +262,15 @@ const INFO: Commands = &[
     Command { name: "roms", params: "", help: "images that were loaded", run: info::roms },
     Command { name: "status", params: "", help: "whether the machine runs", run: info::status },
     Command {
+        name: "tlb",
+        params: "",
+        help: "the CPU's TLB; of a PowerPC segments and BATs too",
+        run: memory::tlb,
+    },
+    Command {
         name: "trace-events",
-        params: "[name|pattern] [vcpu]",
-        help: "trace events, and which are logged",
+        params: "[name] [vcpu]",
+        help: "trace events with a name or pattern, and which are logged",
         run: tracing::info,
     },
     Command {
@@ -286,6 +299,8 @@ fn help(_: &mut Hmp, args: &mut Args<'_>, out: &mut dyn Write) -> Result<(), Hmp
     let (table, prefix, wanted) = match (name.as_str(), sub) {
         ("info", None) => return list(out, "info ", INFO),
         ("info", Some(sub)) => (INFO, "info ", sub),
+        // As QEMU: its items are what there is to know.
+        ("log", None) => return Ok(out.write_all(LogMask::help(true).as_bytes())?),
         _ => (COMMANDS, "", name),
     };
     match table.iter().find(|c| c.names().any(|n| n == wanted)) {

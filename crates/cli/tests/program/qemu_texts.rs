@@ -264,6 +264,18 @@ const COMMANDS: &[&str] = &[
 
 /// What is sent over QMP as it stands; the replies must be equal but for the wording of JSON errors.
 const QMP: &[&str] = &[
+    r#"{"execute": "trace-event-get-state", "arguments": {"name": "memory_region_ops_*"}}"#,
+    r#"{"execute": "trace-event-get-state", "arguments": {"name": "nonsense"}}"#,
+    r#"{"execute": "trace-event-get-state", "arguments": {"name": "nonsense*"}}"#,
+    r#"{"execute": "trace-event-get-state", "arguments": {"name": "memory_region_ops_*", "vcpu": 0}}"#,
+    r#"{"execute": "trace-event-get-state", "arguments": {"name": "memory_region_ops_*", "vcpu": 2}}"#,
+    r#"{"execute": "trace-event-get-state"}"#,
+    r#"{"execute": "trace-event-set-state", "arguments": {"name": "memory_region_ops_read", "enable": true}}"#,
+    r#"{"execute": "trace-event-get-state", "arguments": {"name": "memory_region_ops_*"}}"#,
+    r#"{"execute": "trace-event-set-state", "arguments": {"name": "*_ops_read", "enable": false}}"#,
+    r#"{"execute": "trace-event-get-state", "arguments": {"name": "memory_region_ops_read"}}"#,
+    r#"{"execute": "trace-event-set-state", "arguments": {"name": "nonsense", "enable": true}}"#,
+    r#"{"execute": "trace-event-set-state", "arguments": {"name": "nonsense"}}"#,
     "{\"execute\":\"foo\",\"id\":\"x\"}",
     "{\"foo\":1}",
     "[1,2]",

@@ -1,11 +1,12 @@
 //! Runs a machine: opens what the options name, lets the front ends loose on it, waits for its end, cleans up.
 
 use crate::frontends::{FrontEnds, Wire};
+use crate::logging;
 use crate::mux::Mux;
 use crate::options::{Accel, Options};
 use crate::progress;
 use crate::terminal::{self, Modes};
-use flatview_board::device::{CharBackend, CharSpec, Log, LogMask};
+use flatview_board::device::{CharBackend, CharSpec, Log};
 use flatview_board::{Cause, Machine, MachineConfig, Request, RunState, SerialConfig};
 use flatview_monitor::gdb::{GdbError, GdbServer};
 use flatview_monitor::hmp::{HmpSession, LineEnd};
@@ -46,7 +47,7 @@ fn warn(text: impl Display) {
 /// Whatever keeps the machine from starting: [`RunError`] names the option and the reason.
 pub fn run(options: &Options) -> Result<i32, RunError> {
     let ends = FrontEnds::new(options).map_err(|e| RunError(e.to_string()))?;
-    let log = log(options)?;
+    let log = logging::open(options, |text| warn(text)).map_err(RunError)?;
     let modes = Modes::save();
 
     // Back ends come before the machine: one that waits for its client holds the start up, as in QEMU.
@@ -293,18 +294,6 @@ impl Drop for Opened {
             // Its back end may have removed it meanwhile.
             let _ = std::fs::remove_file(path);
         }
-    }
-}
-
-fn log(options: &Options) -> Result<Log, RunError> {
-    let mut mask = LogMask::NONE;
-    for items in &options.log {
-        mask = mask | LogMask::parse(items).map_err(|e| failed(format_args!("-d {items}"), e))?;
-    }
-    match &options.log_file {
-        None => Ok(Log::stderr(mask)),
-        Some(path) => Log::file(mask, path)
-            .map_err(|e| RunError(format!("Error opening logfile {}: {}", path.display(), os_error(&e)))),
     }
 }
 

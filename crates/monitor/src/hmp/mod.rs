@@ -20,6 +20,7 @@ mod memory;
 mod objects;
 mod qom;
 mod session;
+mod tracing;
 
 pub use session::{HmpSession, LineEnd};
 

@@ -3,8 +3,8 @@
 //! Registers and commands are the data sheet's (82077AA, "Register set", "Command set/descriptions"), in the arrangement
 //! of a PC/AT: status register A is not there. Commands are over at once, but for READ ID; heads are where they are sent when
 //! the command ends. Where the data sheet leaves room it is as on QEMU: reading the main status register ends a reset,
-//! a command's drive number goes into the digital output register, an empty drive moves its heads and ends a transfer
-//! abnormally, and no reset undoes CONFIGURE. Sectors have 512 bytes. Sectors marked as deleted are on no disk; FORMAT
+//! the digital output register shows the drive number of the last command too, transfers move the heads even if CONFIGURE
+//! forbids it, an empty drive moves its heads and ends a transfer abnormally, and no reset undoes CONFIGURE. Sectors have 512 bytes. Sectors marked as deleted are on no disk; FORMAT
 //! TRACK leaves a disk as it was. What must always hold: an image changes by whole sectors that a guest wrote; those that
 //! terminal count breaks off are filled with zeros.
 //!
@@ -12,7 +12,7 @@
 //! |---|---|---|
 //! | +1 | — | status register B: bits 0, 1 motors, 5 drive |
 //! | +2 | digital output: bits 0 drive, 2 not reset, 3 interrupts and DMA, 4, 5 motors | the same |
-//! | +3 | tape drive: bit 2 | the same |
+//! | +3 | tape drive: bit 2 swaps the drives | the same |
 //! | +4 | data rate select: bits 1–0 rate, 7 reset | main status: 7 ready, 6 to the host, 5 not by DMA, 4 busy |
 //! | +5 | command, parameters, data | data, results |
 //! | +7 | configuration control: bits 1–0 rate | digital input: bit 7 disk changed |
@@ -44,7 +44,8 @@ const DSR_POWER_DOWN: u8 = 1 << 6;
 const DSR_RESET: u8 = 1 << 7;
 /// Both motors off, drive 0, and the bits that are always 1.
 const SRB_IDLE: u8 = 0xc0;
-const TDR_WRITABLE: u8 = 1 << 2;
+/// Swaps the drives.
+const TDR_BOOT_SELECT: u8 = 1 << 2;
 const SR0_ABNORMAL: u8 = 1 << 6;
 const SR0_SEEK: u8 = 1 << 5;
 const SR0_READY_CHANGED: u8 = 0xc0;
@@ -54,10 +55,8 @@ const SR1_NOT_WRITABLE: u8 = 1 << 1;
 const SR1_MISSING_MARK: u8 = 1;
 const SR2_SCAN_EQUAL: u8 = 1 << 3;
 const SR2_SCAN_FAILED: u8 = 1 << 2;
-/// CONFIGURE: transfers move the heads.
-const CONFIG_IMPLIED_SEEK: u8 = 1 << 6;
 /// CONFIGURE after power on: implied seeks, and the FIFO is off.
-const CONFIG: u8 = CONFIG_IMPLIED_SEEK | 1 << 5;
+const CONFIG: u8 = 0x60;
 /// The code of 512 bytes in sector headers.
 const SIZE_CODE: u8 = 2;
 /// How long it takes until a sector's header comes by.
@@ -124,6 +123,8 @@ struct State {
     status0: u8,
     /// The interrupt is pending.
     interrupted: bool,
+    /// It ended since the line was last driven, so that a new one is an edge.
+    acknowledged: bool,
     /// How many drives SENSE INTERRUPT has to tell of since a reset.
     to_sense: u8,
     current: u8,
@@ -131,7 +132,6 @@ struct State {
     timers: [u8; 2],
     config: u8,
     precompensation: u8,
-    perpendicular: u8,
     lock: bool,
     power_down: u8,
     /// A timer is to be started for so long.
@@ -151,13 +151,13 @@ impl State {
             sector: Box::new([0; SECTOR]),
             status0: 0,
             interrupted: false,
+            acknowledged: false,
             to_sense: 0,
             current: 0,
             drives,
             timers: [0; 2],
             config: CONFIG,
             precompensation: 0,
-            perpendicular: 0,
             lock: false,
             power_down: 0,
             wait_ms: None,
@@ -165,13 +165,24 @@ impl State {
     }
 
     fn drive(&self) -> &Drive {
-        let [first, second] = &self.drives;
-        if self.current == 0 { first } else { second }
+        let [a, b] = &self.drives;
+        if self.is_second() { b } else { a }
+    }
+
+    /// Whether the second drive is the current one.
+    fn is_second(&self) -> bool {
+        (self.current != 0) != (self.tdr & TDR_BOOT_SELECT != 0)
+    }
+
+    /// The current drive, and the buffer for a sector of it.
+    fn drive_and_sector(&mut self) -> (&mut Drive, &mut [u8; SECTOR]) {
+        let second = self.is_second();
+        let [a, b] = &mut self.drives;
+        (if second { b } else { a }, &mut self.sector)
     }
 
     fn drive_mut(&mut self) -> &mut Drive {
-        let [first, second] = &mut self.drives;
-        if self.current == 0 { first } else { second }
+        self.drive_and_sector().0
     }
 
     fn parameter(&self, n: usize) -> u8 {
@@ -181,7 +192,6 @@ impl State {
     /// Chooses the drive that the command's first parameter names.
     fn select(&mut self) {
         self.current = self.parameter(1) & 1;
-        self.dor = self.dor & !DOR_DRIVE | self.current;
     }
 
     fn idle(&mut self) {
@@ -207,6 +217,7 @@ impl State {
 
     fn acknowledge(&mut self) {
         self.interrupted = false;
+        self.acknowledged = true;
         self.status0 = 0;
     }
 
@@ -248,7 +259,7 @@ impl State {
     fn look(&self, register: u16) -> Option<u8> {
         Some(match register {
             1 => self.srb,
-            2 => self.dor,
+            2 => self.dor | self.current,
             3 => self.tdr,
             4 => self.main_status(),
             7 if self.drive().changed => 0x80,
@@ -342,15 +353,14 @@ impl State {
         self.select();
         let [track, head, sector, size, end] = [2, 3, 4, 5, 6].map(|n| self.parameter(n));
         let asked = [track, head, sector];
-        let moves = self.config & CONFIG_IMPLIED_SEEK != 0;
         let (before, after) = {
             let drive = self.drive_mut();
             let before = drive.track;
-            (before, drive.seek(track, head, sector, moves))
+            (before, drive.seek(track, head, sector))
         };
         match after {
             Seek::There => {}
-            Seek::NoTrack | Seek::NotMoved => return self.end_at(SR0_ABNORMAL, 0, 0, asked),
+            Seek::NoTrack => return self.end_at(SR0_ABNORMAL, 0, 0, asked),
             Seek::NoSector => return self.end_at(SR0_ABNORMAL, SR1_END_OF_CYLINDER, 0, asked),
         }
         let seek = if before == track { 0 } else { SR0_SEEK };
@@ -399,10 +409,9 @@ impl State {
 
     /// Reads the sector under the heads, unless it is about to be written.
     fn load(&mut self) {
-        let [first, second] = &self.drives;
-        let drive = if self.current == 0 { first } else { second };
         let written = matches!(&self.phase, Phase::Transfer(t) if t.direction == Direction::Write);
-        if !written && !drive.read(&mut self.sector) {
+        let (drive, sector) = self.drive_and_sector();
+        if !written && !drive.read(sector) {
             self.end(SR0_ABNORMAL, SR1_NO_DATA, 0);
         }
     }
@@ -482,9 +491,8 @@ impl State {
 
     /// Whether the sector could be written; if not the command has ended.
     fn write_sector(&mut self) -> bool {
-        let [first, second] = &self.drives;
-        let drive = if self.current == 0 { first } else { second };
-        let written = drive.write(&self.sector);
+        let (drive, sector) = self.drive_and_sector();
+        let written = drive.write(sector);
         if !written {
             self.end(SR0_ABNORMAL, SR1_NO_DATA, 0);
         }
@@ -596,7 +604,7 @@ impl Fdc {
     fn change<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
         let (result, dreq, wait) = self.cell.with(|state, effects| {
             let result = f(state);
-            self.lines(state, effects);
+            self.drive_line(state, effects);
             (result, state.wants_dma(), state.wait_ms.take())
         });
         if let (Some(ms), Some(timer)) = (wait, self.timer.get()) {
@@ -608,7 +616,10 @@ impl Fdc {
         result
     }
 
-    fn lines(&self, state: &State, effects: &mut Effects) {
+    fn drive_line(&self, state: &mut State, effects: &mut Effects) {
+        if std::mem::take(&mut state.acknowledged) {
+            effects.line(&self.irq, false);
+        }
         effects.line(&self.irq, state.interrupted);
     }
 }
@@ -617,7 +628,7 @@ impl DmaDevice for Fdc {
     fn ready(&self, kind: DmaKind) -> usize {
         self.cell.with(|state, effects| {
             let ready = state.ready(kind);
-            self.lines(state, effects);
+            self.drive_line(state, effects);
             ready
         })
     }
@@ -629,7 +640,7 @@ impl DmaDevice for Fdc {
                 DmaCycles::Read(bytes) => state.take(bytes),
                 DmaCycles::Verify(count) => state.moved(count),
             }
-            self.lines(state, effects);
+            self.drive_line(state, effects);
         });
     }
 
@@ -655,7 +666,7 @@ impl BytePorts for Fdc {
         let known = self.change(|state| {
             match port.wrapping_sub(BASE) {
                 2 => state.write_dor(value),
-                3 if !state.is_reset() => state.tdr = value & TDR_WRITABLE,
+                3 if !state.is_reset() => state.tdr = value & TDR_BOOT_SELECT,
                 4 => state.write_dsr(value),
                 5 => return state.write_data(value),
                 7 if !state.is_reset() => state.dsr = state.dsr & !DSR_RATE | value & DSR_RATE,

@@ -2,8 +2,7 @@
 //!
 //! (82077AA data sheet, "Command set/descriptions"; the numbers of parameters and of result bytes are in its tables.)
 
-use super::drive::Seek;
-use super::{CONFIG_IMPLIED_SEEK, DOR_DMA, Direction, ID_MS, Phase, SR0_ABNORMAL, SR0_SEEK, State};
+use super::{DOR_DMA, Direction, ID_MS, Phase, SR0_ABNORMAL, SR0_SEEK, State, TDR_BOOT_SELECT};
 
 /// A command by what it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,10 +81,8 @@ impl State {
         let (command, _) = Command::decode(self.parameter(0));
         match command {
             Command::Transfer(direction) => self.start_transfer(direction),
-            Command::Deleted => {
-                self.select();
-                self.end(SR0_ABNORMAL | SR0_SEEK, 0, 0);
-            }
+            // On the drive that the digital output register says.
+            Command::Deleted => self.end(SR0_ABNORMAL | SR0_SEEK, 0, 0),
             Command::Format => self.format(),
             Command::Specify => {
                 self.timers = [self.parameter(1) >> 4, self.parameter(2) >> 1];
@@ -150,7 +147,7 @@ impl State {
             Command::Perpendicular => {
                 let value = self.parameter(1);
                 if value & 0x80 != 0 {
-                    self.perpendicular = value & 7;
+                    self.drive_mut().perpendicular = value & 7;
                 }
                 self.idle();
             }
@@ -169,7 +166,7 @@ impl State {
             }
             Command::Option => self.idle(),
             Command::ReadId => {
-                self.select();
+                // On the drive that the digital output register says.
                 let head = self.parameter(1) >> 2 & 1;
                 self.drive_mut().head = head;
                 self.phase = Phase::Waiting;
@@ -204,7 +201,7 @@ impl State {
                 let last = self.parameter(5);
                 match (last & 0x80 != 0, last & 0x40 != 0) {
                     (true, false) => self.idle(),
-                    (true, true) => self.result(&[self.parameter(1), self.parameter(2), 0, 0]),
+                    (true, true) => self.result(&[self.parameter(1), self.parameter(1), 0, 0]),
                     (false, _) => self.phase = Phase::Waiting,
                 }
             }
@@ -213,13 +210,13 @@ impl State {
     }
 
     fn tracks(&self) -> [u8; 2] {
-        let [first, second] = &self.drives;
-        [first.track, second.track]
+        let [a, b] = &self.drives;
+        if self.tdr & TDR_BOOT_SELECT == 0 { [a.track, b.track] } else { [b.track, a.track] }
     }
 
-    /// LOCK, and what PERPENDICULAR MODE said.
+    /// LOCK, and what PERPENDICULAR MODE said of the drive.
     fn modes(&self) -> u8 {
-        u8::from(self.lock) << 7 | self.perpendicular << 2
+        u8::from(self.lock) << 7 | self.drive().perpendicular << 2
     }
 
     fn sense_interrupt(&mut self) {
@@ -239,7 +236,7 @@ impl State {
 
     fn seek_to(&mut self, track: u8) {
         let (head, sector) = (self.drive().head, self.drive().sector);
-        self.drive_mut().seek(track, head, sector, true);
+        self.drive_mut().seek(track, head, sector);
         self.sought();
     }
 
@@ -254,13 +251,12 @@ impl State {
         let bytes: [u8; 18] = std::array::from_fn(|n| self.parameter(n));
         let [_, _, _, first, second, _, _, step, load, last, modes, config, precompensation, power, ..] =
             bytes;
-        let [drive_a, drive_b] = &mut self.drives;
-        drive_a.track = first;
-        drive_b.track = second;
+        let [a, b] = &mut self.drives;
+        [a.track, b.track] = if self.tdr & TDR_BOOT_SELECT == 0 { [first, second] } else { [second, first] };
         self.timers = [step, load];
         self.drive_mut().last_sector = last;
         self.lock = modes & 0x80 != 0;
-        self.perpendicular = modes >> 2 & 0xf;
+        self.drive_mut().perpendicular = modes >> 2 & 0xf;
         self.config = config;
         self.precompensation = precompensation;
         self.power_down = power;
@@ -270,12 +266,8 @@ impl State {
     /// FORMAT TRACK. The disks here have one format each, so it only says that it is done.
     fn format(&mut self) {
         self.select();
-        let (track, head) = (self.drive().track, self.drive().head);
         let last = self.parameter(3);
-        let implied = self.config & CONFIG_IMPLIED_SEEK != 0;
-        let drive = self.drive_mut();
-        drive.last_sector = last;
-        let _: Seek = drive.seek(track, head, 1, implied);
+        self.drive_mut().last_sector = last;
         self.end(0, 0, 0);
     }
 }

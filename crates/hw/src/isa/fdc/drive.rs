@@ -99,8 +99,6 @@ pub enum Seek {
     NoTrack,
     /// There is no such sector.
     NoSector,
-    /// The heads are elsewhere, and were not to move.
-    NotMoved,
 }
 
 /// A drive.
@@ -120,6 +118,8 @@ pub struct Drive {
     disk: Option<Disk>,
     /// The disk was changed since the heads last moved.
     pub changed: bool,
+    /// What PERPENDICULAR MODE said, which no disk here depends on.
+    pub perpendicular: u8,
 }
 
 impl Drive {
@@ -134,6 +134,7 @@ impl Drive {
             sides: 1,
             disk: None,
             changed: true,
+            perpendicular: 0,
         }
     }
 
@@ -171,8 +172,8 @@ impl Drive {
             + i32::from(sector)
     }
 
-    /// Moves the heads to a sector, if `moves`.
-    pub fn seek(&mut self, track: u8, head: u8, sector: u8, moves: bool) -> Seek {
+    /// Moves the heads to a sector.
+    pub fn seek(&mut self, track: u8, head: u8, sector: u8) -> Seek {
         if track > self.max_track || head != 0 && self.sides < 2 {
             return Seek::NoTrack;
         }
@@ -180,9 +181,6 @@ impl Drive {
             return Seek::NoSector;
         }
         if self.index(track, head, sector) != self.index(self.track, self.head, self.sector) {
-            if !moves {
-                return Seek::NotMoved;
-            }
             if track != self.track && self.has_disk() {
                 self.changed = false;
             }
@@ -193,7 +191,7 @@ impl Drive {
 
     /// To cylinder 0.
     pub fn recalibrate(&mut self) {
-        self.seek(0, 0, 1, true);
+        self.seek(0, 0, 1);
     }
 
     /// Reads the sector under the heads; whether that went well.

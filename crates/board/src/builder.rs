@@ -185,7 +185,7 @@ impl<'a> BoardBuilder<'a> {
         let wall = if by_machine { WallClock::machine } else { WallClock::new };
         let wall = wall(&clock, base);
         let map = MapHandle::new(&memory, &config.log);
-        let dirs = FirmwareDirs::new(&config.firmware_dirs);
+        let dirs = FirmwareDirs::new(&config.firmware_dirs, config.only_firmware_dirs);
         let objects = Arc::new(MemoryObjects::new(&memory, board, config.prealloc_hook.watch()));
         let parts = Parts::new(board, objects);
         BoardBuilder {

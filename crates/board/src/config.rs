@@ -50,6 +50,8 @@ pub struct MachineConfig {
     pub initrd: Option<PathBuf>,
     /// Folders to look for firmware in, before the usual ones (`-L`).
     pub firmware_dirs: Vec<PathBuf>,
+    /// Leave out the usual folders, so that a machine does not depend on what the host has installed.
+    pub only_firmware_dirs: bool,
     /// The machine's name (`-name`).
     pub name: Option<String>,
     /// Serial ports in order (`-serial`); ports beyond these discard what is sent.

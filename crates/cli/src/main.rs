@@ -9,6 +9,7 @@
 //! | How far is preallocation? | [`progress`] |
 //! | What does `flatview mtree` do? | [`mtree`] |
 
+mod drives;
 mod emulator;
 mod frontends;
 mod icount;

@@ -7,10 +7,12 @@ use flatview_device::Executed;
 
 use crate::cpu::{Cpu, Exit};
 use crate::debug::DebugRegister;
+use crate::disassemble::Disassembler;
 use crate::inputs::Inputs;
 use crate::isa::Isa;
 use crate::mips::Mips;
 use crate::ppc::Ppc;
+use crate::tlb::Kind;
 use crate::watch::Watches;
 
 /// A CPU that a machine runs on a thread of its own.
@@ -33,8 +35,17 @@ pub trait GuestCpu: Send {
     fn instructions(&self) -> u64;
     /// What `info registers` prints.
     fn registers(&self) -> String;
-    /// The physical address of a virtual one, as the CPU's data loads see it now; nothing is changed by asking.
+    /// See [`Isa::disassembler`].
+    fn disassembler(&self) -> Disassembler;
+    /// See [`Isa::tlb`].
+    fn tlb(&self) -> String;
+    /// See [`Isa::mappings`].
+    fn mappings(&self) -> String;
+    /// The physical address of a virtual one, as the CPU's data loads see it now, or else its instruction fetches; nothing is
+    /// changed by asking.
     fn physical(&self, va: u64) -> Option<u64>;
+    /// The same, as its instruction fetches see it, or else its loads.
+    fn physical_code(&self, va: u64) -> Option<u64>;
     /// See [`Isa::is_waiting`].
     fn is_waiting(&self) -> bool;
     /// See [`Cpu::step_masked`].
@@ -123,8 +134,26 @@ impl<I: Isa> GuestCpu for Cpu<I> {
         I::registers(self.core())
     }
 
+    fn disassembler(&self) -> Disassembler {
+        I::disassembler(self.core())
+    }
+
     fn physical(&self, va: u64) -> Option<u64> {
-        I::physical(self.core(), va)
+        I::physical(self.core(), va, Kind::Read).or_else(|| I::physical(self.core(), va, Kind::Fetch))
+    }
+
+    fn physical_code(&self, va: u64) -> Option<u64> {
+        // Wherever in an instruction the address is.
+        let fetched = I::physical(self.core(), va & !3, Kind::Fetch).map(|phys| phys | va & 3);
+        fetched.or_else(|| I::physical(self.core(), va, Kind::Read))
+    }
+
+    fn tlb(&self) -> String {
+        I::tlb(self.core())
+    }
+
+    fn mappings(&self) -> String {
+        I::mappings(self.core())
     }
 
     fn is_waiting(&self) -> bool {

@@ -14,7 +14,7 @@ use crate::core::Core;
 use crate::tlb::{Kind, Mapping};
 
 /// Bits of a segment register.
-mod segment {
+pub(super) mod segment {
     pub const DIRECT_STORE: u32 = 1 << 31;
     pub const SUPERVISOR_KEY: u32 = 1 << 30;
     pub const USER_KEY: u32 = 1 << 29;
@@ -23,7 +23,7 @@ mod segment {
 }
 
 /// Bits of a page table entry.
-mod pte {
+pub(super) mod pte {
     pub const VALID: u32 = 1 << 31;
     pub const SECONDARY: u32 = 1 << 6;
     pub const REFERENCED: u32 = 1 << 8;
@@ -42,7 +42,7 @@ const GUARDED: u32 = 1;
 pub(super) struct Found {
     pub mapping: Mapping,
     /// The bits W, I, M and G.
-    wimg: u32,
+    pub wimg: u32,
     /// Where the page table entry is, if its bits R or C are to be set: these.
     note: Option<(u64, u32)>,
 }
@@ -89,7 +89,32 @@ impl Default for SoftTlb {
     }
 }
 
+/// A valid entry, for those who look.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ValidEntry {
+    upper: u32,
+    pub lower: u32,
+    pub page: u32,
+    pub way: u8,
+}
+
+impl ValidEntry {
+    /// The number of the segment that it is about.
+    pub fn vsid(self) -> u32 {
+        self.upper >> 7 & segment::VSID
+    }
+}
+
 impl SoftTlb {
+    /// The entries that are valid, set by set.
+    pub fn valid(&self) -> impl Iterator<Item = ValidEntry> {
+        let ways = self.entries.iter().flat_map(|ways| (0..).zip(ways));
+        ways.filter(|(_, entry)| entry.upper & pte::VALID != 0).map(|(way, entry)| {
+            let Entry { upper, lower, page } = *entry;
+            ValidEntry { upper, lower, page, way }
+        })
+    }
+
     fn set(va: u32) -> usize {
         (va >> 12) as usize % SETS
     }
@@ -177,7 +202,14 @@ impl Ppc {
         self.translated(va, kind, mmu, &load).map(|found| found.mapping.phys)
     }
 
-    fn translated(&self, va: u32, kind: Kind, mmu: u8, load: &dyn Fn(u64) -> u32) -> Result<Found, Fault> {
+    /// Where an address leads; `load` gives the words of the page table.
+    pub(super) fn translated(
+        &self,
+        va: u32,
+        kind: Kind,
+        mmu: u8,
+        load: &dyn Fn(u64) -> u32,
+    ) -> Result<Found, Fault> {
         if mmu & 2 == 0 {
             // Real addressing: cached, and guarded (section 7.2.1).
             return Ok(Found::at(va, GUARDED, true));

@@ -19,7 +19,7 @@ pub const SECTOR: u64 = 512;
 #[derive(Debug, Error)]
 pub enum MediumError {
     /// The host's reason.
-    #[error("Could not open '{path}': {source}")]
+    #[error("Could not open '{path}': {}", reason(.source))]
     Open {
         /// The image.
         path: PathBuf,
@@ -83,6 +83,12 @@ const FORMATS: [(&[u8], &str); 6] = [
     (b"conectix", "vpc"),
     (b"QED\0", "qed"),
 ];
+
+/// The host's reason without the number that Rust adds.
+fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}
 
 impl Medium {
     /// Opens an image.

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use flatview::{Owner, Region};
+use flatview::{Ops, Owner, Region};
 use flatview_device::IrqLine;
 use flatview_hw::pci::function::{Bar, BarKind, Identity, common_properties};
 use flatview_hw::scsi::bus::{ScsiBus, Unit};
@@ -97,7 +97,9 @@ pub(super) fn vga(b: &mut BoardBuilder<'_>, host: &mut Host, isa: &IsaBus) -> Re
     isa.unmodelled(b, &owner, "vbe", &[(0x1ce, 4)])?;
     let block = b.ram_block("pci.0:02.0/vga.vram", 16 * MIB)?;
     let vram = b.add(Region::ram("vga.vram", block).owner(&owner))?;
-    let mmio = b.add(Region::container("vga.mmio", 0x1000).owner(&owner))?;
+    // Between its parts it answers too, as a bus does where nobody is.
+    let nobody = Ops::new().read(|_| Ok(u64::MAX)).write(|_, _| Ok(())).peek(|_, _| Some(u64::MAX));
+    let mmio = b.add(Region::io("vga.mmio", 0x1000, nobody).owner(&owner))?;
     for (name, at, size) in [
         ("edid", 0, 0x180),
         ("vga ioports remapped", 0x400, 0x20),

@@ -12,6 +12,8 @@ use flatview::{AddressSpace, Endianness, Owner, RamBlock, Region, RegionId, Shar
 use flatview_cpu::Cpu;
 use flatview_cpu::ppc::{BusErrors, Ppc, PpcModel};
 use flatview_device::{IrqLine, OrGate, QtreeDevice};
+use flatview_hw::dma::i8257::{self, I8257};
+use flatview_hw::dma::i82374::I82374;
 use flatview_hw::intc::i8259::I8259;
 use flatview_hw::isa::pc87312::Pc87312;
 use flatview_hw::isa::rs6000_mc::Rs6000Mc;
@@ -235,6 +237,16 @@ fn bios(b: &mut BoardBuilder<'_>, owner: &Owner) -> Result<bool, BoardError> {
         None => b.firmware_dirs().find(Path::new(FIRMWARE)),
     };
     let Some(path) = path else {
+        // A program of one's own can do without, and a map can be looked at; to run, there would be nothing.
+        let config = b.config();
+        if config.kernel.is_none() && !config.start_stopped && !config.qtest {
+            return Err(BoardError::NoFirmware {
+                board: "40p",
+                name: FIRMWARE,
+                package: "qemu-system-data",
+                searched: b.firmware_dirs().to_string(),
+            });
+        }
         b.warn(format!(
             "no firmware: '{FIRMWARE}' was not found, so the ROM is empty; Debian's package qemu-system-data has it, -L adds a folder to look in, -bios names a file"
         ));
@@ -296,7 +308,7 @@ fn isa_bridge(
     let irqs = irqs(master, slave);
     b.pins(&owner, PinDirection::In, None, &irqs);
     b.pins(&owner, PinDirection::Out, None, &[master.output().clone()]);
-    let isa = IsaBus { ports: host.spaces.io, bus, irqs };
+    let mut isa = IsaBus { ports: host.spaces.io, bus, irqs, dma: Vec::new() };
 
     for chip in [master, slave] {
         let owner = b.unattached("isa-i8259");
@@ -306,59 +318,22 @@ fn isa_bridge(
     let pit = isa.pit(b, &pit)?;
     let pcspk = b.unattached("isa-pcspk");
     isa.pcspk(b, &pcspk, &pit)?;
-    let i82374 = b.unattached("i82374");
-    isa.unmodelled(b, &i82374, "i82374", &[(0x40a, 1), (0x410, 0x30)])?;
-    b.plug(bus, || QtreeDevice::new("i82374").unmodelled().number("iobase", 0x400));
-    for dma in &DMA {
+    let owner = b.unattached("i82374");
+    let extension = I82374::new(b.log());
+    isa.map(b, extension.regions(&owner))?;
+    b.plug(bus, I82374::qtree);
+    // The second controller's high page registers overlap the first one's at port 0x489 and win, being added later.
+    for place in i8257::PLACES {
         let owner = b.unattached("i8257");
-        for (name, ports) in dma.regions {
-            isa.unmodelled(b, &owner, name, ports)?;
-        }
-        b.plug(bus, move || {
-            QtreeDevice::new("i8257")
-                .unmodelled()
-                .number("base", dma.base)
-                .number("page-base", dma.page)
-                .number("pageh-base", dma.page + 0x400)
-                .number("dshift", dma.shift)
-        });
+        let controller = I8257::new(place, &b.memory().memory_space(), b.clock(), b.log());
+        isa.map(b, controller.regions(&owner))?;
+        b.reset(&controller);
+        let picture = controller.clone();
+        b.plug(bus, move || picture.qtree());
+        isa.dma.push(controller);
     }
     Ok(isa)
 }
-
-/// A DMA controller's ports.
-struct Dma {
-    base: u64,
-    page: u64,
-    shift: u64,
-    regions: [(&'static str, &'static [(u64, u64)]); 4],
-}
-
-/// The second controller's high page registers overlap the first one's at port 0x489 and win, being added later.
-static DMA: [Dma; 2] = [
-    Dma {
-        base: 0,
-        page: 0x80,
-        shift: 0,
-        regions: [
-            ("dma-chan", &[(0x00, 8)]),
-            ("dma-page", &[(0x81, 3), (0x87, 1)]),
-            ("dma-pageh", &[(0x481, 3), (0x487, 3)]),
-            ("dma-cont", &[(0x08, 8)]),
-        ],
-    },
-    Dma {
-        base: 0xc0,
-        page: 0x88,
-        shift: 1,
-        regions: [
-            ("dma-chan", &[(0xc0, 16)]),
-            ("dma-page", &[(0x89, 3), (0x8f, 1)]),
-            ("dma-pageh", &[(0x489, 3), (0x48f, 3)]),
-            ("dma-cont", &[(0xd0, 16)]),
-        ],
-    },
-];
 
 fn memory_controller(b: &mut BoardBuilder<'_>, isa: &IsaBus, ram_size: u64) -> Result<(), BoardError> {
     let owner = b.unattached("rs6000-mc");

@@ -215,7 +215,7 @@ fn qemu_confirms_every_group_of_isa_tests() {
         let group = name.split_once("/isa-").unwrap().1.trim_end_matches(".elf");
         // QEMU's 24Kf has no vectored interrupts; the real one has, and so has the 34Kf.
         let cpu = if group == "irqvec" { "34Kf" } else { "24Kf" };
-        let text = Qemu::start(&name, &["-cpu", cpu]).read(0, None);
+        let text = Qemu::start(&name, &["-cpu", cpu, "-icount", "shift=4,sleep=off"]).read(0, None);
         let last = text.lines().last().unwrap_or_default();
         if group == "manual" {
             let failed: Vec<u32> = text

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use flatview::{
     AddressSpace, Be, Delta, ListenerError, ListenerId, Memory, MemoryError, MemoryListener, SpaceId,
 };
-use flatview_device::Executed;
+use flatview_device::{Executed, LogMask};
 use parking_lot::Mutex;
 
 use crate::cache::{BlockId, Cache, Key};
@@ -482,11 +482,14 @@ impl<I: Isa> Cpu<I> {
     }
 
     /// The block at a place that is not known by its virtual address, translated if need be; `None` if it is [`once`](Self::once).
+    #[inline(never)]
     fn find(&mut self, pc: u64, mode: u32, until: u64) -> Result<Option<BlockId>, I::Fault> {
         let mmu = I::fetch_mmu(&self.core);
         let phys = self.core.map_code(pc, mmu)?.phys;
         let id = self.find_at(pc, phys, mode)?;
-        self.tell_block(id, pc, phys, mode, until);
+        if self.core.logs(LogMask::BLOCKS) {
+            self.tell_block(id, pc, phys, mode, until);
+        }
         Ok(id)
     }
 

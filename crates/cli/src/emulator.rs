@@ -74,6 +74,13 @@ pub fn run(options: &Options) -> Result<i32, RunError> {
             _ => SerialConfig::Backend(opened.open(wire, &format!("serial{number}"))?),
         });
     }
+    let mut parallels = Vec::new();
+    for (number, wire) in ends.parallels.iter().enumerate() {
+        parallels.push(match wire.spec {
+            CharSpec::None | CharSpec::Vc => SerialConfig::Spec(wire.spec.clone()),
+            _ => SerialConfig::Backend(opened.open(wire, &format!("parallel{number}"))?),
+        });
+    }
     let serial_on_stdio = ends.serials.iter().any(|wire| matches!(wire.spec, CharSpec::Stdio { .. }));
     let on_terminal = |wire: &Wire| matches!(wire.spec, CharSpec::Stdio { .. }) && terminal::is_interactive();
     let mut labels = (0..).map(|n| format!("compat_monitor{n}"));
@@ -98,7 +105,8 @@ pub fn run(options: &Options) -> Result<i32, RunError> {
     };
 
     let machine = {
-        let made = Machine::new(config(options, serials, log)?).map_err(|e| RunError(e.to_string()))?;
+        let made =
+            Machine::new(config(options, serials, parallels, log)?).map_err(|e| RunError(e.to_string()))?;
         machine.get_or_init(|| made).clone()
     };
     for warning in machine.warnings() {
@@ -203,7 +211,12 @@ fn when_stdio(wire: &Wire, ended: impl Fn() + Send + 'static) -> impl Fn() + Sen
     }
 }
 
-fn config(options: &Options, serials: Vec<SerialConfig>, log: Log) -> Result<MachineConfig, RunError> {
+fn config(
+    options: &Options,
+    serials: Vec<SerialConfig>,
+    parallels: Vec<SerialConfig>,
+    log: Log,
+) -> Result<MachineConfig, RunError> {
     let Some(board) = options.board.clone() else {
         return Err(RunError(
             "No machine specified, and there is no default\nUse -machine help to list supported machines"
@@ -233,6 +246,7 @@ fn config(options: &Options, serials: Vec<SerialConfig>, log: Log) -> Result<Mac
         only_firmware_dirs: false,
         name: options.name.clone(),
         serials,
+        parallels,
         nodefaults: options.nodefaults,
         nographic: options.nographic,
         devices: options.devices.clone(),

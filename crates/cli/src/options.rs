@@ -138,6 +138,8 @@ pub struct Options {
     pub nographic: bool,
     /// `-serial`, in order.
     pub serials: Vec<String>,
+    /// `-parallel`, in order.
+    pub parallels: Vec<String>,
     /// `-monitor`, in order.
     pub monitors: Vec<String>,
     /// `-qmp`, in order.
@@ -259,6 +261,7 @@ const OPTIONS: &[Known] = &[
     known("", "display", "type", "none is the only one"),
     known("", "nographic", "", "serial port and monitor share standard input and output (Ctrl-A h: help)"),
     known("", "serial", "dev", "serial port to dev; may be given again"),
+    known("", "parallel", "dev", "parallel port to dev, such as file:NAME; may be given again"),
     known("", "monitor", "dev", "monitor on dev; may be given again"),
     known("", "qmp", "dev", "QMP on dev; may be given again"),
     known("", "qtest", "dev", "qtest protocol on dev"),
@@ -409,6 +412,7 @@ fn run_options(matches: &Matches) -> Result<Options, OptionError> {
         gdb: last("gdb").or_else(|| matches.opt_present("s").then(|| "tcp::1234".to_owned())),
         nographic: matches.opt_present("nographic"),
         serials: matches.opt_strs("serial"),
+        parallels: matches.opt_strs("parallel"),
         monitors: matches.opt_strs("monitor"),
         qmps: matches.opt_strs("qmp"),
         qtest: last("qtest"),

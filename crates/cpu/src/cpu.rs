@@ -6,19 +6,16 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use flatview::{
-    AddressSpace, Be, Delta, ListenerError, ListenerId, Memory, MemoryError, MemoryListener, SpaceId,
-};
+use flatview::{AddressSpace, Be, ListenerId, Memory, MemoryError, MemoryListener};
 use flatview_device::{Executed, LogMask};
-use parking_lot::Mutex;
 
 use crate::cache::{BlockId, Cache, Key};
 use crate::core::Core;
 use crate::inputs::Inputs;
 use crate::interp::{self, Ran};
 use crate::isa::{BusError, Isa};
+use crate::map_changes::MapChanges;
 use crate::tlb::{Kind, PAGE_SIZE};
 use crate::trace::Fetched;
 use crate::watch::Watches;
@@ -43,47 +40,6 @@ pub enum Exit {
 const MOST: usize = 64;
 /// In the mode, beside what the instruction set has there: one instruction a block.
 pub(crate) const STEP: u32 = 1 << 31;
-
-/// Tells the CPU which physical addresses changed.
-struct MapChanges {
-    space: SpaceId,
-    inputs: Arc<Inputs>,
-    /// Whether `changed` has anything in it.
-    is_any: AtomicBool,
-    changed: Mutex<Vec<(u64, u64)>>,
-}
-
-impl MemoryListener for MapChanges {
-    fn name(&self) -> &str {
-        "cpu"
-    }
-
-    fn space(&self) -> Option<SpaceId> {
-        Some(self.space)
-    }
-
-    fn prepare(&self, _: &Delta) -> Result<(), ListenerError> {
-        Ok(())
-    }
-
-    fn region_del(&self, section: &flatview::Section) -> Result<(), ListenerError> {
-        self.note(section);
-        Ok(())
-    }
-
-    fn region_add(&self, section: &flatview::Section) -> Result<(), ListenerError> {
-        self.note(section);
-        Ok(())
-    }
-}
-
-impl MapChanges {
-    fn note(&self, section: &flatview::Section) {
-        self.changed.lock().push((section.offset_in_space, section.last()));
-        self.is_any.store(true, Ordering::Release);
-        self.inputs.attend();
-    }
-}
 
 /// A guest CPU.
 pub struct Cpu<I: Isa> {
@@ -132,12 +88,7 @@ impl<I: Isa> Cpu<I> {
     pub fn new(isa: I, memory: &Memory, space: &AddressSpace) -> Result<Self, MemoryError> {
         let mut core = Core::new(isa, memory, space)?;
         I::reset(&mut core);
-        let changes = Arc::new(MapChanges {
-            space: space.id(),
-            inputs: Arc::clone(core.inputs()),
-            is_any: AtomicBool::new(false),
-            changed: Mutex::default(),
-        });
+        let changes = MapChanges::new(space.id(), Arc::clone(core.inputs()));
         let id = memory.add_listener(Arc::clone(&changes) as Arc<dyn MemoryListener>)?;
         Ok(Self {
             core,
@@ -332,12 +283,7 @@ impl<I: Isa> Cpu<I> {
     /// What outside has to say.
     fn look_up(&mut self) {
         // This is done after whatever a device does: what is empty is passed over.
-        let changed = match &self.listener {
-            Some((_, changes)) if changes.is_any.swap(false, Ordering::Acquire) => {
-                std::mem::take(&mut *changes.changed.lock())
-            }
-            _ => Vec::new(),
-        };
+        let changed = self.listener.as_ref().map(|(_, changes)| changes.take()).unwrap_or_default();
         for (first, last) in &changed {
             // What was memory may be a device now.
             self.core.tlb.forget_physical(*first, *last);

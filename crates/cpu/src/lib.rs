@@ -20,6 +20,7 @@ mod inputs;
 mod interp;
 pub mod ir;
 mod isa;
+mod map_changes;
 mod mappings;
 pub mod mips;
 pub mod ppc;

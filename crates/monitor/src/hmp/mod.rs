@@ -217,4 +217,6 @@ fn split_word(line: &str) -> (&str, &str) {
 }
 
 #[cfg(test)]
+mod cpu_tests;
+#[cfg(test)]
 mod tests;

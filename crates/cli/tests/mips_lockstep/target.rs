@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use flatview::{AddressSpace, Endianness, Memory, RamBlock, Region};
 use flatview_cpu::mips::{Mips, MipsModel, PC};
-use flatview_cpu::{Cpu, Isa as _, Kind};
+use flatview_cpu::{Cpu, Isa as _};
 use flatview_device::Clock;
 
 use crate::random::asm;
@@ -278,7 +278,7 @@ impl Target for InProcess {
 
     fn read(&mut self, at: u32, len: usize) -> Option<Vec<u8>> {
         let mut data = vec![0; len];
-        let phys = Mips::physical(self.cpu.core(), at.into(), Kind::Read)?;
+        let phys = Mips::physical(self.cpu.core(), at.into(), flatview_cpu::Kind::Read)?;
         self.space.reader().peek(phys, &mut data).ok()?;
         Some(data)
     }

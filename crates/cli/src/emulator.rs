@@ -47,7 +47,7 @@ fn warn(text: impl Display) {
 /// Whatever keeps the machine from starting: [`RunError`] names the option and the reason.
 pub fn run(options: &Options) -> Result<i32, RunError> {
     let ends = FrontEnds::new(options).map_err(|e| RunError(e.to_string()))?;
-    let log = logging::open(options, |text| warn(text)).map_err(RunError)?;
+    let log = logging::open(options, warn).map_err(RunError)?;
     let modes = Modes::save();
 
     // Back ends come before the machine: one that waits for its client holds the start up, as in QEMU.

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use flatview::{AddressSpace, Be, ListenerId, Memory, MemoryError, MemoryListener};
-use flatview_device::Executed;
+use flatview_device::{Executed, LogMask};
 
 use crate::cache::{BlockId, Cache, Key};
 use crate::core::Core;
@@ -428,11 +428,14 @@ impl<I: Isa> Cpu<I> {
     }
 
     /// The block at a place that is not known by its virtual address, translated if need be; `None` if it is [`once`](Self::once).
+    #[inline(never)]
     fn find(&mut self, pc: u64, mode: u32, until: u64) -> Result<Option<BlockId>, I::Fault> {
         let mmu = I::fetch_mmu(&self.core);
         let phys = self.core.map_code(pc, mmu)?.phys;
         let id = self.find_at(pc, phys, mode)?;
-        self.tell_block(id, pc, phys, mode, until);
+        if self.core.logs(LogMask::BLOCKS) {
+            self.tell_block(id, pc, phys, mode, until);
+        }
         Ok(id)
     }
 

@@ -15,9 +15,6 @@ use crate::ir::Code;
 use crate::isa::Isa;
 use crate::tlb::{Kind, Mapping, PAGE_SIZE};
 
-/// What is told of each block that runs.
-const BLOCKS: LogMask = LogMask::BLOCKS;
-
 /// Instruction words as they were fetched for a translation, with their addresses; nothing if nobody wants them.
 #[derive(Debug, Default)]
 pub(crate) struct Fetched {
@@ -72,7 +69,7 @@ impl<I: Isa> Core<I> {
     pub(crate) fn note_log(&mut self) {
         self.logged = self.log.mask();
         // So that the next block is looked up.
-        if self.logs(BLOCKS) && !self.moved {
+        if self.logs(LogMask::BLOCKS) && !self.moved {
             (self.moved, self.told) = (true, true);
         }
     }
@@ -100,8 +97,9 @@ impl<I: Isa> Cpu<I> {
 
     /// Tells of a block that is about to run (`exec`, `cpu`), and has the next one looked up too. One that is too long to be
     /// run now, and will be looked up again in pieces, is not told.
+    #[cold]
     pub(crate) fn tell_block(&mut self, id: Option<BlockId>, pc: u64, phys: u64, mode: u32, until: u64) {
-        if !self.core.logs(BLOCKS) || self.is_too_long(id, until) {
+        if self.is_too_long(id, until) {
             return;
         }
         if !self.core.moved {

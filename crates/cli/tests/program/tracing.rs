@@ -275,7 +275,7 @@ fn the_accesses_of_openbios_are_those_on_qemu_line_by_line() {
     }
     let Some(qemu) = qemu_is_there() else { return };
     let folder = tempfile::tempdir().unwrap();
-    // The drives that the SCSI controller finds are another matter.
+    // What is asked of the SCSI controller depends on its drives, which are another matter.
     let without_drives = |lines: Vec<String>| -> Vec<String> {
         let kept = |line: &String| !line.contains("'lsi-mmio'") && !line.contains("_subpage_");
         lines.into_iter().filter(kept).collect()

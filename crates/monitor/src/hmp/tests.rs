@@ -13,8 +13,8 @@ fn say(hmp: &mut Hmp, line: &str) -> String {
 fn every_command_of_the_help_is_found_and_explained() {
     let mut hmp = Hmp::new(mips());
     let help = say(&mut hmp, "help");
-    // `help info` lists what follows `info`.
-    for command in commands::commands().iter().filter(|c| c.name != "info") {
+    // `help info` lists what follows `info`, and `help log` the items.
+    for command in commands::commands().iter().filter(|c| !matches!(c.name, "info" | "log")) {
         for name in command.names() {
             let one = say(&mut hmp, &format!("help {name}"));
             assert!(help.contains(&one) && one.starts_with(command.name), "{name}: {one}");
@@ -24,6 +24,8 @@ fn every_command_of_the_help_is_found_and_explained() {
     assert!(help.starts_with("calc_dirty_rate [-r] [-b] second [sample_pages_per_GB] -- "));
     assert!(help.contains("\ncont|c  -- let the machine run\n"));
     assert_eq!(say(&mut hmp, "?"), help);
+    assert!(help.contains("\nlog item1[,...] -- "));
+    assert_eq!(say(&mut hmp, "help log"), say(&mut hmp, "log help"));
     let info = say(&mut hmp, "info");
     assert_eq!(say(&mut hmp, "help info"), info);
     for command in commands::info_commands() {

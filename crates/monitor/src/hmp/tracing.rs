@@ -77,3 +77,52 @@ pub(super) fn info(hmp: &mut Hmp, args: &mut Args<'_>, out: &mut dyn Write) -> D
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::mips;
+    use flatview_board::device::TraceEvent;
+
+    fn say(hmp: &mut Hmp, line: &str) -> String {
+        let mut out = Vec::new();
+        hmp.execute(line, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn items_are_logged_until_others_are_asked_for() {
+        let machine = mips();
+        let log = machine.log().clone();
+        let mut hmp = Hmp::new(machine);
+        assert_eq!(say(&mut hmp, "log int,exec,trace:memory_region_ops_read"), "");
+        assert!(log.enabled(LogMask::INT | LogMask::EXEC) && !log.enabled(LogMask::UNIMP));
+        assert!(log.events().is_on(TraceEvent::MemoryRegionOpsRead));
+        assert_eq!(say(&mut hmp, "log unimp"), "");
+        assert_eq!(log.mask(), LogMask::UNIMP);
+        let list = say(&mut hmp, "log int,nonsense");
+        assert!(list.starts_with("Log items (comma separated):\nnone "), "{list}");
+        assert_eq!(log.mask(), LogMask::UNIMP, "what is wrong changes nothing");
+        let warned = say(&mut hmp, "log unimp,trace:nonsense,trace:-memory_region_ops_read");
+        assert_eq!(warned, "warning: trace event 'nonsense' does not exist\n");
+        assert!(!log.events().is_any_on());
+        assert_eq!(say(&mut hmp, "log none"), "");
+        assert_eq!(log.mask(), LogMask::NONE);
+    }
+
+    #[test]
+    fn lines_go_to_the_file_that_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("log");
+        let mut hmp = Hmp::new(mips());
+        assert_eq!(say(&mut hmp, &format!("logfile {}", file.display())), "");
+        say(&mut hmp, "trace-event *_ops_read on");
+        say(&mut hmp, "i /b 0x71");
+        let log = std::fs::read_to_string(&file).unwrap();
+        assert!(log.starts_with("memory_region_ops_read cpu -1 mr 0x") && log.ends_with("\n"), "{log}");
+        let bad = say(&mut hmp, "logfile /nowhere/x");
+        assert_eq!(bad, "Error opening logfile /nowhere/x: No such file or directory\n");
+        say(&mut hmp, "i /b 0x71");
+        assert!(std::fs::read_to_string(&file).unwrap().len() > log.len(), "it goes on in the old one");
+    }
+}

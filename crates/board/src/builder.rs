@@ -523,8 +523,23 @@ impl<'a> BoardBuilder<'a> {
     /// # Errors
     /// What opening the back end gives.
     pub fn serial(&mut self, n: usize) -> Result<(String, Arc<dyn CharBackend>), BoardError> {
-        let name = format!("serial{n}");
-        let backend = match self.config.serials.get(n) {
+        self.character(format!("serial{n}"), self.config.serials.get(n))
+    }
+
+    /// The back end of the *n*th parallel port, which has its name; one that discards if the user gave none.
+    ///
+    /// # Errors
+    /// What opening the back end gives.
+    pub fn parallel(&mut self, n: usize) -> Result<Arc<dyn CharBackend>, BoardError> {
+        Ok(self.character(format!("parallel{n}"), self.config.parallels.get(n))?.1)
+    }
+
+    fn character(
+        &mut self,
+        name: String,
+        asked: Option<&SerialConfig>,
+    ) -> Result<(String, Arc<dyn CharBackend>), BoardError> {
+        let backend = match asked {
             None | Some(SerialConfig::Spec(CharSpec::None)) => {
                 let name = format!("discarding-{name}");
                 return Ok((name.clone(), Arc::new(NullBackend::new(name))));

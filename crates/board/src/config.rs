@@ -53,6 +53,8 @@ pub struct MachineConfig {
     pub name: Option<String>,
     /// Serial ports in order (`-serial`); ports beyond these discard what is sent.
     pub serials: Vec<SerialConfig>,
+    /// Parallel ports in order (`-parallel`); ports beyond these discard what is sent.
+    pub parallels: Vec<SerialConfig>,
     /// Leave out the devices that are not built in (`-nodefaults`).
     pub nodefaults: bool,
     /// No screen: firmware is told to use the serial port (`-nographic`).

@@ -15,6 +15,7 @@
 //! | How is the guest's memory dumped to a file? | [`dump`] |
 //! | What can a debugger do with a machine? | [`debug`] |
 //! | How fast is memory written? | [`dirty_rate`] |
+//! | Who tells the log of accesses? | `trace` |
 //! | What can go wrong? | [`error`] |
 
 pub mod boards;
@@ -35,6 +36,7 @@ mod requests;
 mod run_loop;
 pub mod size;
 pub mod state;
+mod trace;
 
 pub use boards::CpuModelInfo;
 pub use builder::{BoardBuilder, PinDirection};

@@ -4,9 +4,11 @@
 //! nothing and starts nothing: [`parse`] gives plain data.
 
 use crate::icount;
+use crate::logging::{self, TraceOption};
 use crate::rtc;
 use crate::size;
 use crate::suggest::hint;
+use flatview_board::device::AddressFilter;
 use flatview_board::{IcountConfig, MemdevKind, MemdevSpec, Properties, RtcConfig};
 use getopts::{Fail, Matches, Options as Getopts};
 use std::path::PathBuf;
@@ -59,6 +61,10 @@ pub enum Print {
     Machines,
     /// `-d help`
     LogItems,
+    /// `-trace help`, `-d trace:help`
+    TraceEvents,
+    /// `-trace …,help`
+    TraceOptions,
     /// `-cpu help`
     Cpus,
     /// `-device help`
@@ -132,6 +138,8 @@ pub struct Options {
     pub nographic: bool,
     /// `-serial`, in order.
     pub serials: Vec<String>,
+    /// `-parallel`, in order.
+    pub parallels: Vec<String>,
     /// `-monitor`, in order.
     pub monitors: Vec<String>,
     /// `-qmp`, in order.
@@ -148,6 +156,12 @@ pub struct Options {
     pub log: Vec<String>,
     /// `-D`
     pub log_file: Option<PathBuf>,
+    /// `-dfilter`
+    pub log_filter: AddressFilter,
+    /// `-trace`, in order.
+    pub traces: Vec<TraceOption>,
+    /// `-msg timestamp=on`
+    pub timestamps: bool,
     /// `-name`
     pub name: Option<String>,
     /// `-nodefaults`
@@ -247,12 +261,31 @@ const OPTIONS: &[Known] = &[
     known("", "display", "type", "none is the only one"),
     known("", "nographic", "", "serial port and monitor share standard input and output (Ctrl-A h: help)"),
     known("", "serial", "dev", "serial port to dev; may be given again"),
+    known("", "parallel", "dev", "parallel port to dev, such as file:NAME; may be given again"),
     known("", "monitor", "dev", "monitor on dev; may be given again"),
     known("", "qmp", "dev", "QMP on dev; may be given again"),
     known("", "qtest", "dev", "qtest protocol on dev"),
     known("", "qtest-log", "file", "copy of the qtest conversation; none: no copy (default)"),
     known("d", "", "item1,...", "log items ('-d help' for a list)"),
-    known("D", "", "file", "log to file instead of standard error"),
+    known("D", "", "file", "log to file instead of standard error (%d: the number of the process)"),
+    known(
+        "",
+        "dfilter",
+        "range,...",
+        "log code (in_asm, exec, cpu) only of these addresses: first..last, start+size, end-size",
+    ),
+    known(
+        "",
+        "trace",
+        "[[enable=]pattern][,events=file][,file=file]",
+        "log trace events with a name like pattern ('-trace help' for a list), or those that a\nfile lists; file: as -D; may be given again",
+    ),
+    known(
+        "",
+        "msg",
+        "timestamp[=on|off]",
+        "lines of trace events begin with the number of the process and the time",
+    ),
 ];
 
 impl Known {
@@ -344,6 +377,9 @@ pub fn parse(args: &[String]) -> Result<Asked, OptionError> {
             return Ok(Asked::Print(print));
         }
     }
+    if let Some(print) = logging::question(&matches.opt_strs("trace"), &matches.opt_strs("d")) {
+        return Ok(Asked::Print(print));
+    }
     for text in matches.opt_strs("object") {
         let (name, rest) = text.split_once(',').unwrap_or((&text, ""));
         let kind = MemdevKind::ALL.into_iter().find(|kind| kind.name() == name);
@@ -376,6 +412,7 @@ fn run_options(matches: &Matches) -> Result<Options, OptionError> {
         gdb: last("gdb").or_else(|| matches.opt_present("s").then(|| "tcp::1234".to_owned())),
         nographic: matches.opt_present("nographic"),
         serials: matches.opt_strs("serial"),
+        parallels: matches.opt_strs("parallel"),
         monitors: matches.opt_strs("monitor"),
         qmps: matches.opt_strs("qmp"),
         qtest: last("qtest"),
@@ -432,6 +469,17 @@ fn run_options(matches: &Matches) -> Result<Options, OptionError> {
     }
     if let Some(text) = last("name") {
         options.name = name(&text)?;
+    }
+    for text in matches.opt_strs("trace") {
+        let trace = TraceOption::parse(&text).map_err(|reason| bad("trace", &text, reason))?;
+        options.traces.push(trace);
+    }
+    if let Some(text) = last("dfilter") {
+        options.log_filter =
+            AddressFilter::parse(&text).map_err(|reason| bad("dfilter", &text, reason.to_string()))?;
+    }
+    if let Some(text) = last("msg") {
+        options.timestamps = logging::timestamps(&text).map_err(|reason| bad("msg", &text, reason))?;
     }
     Ok(options)
 }

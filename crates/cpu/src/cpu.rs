@@ -17,6 +17,7 @@ use crate::interp::{self, Ran};
 use crate::isa::{BusError, Isa};
 use crate::map_changes::MapChanges;
 use crate::tlb::{Kind, PAGE_SIZE};
+use crate::trace::Fetched;
 use crate::watch::Watches;
 
 /// Why [`Cpu::run`] came back.
@@ -38,11 +39,11 @@ pub enum Exit {
 /// Instructions in one block.
 const MOST: usize = 64;
 /// In the mode, beside what the instruction set has there: one instruction a block.
-const STEP: u32 = 1 << 31;
+pub(crate) const STEP: u32 = 1 << 31;
 
 /// A guest CPU.
 pub struct Cpu<I: Isa> {
-    core: Core<I>,
+    pub(crate) core: Core<I>,
     cache: Cache,
     /// A block that is not kept, because its code is not in memory.
     once: Option<crate::ir::Code>,
@@ -150,6 +151,7 @@ impl<I: Isa> Cpu<I> {
 
     /// As after power on, or by a reset line. Memory is left as it is.
     pub fn reset(&mut self) {
+        self.tell_reset();
         I::reset(&mut self.core);
         self.core.flush();
         self.core.passing = false;
@@ -248,8 +250,11 @@ impl<I: Isa> Cpu<I> {
             if std::mem::take(&mut self.core.leave) || attention {
                 self.look_up();
             }
-            if attention && self.core.inputs().take_stop() {
-                return Exit::Asked;
+            if attention {
+                self.core.note_log();
+                if self.core.inputs().take_stop() {
+                    return Exit::Asked;
+                }
             }
             if I::is_waiting(&self.core) && !I::wakes(&mut self.core) {
                 return Exit::Waiting;
@@ -314,7 +319,10 @@ impl<I: Isa> Cpu<I> {
             }
             if std::mem::take(&mut self.core.moved) {
                 self.cache.begin_epoch();
-                self.core.code_places.clear();
+                // Where only each block is looked up to be told, the places stay known.
+                if !std::mem::take(&mut self.core.told) {
+                    self.core.code_places.clear();
+                }
                 last = None;
             }
             let pc = I::pc(&self.core);
@@ -324,12 +332,12 @@ impl<I: Isa> Cpu<I> {
             let linked = last.and_then(|(id, end)| self.cache.linked(self.cache.get(id)?, end));
             let found = match linked {
                 Some(id) => Ok(Some(id)),
-                None => self.block_at(pc, how | single),
+                None => self.block_at(pc, how | single, until),
             };
             let found = match found {
                 Ok(Some(id)) if self.core.executed.is_some() && self.is_longer(id, until) => {
                     (single, last) = (STEP, None);
-                    self.block_at(pc, how | single)
+                    self.block_at(pc, how | single, until)
                 }
                 found => found,
             };
@@ -400,11 +408,11 @@ impl<I: Isa> Cpu<I> {
 
     /// The block at a place; `None` if it is [`once`](Self::once).
     #[inline]
-    fn block_at(&mut self, pc: u64, how: u32) -> Result<Option<BlockId>, I::Fault> {
+    fn block_at(&mut self, pc: u64, how: u32, until: u64) -> Result<Option<BlockId>, I::Fault> {
         let mode = I::mode(&self.core) | how;
         match self.cache.at(pc, mode) {
             Some(id) => Ok(Some(id)),
-            None => self.find(pc, mode),
+            None => self.find(pc, mode, until),
         }
     }
 
@@ -414,10 +422,22 @@ impl<I: Isa> Cpu<I> {
         length as u64 > until.saturating_sub(self.instructions)
     }
 
+    /// Whether a block must be done in pieces, because so many instructions are wanted and no more.
+    pub(crate) fn is_too_long(&self, id: Option<BlockId>, until: u64) -> bool {
+        self.core.executed.is_some() && id.is_some_and(|id| self.is_longer(id, until))
+    }
+
     /// The block at a place that is not known by its virtual address, translated if need be; `None` if it is [`once`](Self::once).
-    fn find(&mut self, pc: u64, mode: u32) -> Result<Option<BlockId>, I::Fault> {
+    fn find(&mut self, pc: u64, mode: u32, until: u64) -> Result<Option<BlockId>, I::Fault> {
         let mmu = I::fetch_mmu(&self.core);
-        let phys = I::map(&mut self.core, pc, Kind::Fetch, mmu)?.phys;
+        let phys = self.core.map_code(pc, mmu)?.phys;
+        let id = self.find_at(pc, phys, mode)?;
+        self.tell_block(id, pc, phys, mode, until);
+        Ok(id)
+    }
+
+    /// The same, at a physical address.
+    fn find_at(&mut self, pc: u64, phys: u64, mode: u32) -> Result<Option<BlockId>, I::Fault> {
         let key = Key { phys, pc, mode };
         self.core.code_places.insert(pc / PAGE_SIZE);
         if let Some(id) = self.cache.find(key) {
@@ -436,10 +456,14 @@ impl<I: Isa> Cpu<I> {
             }
         }
         let core = &self.core;
+        let mut fetched = Fetched::at(core, pc);
         let mut fetch = |offset: u64| {
             let (va, phys) = (pc.wrapping_add(offset), phys.wrapping_add(offset));
             match core.reader.cpu_load::<Be, u32>(phys) {
-                Ok(word) => Ok(word),
+                Ok(word) => {
+                    fetched.note(va, word);
+                    Ok(word)
+                }
                 Err(error) => match I::bus_error(core, &BusError { va, phys, kind: Kind::Fetch, error }) {
                     Some(fault) => Err(fault),
                     None => Ok(0),
@@ -448,6 +472,7 @@ impl<I: Isa> Cpu<I> {
         };
         let most = if kept && mode & STEP == 0 { self.room(pc) } else { 1 };
         let code = I::translate(core, pc, most, &mut fetch)?;
+        fetched.tell(core, &code);
         if !kept {
             self.once = Some(code);
             return Ok(None);

@@ -25,6 +25,7 @@ mod mappings;
 pub mod mips;
 pub mod ppc;
 mod tlb;
+mod trace;
 mod values;
 mod watch;
 

@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use powerpc::{Argument, Extensions, Ins, Opcode};
+use powerpc::{Argument, Extensions, Ins, OpaqueU, Opcode};
 
 use super::PpcModel;
 use super::translate::knows;
@@ -23,7 +23,16 @@ pub(crate) fn disassemble(model: &PpcModel, word: u32, pc: u32) -> Option<String
         _ => {}
     }
     let read = read(model, word)?;
-    let parsed = read.simplified();
+    let mut parsed = read.simplified();
+    // The time base has two halves; assemblers write their names.
+    if let Some(part) = time_base(word) {
+        return Some(format!("{part:<8} r{}", word >> 21 & 31));
+    }
+    // Register 0 as a base is the number 0.
+    let base = base_argument(word).filter(|_| word >> 16 & 31 == 0);
+    if let Some(base) = base.and_then(|at| parsed.args.get_mut(at)) {
+        *base = Argument::OpaqueU(OpaqueU(0));
+    }
     let mut text = format!("{:<8} ", parsed.mnemonic);
     let mut in_parentheses = false;
     for (n, argument) in parsed.args_iter().enumerate() {
@@ -73,6 +82,28 @@ fn read(model: &PpcModel, word: u32) -> Option<Ins> {
             (read.op != Opcode::Illegal && knows(model, plain)).then_some(read)
         })
     })
+}
+
+/// The name of `mftb` for one of the time base's halves.
+fn time_base(word: u32) -> Option<&'static str> {
+    match (word >> 26, word >> 1 & 0x3ff, word >> 16 & 31 | word >> 6 & 0x3e0) {
+        (31, 371, 268) => Some("mftb"),
+        (31, 371, 269) => Some("mftbu"),
+        _ => None,
+    }
+}
+
+/// Which argument is the base of an address that may do without one.
+fn base_argument(word: u32) -> Option<usize> {
+    match (word >> 26, word >> 1 & 0x3ff) {
+        // Those with an odd number set their base.
+        (32 | 34 | 36 | 38 | 40 | 42 | 44 | 46 | 47 | 48 | 50 | 52 | 54, _) => Some(2),
+        // dcbst, dcbf, dcbtst, dcbt, dcbi, icbi, dcbz.
+        (31, 54 | 86 | 246 | 278 | 470 | 982 | 1014) => Some(0),
+        (31, 20 | 23 | 87 | 150 | 151 | 215 | 279 | 310 | 343 | 407 | 438 | 533 | 534 | 535 | 597) => Some(1),
+        (31, 599 | 661 | 662 | 663 | 725 | 727 | 790 | 918 | 983) => Some(1),
+        _ => None,
+    }
 }
 
 /// A number: decimal up to nine.

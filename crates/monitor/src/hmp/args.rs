@@ -38,6 +38,9 @@ pub enum ArgError {
         /// A line of its own in front, or nothing.
         detail: String,
     },
+    /// Neither `on` nor `off`.
+    #[error("Expected 'on' or 'off'")]
+    OnOffExpected,
     /// `-x` where the command has no such option.
     #[error("{command}: unsupported option -{option}")]
     UnsupportedOption {

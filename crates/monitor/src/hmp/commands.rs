@@ -3,8 +3,9 @@
 //! Names and parameters of commands that QEMU has are QEMU's, so that what people know works; the explanations are our own.
 
 use super::args::Args;
-use super::{Hmp, HmpError, dirty_rate, dump, info, memory, objects, qom};
+use super::{Hmp, HmpError, dirty_rate, dump, info, memory, objects, qom, tracing};
 use crate::gdb::{self, GdbServer};
+use flatview_board::device::LogMask;
 use flatview_board::{Cause, Request};
 use std::io::Write;
 
@@ -123,6 +124,18 @@ const COMMANDS: Commands = &[
         run: info_help,
     },
     Command {
+        name: "log",
+        params: "item1[,...]",
+        help: "log these items and no others ('log help' lists them, 'log none' ends it)",
+        run: tracing::log,
+    },
+    Command {
+        name: "logfile",
+        params: "filename",
+        help: "write the log to a file, behind what is in it",
+        run: tracing::logfile,
+    },
+    Command {
         name: "memsave",
         params: "addr size file",
         help: "write 'size' bytes of memory, by virtual address, to a file\n\
@@ -183,6 +196,12 @@ const COMMANDS: Commands = &[
     },
     Command { name: "system_powerdown", params: "", help: "press the power button", run: system_powerdown },
     Command { name: "system_reset", params: "", help: "press the reset button", run: system_reset },
+    Command {
+        name: "trace-event",
+        params: "name on|off [vcpu]",
+        help: "log trace events with a name or pattern, or do so no more ('info trace-events' lists them)",
+        run: tracing::trace_event,
+    },
     Command {
         name: "x",
         params: "/fmt addr",
@@ -249,6 +268,12 @@ const INFO: Commands = &[
         run: memory::tlb,
     },
     Command {
+        name: "trace-events",
+        params: "[name] [vcpu]",
+        help: "trace events with a name or pattern, and which are logged",
+        run: tracing::info,
+    },
+    Command {
         name: "vcpu_dirty_limit",
         params: "",
         help: "how fast CPUs may write",
@@ -274,6 +299,8 @@ fn help(_: &mut Hmp, args: &mut Args<'_>, out: &mut dyn Write) -> Result<(), Hmp
     let (table, prefix, wanted) = match (name.as_str(), sub) {
         ("info", None) => return list(out, "info ", INFO),
         ("info", Some(sub)) => (INFO, "info ", sub),
+        // As QEMU: its items are what there is to know.
+        ("log", None) => return Ok(out.write_all(LogMask::help(true).as_bytes())?),
         _ => (COMMANDS, "", name),
     };
     match table.iter().find(|c| c.names().any(|n| n == wanted)) {

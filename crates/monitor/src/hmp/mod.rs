@@ -20,6 +20,7 @@ mod memory;
 mod objects;
 mod qom;
 mod session;
+mod tracing;
 
 pub use session::{HmpSession, LineEnd};
 
@@ -215,5 +216,7 @@ fn split_word(line: &str) -> (&str, &str) {
     line.split_at(end)
 }
 
+#[cfg(test)]
+mod cpu_tests;
 #[cfg(test)]
 mod tests;

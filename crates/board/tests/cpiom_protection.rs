@@ -1,9 +1,10 @@
 //! What a change of the `cpiom` board's page protection costs, told by counts: of ranges that listeners hear of, of
-//! bytes that those cover, and of regions that are there. A clock has no say.
+//! bytes that those cover, of pages in which another answers, and of regions that are there. A clock is asked once, for what is no count.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail the test")]
 
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use flatview::{AddressSpace, Be, Delta, FlatView, ListenerError, MemoryListener, Section, SpaceDelta};
 use flatview_board::{Machine, MachineConfig};
@@ -200,4 +201,25 @@ fn regions_do_not_pile_up_whatever_a_guest_writes() {
     }
     board.set(CTRL, 0);
     assert_eq!((board.regions(), board.ranges()), (bare, 1), "seed {seed}");
+}
+
+#[test]
+fn switching_all_protection_costs_in_proportion_to_the_runs() {
+    /// The quickest of a few switches off and on.
+    fn quickest(pages: u64) -> Duration {
+        let board = Board::new(|page| page < pages && page % 2 == 0);
+        let switch = || {
+            let began = Instant::now();
+            board.set(CTRL, 0);
+            board.set(CTRL, 1);
+            began.elapsed()
+        };
+        let best = (0..5).map(|_| switch()).min().unwrap();
+        assert_eq!(board.ranges() as u64, pages);
+        best
+    }
+    let (part, all) = (quickest(512), quickest(PAGES));
+    // Sixteen times the runs: what looks at each for each would take 256 times as long.
+    println!("{part:?} with 256 runs, {all:?} with 4096");
+    assert!(all < part * 64, "{part:?} with 256 runs, {all:?} with 4096");
 }

@@ -285,6 +285,56 @@ impl Program {
         self.port(port, value)
     }
 
+    /// What shows the VGA's memory in its old window, through ports or where the registers stand in memory.
+    fn vga(&mut self) -> Move {
+        let (ports, vbe, mut requests) = if self.one_in(4) {
+            let place = self.place(false) & !0xfff;
+            let (bar, memory) = (direct(2) + 0x18, 0xc000_0000 + place);
+            if memory > 0xfeff_f000 {
+                return self.board();
+            }
+            let requests = vec![Self::write(bar, 4, place), Self::write(direct(2) + 4, 2, 7)];
+            (memory + 0x400 - 0x3c0, Some(memory + 0x500), requests)
+        } else {
+            (PORTS, None, Vec::new())
+        };
+        for _ in 0..1 + self.below(3) {
+            let number = self.rng.next();
+            let (index, register, value) = match self.below(8) {
+                0 | 1 => (0x3c4, 2, self.pick(&[0x0f, 0xff, 0x0f, number])),
+                2 | 3 => (0x3c4, 4, self.pick(&[0x08, 0x0e, 0x08, number])),
+                4 => (0x3ce, 6, number),
+                5 => {
+                    let index = self.pick(&[0x3c4, 0x3ce]);
+                    (index, self.below(16), number)
+                }
+                _ => {
+                    let register = self.pick(&[0, 1, 3, 3, 4, 4, 4, 5, 5, 5, 6, 8, 11]);
+                    let value = match register {
+                        3 => self.pick(&[4, 8, 16, 24, 32, number & 0x3f]),
+                        4 => self.pick(&[0, 1, 1, 0x41, 0xe1, 0]),
+                        _ => number & 0x3ff,
+                    };
+                    match vbe {
+                        Some(vbe) => requests.push(Self::write(vbe + 2 * register, 2, value)),
+                        None => {
+                            requests.push(Self::write(PORTS + 0x1ce, 2, register));
+                            requests.push(Self::write(PORTS + 0x1d0, 2, value));
+                        }
+                    }
+                    continue;
+                }
+            };
+            if self.one_in(2) {
+                requests.push(Self::write(ports + index, 2, register | (value & 0xff) << 8));
+            } else {
+                requests.push(Self::write(ports + index, 1, register));
+                requests.push(Self::write(ports + index + 1, 1, value & 0xff));
+            }
+        }
+        Move::Ask(requests)
+    }
+
     fn any_port(&mut self) -> Move {
         let (port, value) = (self.below(0x1000), self.below(256));
         self.port(port, value)
@@ -298,7 +348,8 @@ impl Program {
     fn next(&mut self) -> Move {
         loop {
             let made = match self.below(200) {
-                0..80 => self.base_address(),
+                0..64 => self.base_address(),
+                64..80 => self.vga(),
                 80..90 => self.sizing(),
                 90..120 => self.command(),
                 120..160 => self.simm(),
@@ -405,6 +456,17 @@ impl Side {
         if ports.contains("0000000080000820-0000000080000820 (prio 0, i/o): rs6000mc") {
             let ends: Vec<String> = (0..8).map(|_| self.qtest.ask("readb 0x80000820")).collect();
             registers.insert(format!("ends of SIMMs: {}", ends.join(" ")));
+        }
+        if ports.contains("00000000800003c0-00000000800003cf (prio 0, i/o): vga") {
+            for (index, count) in [(0x3c4, 8), (0x3ce, 9)] {
+                let values: Vec<String> = (0..count)
+                    .map(|n| {
+                        self.qtest.ask(&format!("writeb {:#x} {n:#x}", PORTS + index));
+                        self.qtest.ask(&format!("readb {:#x}", PORTS + index + 1))
+                    })
+                    .collect();
+                registers.insert(format!("VGA registers {index:#x}: {}", values.join(" ")));
+            }
         }
         let bars = self.monitor.text("info qtree");
         let bars =
@@ -551,6 +613,9 @@ fn agree(extra: &[&str], seed: u64, count: usize) -> BTreeSet<String> {
         }
         let map = pair.ours.monitor.text("info mtree -f");
         answered.extend(who_answers(&map));
+        if pair.ours.monitor.text("info mtree").contains("alias vga.chain4 @vga.vram") {
+            answered.insert("vga.chain4".to_owned());
+        }
         maps.insert(map);
     }
     println!(
@@ -598,7 +663,7 @@ fn after_each_hundred_of_ten_thousand_random_moves_the_maps_are_qemus() {
         "pcnet-mmio",
     ];
     let masters = ["raven", "lsi53c810", "VGA", "pcnet", "i82378"];
-    for name in moved.iter().chain(&["pcnet.rom", "simm.3"]).chain(&masters) {
+    for name in moved.iter().chain(&["pcnet.rom", "simm.3", "vga-lowmem", "vga.chain4"]).chain(&masters) {
         assert!(count < 10_000 || answered.contains(*name), "{name} was never in a map: {answered:?}");
     }
 }

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`mod@char`] | serial and parallel ports |
 //! | [`cpiom`] | devices of the avionics board |
+//! | [`display`] | displays |
 //! | [`dma`] | ISA direct memory access |
 //! | [`input`] | keyboards and mice |
 //! | [`intc`] | interrupt controllers |
@@ -20,6 +21,7 @@
 
 pub mod char;
 pub mod cpiom;
+pub mod display;
 pub mod dma;
 pub mod input;
 pub mod intc;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use flatview::{Ops, Owner, Region};
 use flatview_device::IrqLine;
+use flatview_hw::display::vga::{self, VgaRegisters};
 use flatview_hw::pci::function::{Bar, BarKind, Identity, common_properties};
 use flatview_hw::scsi::bus::{ScsiBus, Unit};
 use flatview_hw::scsi::disk::Kind;
@@ -90,24 +91,31 @@ fn option_rom(
     Ok(Bar { number: 6, kind: BarKind::Rom, size, region })
 }
 
+/// Bytes of the VGA card's memory.
+const VRAM: u64 = 16 * MIB;
+
 pub(super) fn vga(b: &mut BoardBuilder<'_>, host: &mut Host, isa: &IsaBus) -> Result<(), BoardError> {
     let owner = b.unattached("VGA");
     b.map_unmodelled(host.spaces.memory, 0xa_0000, 1, "vga-lowmem", 0x2_0000, &owner)?;
-    isa.unmodelled(b, &owner, "vga", &VGA_PORTS)?;
-    isa.unmodelled(b, &owner, "vbe", &[(0x1ce, 4)])?;
-    let block = b.ram_block("pci.0:02.0/vga.vram", 16 * MIB)?;
+    let block = b.ram_block("pci.0:02.0/vga.vram", VRAM)?;
     let vram = b.add(Region::ram("vga.vram", block).owner(&owner))?;
+    let registers = VgaRegisters::new((vram, VRAM), host.spaces.memory, b.map_handle(), &owner, b.log());
+    b.reset(&registers);
+    for (port, size) in VGA_PORTS {
+        if port == u64::from(vga::PORTS.0) {
+            isa.map(b, [(vga::PORTS.0, registers.port_region())])?;
+        } else {
+            isa.unmodelled(b, &owner, "vga", &[(port, size)])?;
+        }
+    }
+    isa.map(b, [(vga::VBE_PORT, registers.vbe_region())])?;
     // Between its parts it answers too, as a bus does where nobody is.
     let nobody = Ops::new().read(|_| Ok(u64::MAX)).write(|_, _| Ok(())).peek(|_, _| Some(u64::MAX));
     let mmio = b.add(Region::io("vga.mmio", 0x1000, nobody).owner(&owner))?;
-    for (name, at, size) in [
-        ("edid", 0, 0x180),
-        ("vga ioports remapped", 0x400, 0x20),
-        ("bochs dispi interface", 0x500, 0x16),
-        ("qemu extended regs", 0x600, 8),
-    ] {
-        b.map_unmodelled(mmio, at, 0, name, size, &owner)?;
-    }
+    b.map_unmodelled(mmio, 0, 0, "edid", 0x180, &owner)?;
+    b.map(mmio, 0x400, 0, registers.remapped_region())?;
+    b.map(mmio, 0x500, 0, registers.dispi_region())?;
+    b.map_unmodelled(mmio, 0x600, 0, "qemu extended regs", 8, &owner)?;
     let rom = option_rom(b, &owner, "pci.0:02.0/vga.rom", "vga.rom", 0x1_0000, "vgabios-stdvga.bin")?;
     let bars = vec![
         Bar { number: 0, kind: BarKind::Memory { prefetchable: true }, size: 0x100_0000, region: vram },

@@ -12,7 +12,7 @@ fn rows(text: &str) -> Vec<Row> {
     lines
         .map(|line| {
             let words: Vec<&str> = line.split_whitespace().collect();
-            let [va, phys, size, kernel, user, cache] = words[..] else { panic!("{line}") };
+            let [va, phys, size, kernel, user, cache]: [&str; 6] = words.try_into().unwrap();
             let owned = |word: &str| word.to_owned();
             (number(va) as u32, number(phys), number(size), owned(kernel), owned(user), owned(cache))
         })

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use flatview::Endianness;
-use flatview_device::Executed;
+use flatview_device::{Executed, Log};
 
 use crate::cpu::{Cpu, Exit};
 use crate::debug::DebugRegister;
@@ -21,6 +21,8 @@ pub trait GuestCpu: Send {
     fn run(&mut self, budget: u64) -> Exit;
     /// See [`Cpu::count_for`].
     fn count_for(&mut self, executed: Executed);
+    /// See [`Cpu::set_log`].
+    fn set_log(&mut self, log: &Log, number: usize);
     /// See [`Cpu::step`].
     fn step(&mut self) -> Exit;
     /// As by its reset line, to begin at `entry` if a loaded program says so.
@@ -100,6 +102,10 @@ impl<I: Isa> GuestCpu for Cpu<I> {
 
     fn count_for(&mut self, executed: Executed) {
         Cpu::count_for(self, executed);
+    }
+
+    fn set_log(&mut self, log: &Log, number: usize) {
+        Cpu::set_log(self, log, number);
     }
 
     fn step(&mut self) -> Exit {

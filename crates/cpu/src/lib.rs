@@ -20,10 +20,12 @@ mod inputs;
 mod interp;
 pub mod ir;
 mod isa;
+mod map_changes;
 mod mappings;
 pub mod mips;
 pub mod ppc;
 mod tlb;
+mod trace;
 mod values;
 mod watch;
 

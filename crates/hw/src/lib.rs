@@ -6,7 +6,7 @@
 //!
 //! | folder | what |
 //! |---|---|
-//! | [`mod@char`] | serial ports |
+//! | [`mod@char`] | serial and parallel ports |
 //! | [`cpiom`] | devices of the avionics board |
 //! | [`dma`] | ISA direct memory access |
 //! | [`input`] | keyboards and mice |

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use flatview::{MemoryError, Owner, Region, RegionId};
 use flatview_device::{IrqLine, QtreeDevice, Unmodelled};
+use flatview_hw::char::parallel::Parallel;
 use flatview_hw::char::serial16550::Serial16550;
 use flatview_hw::dma::DmaChannel;
 use flatview_hw::dma::i8257::I8257;
@@ -102,6 +103,26 @@ impl IsaBus {
                 .number("iobase", port.into())
                 .number("irq", irq as u64)
         });
+        Ok(())
+    }
+
+    /// A parallel port.
+    ///
+    /// # Errors
+    /// What opening the back end gives.
+    pub fn parallel(
+        &self,
+        b: &mut BoardBuilder<'_>,
+        n: usize,
+        port: u16,
+        irq: usize,
+        owner: &Owner,
+    ) -> Result<(), BoardError> {
+        let device = Parallel::new(port, b.parallel(n)?);
+        device.irq().connect_to(&self.irq(irq));
+        self.map(b, [(port, device.region(owner))])?;
+        b.reset(&device);
+        b.plug(self.bus, move || device.qtree(n, irq));
         Ok(())
     }
 

@@ -18,3 +18,4 @@ mod openbios;
 mod qemu_instructions;
 mod qemu_texts;
 mod terminal;
+mod tracing;

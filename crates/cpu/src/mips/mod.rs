@@ -3,8 +3,8 @@
 //!
 //! Where things are: `model` says which CPUs there are, `level` which instructions each has, `translate` turns code into blocks, `cp0` has the system registers,
 //! `mmu` the TLB and the address map, `fpu` coprocessor 1, `helpers` what other single instructions do in Rust, `except` how
-//! exceptions are taken, `gdb` the registers as debuggers number them, `look` and
-//! `disassemble` what monitors show. The words and section numbers are those of
+//! exceptions are taken, `gdb` the registers as debuggers number them, `look` and `disassemble` what monitors show, `trace`
+//! what is logged. The words and section numbers are those of
 //! *MIPS32 Architecture For Programmers*, volumes I to III (MD00082, MD00086, MD00090), revision 2, and of the *24K Core
 //! Family Software User's Manual* (MD00343).
 //!
@@ -22,12 +22,13 @@ mod level;
 mod look;
 mod mmu;
 mod model;
+mod trace;
 mod translate;
 
 use std::sync::Arc;
 
 use flatview::Endianness;
-use flatview_device::{Clock, Timer};
+use flatview_device::{Clock, LogMask, Timer};
 
 use crate::core::Core;
 use crate::debug::DebugRegister;
@@ -173,7 +174,11 @@ impl Isa for Mips {
     }
 
     fn map(core: &mut Core<Self>, va: u64, kind: Kind, mmu: u8) -> Result<Mapping, Fault> {
-        core.isa.map(va as u32, kind, mmu)
+        let result = core.isa.map(va as u32, kind, mmu);
+        if core.logs(LogMask::MMU) {
+            trace::mapped(core, va as u32, &result);
+        }
+        result
     }
 
     fn misaligned(_: &Core<Self>, va: u64, kind: Kind) -> Fault {
@@ -189,7 +194,14 @@ impl Isa for Mips {
     }
 
     fn enter(core: &mut Core<Self>, fault: Fault, place: Place) {
+        let logs = core.logs(LogMask::INT);
+        if logs {
+            trace::raised(core, &fault, place);
+        }
         except::enter(core, fault, place);
+        if logs {
+            trace::taken(core, &fault);
+        }
     }
 
     fn interrupt(core: &mut Core<Self>) -> Option<Fault> {

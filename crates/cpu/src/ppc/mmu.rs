@@ -5,11 +5,12 @@
 //! memory.
 
 use flatview::{Be, Reader};
+use flatview_device::LogMask;
 
 use super::except::{dsisr, srr1};
 use super::model::Family;
 use super::spr::{hid2, number};
-use super::{Exception, Fault, Ppc};
+use super::{Exception, Fault, Ppc, trace};
 use crate::core::Core;
 use crate::tlb::{Kind, Mapping};
 
@@ -60,6 +61,17 @@ impl Found {
             note: None,
         }
     }
+}
+
+/// How the page table was searched.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Looked {
+    pub va: u32,
+    pub segment: u32,
+    /// Where the entry is, and whether it is in the secondary group.
+    pub found: Option<(u64, bool)>,
+    /// Whether it allows the access.
+    pub granted: bool,
 }
 
 /// One entry of a TLB that software fills.
@@ -180,7 +192,13 @@ fn protected(va: u32, kind: Kind) -> Fault {
 pub(super) fn map(core: &mut Core<Ppc>, va: u32, kind: Kind, mmu: u8) -> Result<Found, Fault> {
     let reader = &core.reader;
     let load = |at: u64| reader.cpu_load::<Be, u32>(at).unwrap_or(0);
-    let mut found = core.isa.translated(va, kind, mmu, &load)?;
+    let result = core.isa.translated(va, kind, mmu, &load);
+    if core.logs(LogMask::MMU)
+        && let Some(looked) = core.isa.search_of(va, kind, mmu, &load, result.is_ok())
+    {
+        trace::searched(core, &looked);
+    }
+    let mut found = result?;
     if let Some((at, bits)) = found.note {
         // A table in memory that cannot be written keeps its bits.
         let _ = reader.fetch_or::<Be, u32>(at, bits);
@@ -306,6 +324,30 @@ impl Ppc {
             }
         }
         None
+    }
+
+    /// What a translation that is done did with the table in memory; `None` if it did not come so far.
+    fn search_of(
+        &self,
+        va: u32,
+        kind: Kind,
+        mmu: u8,
+        load: &dyn Fn(u64) -> u32,
+        granted: bool,
+    ) -> Option<Looked> {
+        let in_block = || !matches!(self.block(va, kind, mmu & 1 != 0), Ok(None));
+        let segment = self.segments.get((va >> 28) as usize).copied().unwrap_or(0);
+        let unpaged =
+            segment & segment::DIRECT_STORE != 0 || kind == Kind::Fetch && segment & segment::NO_EXECUTE != 0;
+        if mmu & 2 == 0 || in_block() || unpaged || self.searches_by_software() {
+            return None;
+        }
+        let found = self.entry_in_memory(segment, va, load).map(|(_, at)| {
+            let [first, _] = self.groups(segment, va);
+            // Of the entry its lower word.
+            (at - 4, at & !0x3f != u64::from(first))
+        });
+        Some(Looked { va, segment, found, granted })
     }
 
     /// Whether the guest fills the TLBs itself: 755 with HID2\[SWT_EN\].

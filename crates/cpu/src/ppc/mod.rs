@@ -3,7 +3,7 @@
 //! Where things are: `model` names the processors, `state` has what they keep besides their general registers and how time
 //! passes, `spr` the special-purpose registers, `mmu` segments, page tables and BATs, `except` how exceptions are taken,
 //! `translate` turns code into blocks, by subjects, `float` is the floating-point unit, `helpers` does in Rust what other single instructions want, `gdb` is
-//! what debuggers see, `look` and `disassemble` what monitors show. Words and section
+//! what debuggers see, `look` and `disassemble` what monitors show, `trace` what is logged. Words and section
 //! numbers are those of *Programming Environments Manual for 32-Bit Microprocessors* (MPCFPE32B, here: PEM), of the *PowerPC
 //! 604 User's Manual* (MPC604UM) and of the *MPC750 Family User's Manual* with its appendix on the MPC755 (MPC750UM).
 //!
@@ -21,11 +21,13 @@ mod mmu;
 mod model;
 mod spr;
 mod state;
+mod trace;
 mod translate;
 
 use std::sync::Arc;
 
 use flatview::Endianness;
+use flatview_device::LogMask;
 
 use crate::core::Core;
 use crate::debug::DebugRegister;
@@ -166,6 +168,9 @@ impl Isa for Ppc {
     }
 
     fn enter(core: &mut Core<Self>, fault: Fault, place: Place) {
+        if core.logs(LogMask::INT) {
+            trace::raised(core, &fault, place);
+        }
         except::enter(core, fault, place);
     }
 

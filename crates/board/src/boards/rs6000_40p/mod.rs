@@ -15,6 +15,8 @@ use flatview_device::{IrqLine, OrGate, QtreeDevice};
 use flatview_hw::dma::i8257::{self, I8257};
 use flatview_hw::dma::i82374::I82374;
 use flatview_hw::intc::i8259::I8259;
+use flatview_hw::isa::fdc::Fdc;
+use flatview_hw::isa::fdc::drive::Drive;
 use flatview_hw::isa::pc87312::Pc87312;
 use flatview_hw::isa::rs6000_mc::Rs6000Mc;
 use flatview_hw::isa::systemio::SystemIo;
@@ -53,6 +55,9 @@ const ELF_POWERPC: u16 = 20;
 const PCI_IRQ: usize = 15;
 /// The ISA interrupt that the SCSI controller has for itself.
 const SCSI_IRQ: usize = 13;
+/// The floppy controller's interrupt and DMA channel.
+const FLOPPY_IRQ: usize = 6;
+const FLOPPY_DMA: usize = 2;
 
 mod cards;
 
@@ -121,6 +126,8 @@ fn build(b: &mut BoardBuilder<'_>) -> Result<(), BoardError> {
         cards::lsi(b, &mut host, &isa.irq(SCSI_IRQ))?;
         cards::vga(b, &mut host, &isa)?;
         cards::pcnet(b, &mut host)?;
+        // QEMU has a drive for memory cards on every machine.
+        b.drives().add_empty("sd0", None);
     }
     fw_cfg(b, ram_size)?;
     let system = b.memory().system();
@@ -426,36 +433,23 @@ fn super_io(b: &mut BoardBuilder<'_>, isa: &IsaBus) -> Result<(), BoardError> {
     b.plug(isa.bus, move || chip.qtree());
 
     let parallel = b.part(&owner, "parallel0", "isa-parallel");
-    isa.unmodelled(b, &parallel, "parallel", &[(0x378, 8)])?;
-    b.plug(isa.bus, || {
-        QtreeDevice::new("isa-parallel")
-            .unmodelled()
-            .number("index", 0)
-            .number("iobase", 0x378)
-            .number("irq", 5)
-            .text("chardev", "parallel0")
-    });
+    isa.parallel(b, 0, 0x378, 5, &parallel)?;
     isa.serial(b, 0, 0x3f8, 4, |b, name| b.part(&owner, name, "isa-serial"))?;
     isa.serial(b, 1, 0x2f8, 3, |b, name| b.part(&owner, name, "isa-serial"))?;
 
     let fdc = b.part(&owner, "isa-fdc", "isa-fdc");
-    isa.unmodelled(b, &fdc, "fdc", &[(0x3f1, 5), (0x3f7, 1)])?;
-    let plug = b.plug(isa.bus, || {
-        QtreeDevice::new("isa-fdc")
-            .unmodelled()
-            .number("iobase", 0x3f0)
-            .number("irq", 6)
-            .number("dma", 2)
-            .text("fdtypeA", "auto")
-            .text("fdtypeB", "auto")
-            .text("fallback", "288")
-    });
+    let drives = [Drive::new(None), Drive::absent()];
+    let controller = Fdc::new(drives, isa.dma(FLOPPY_DMA), b.clock(), b.log());
+    controller.irq().connect_to(&isa.irq(FLOPPY_IRQ));
+    isa.map(b, controller.regions(&fdc))?;
+    b.reset(&controller);
+    let plug = b.plug(isa.bus, || Fdc::qtree(FLOPPY_IRQ, FLOPPY_DMA));
     let bus = b.bus(plug, "floppy-bus.0", "floppy-bus");
     b.object(&format!("{}/floppy-bus.0", fdc.path()), "floppy-bus");
-    b.unattached("floppy");
+    let floppy = b.unattached("floppy");
+    b.drives().add_empty("floppy0", Some(floppy.path()));
     b.plug(bus, || {
         QtreeDevice::new("floppy")
-            .unmodelled()
             .number("unit", 0)
             .text("drive", "floppy0")
             .text("backend_defaults", "auto")

@@ -137,6 +137,7 @@ mod tests {
             (0x0004_8823, "negu\ts1,a0"),
             (0x00a0_01f4, "teq\ta1,zero,0x7"),
             (0x0000_000c, "syscall"),
+            (0x0048_d14c, "syscall\t0x12345"),
             (0x0000_014d, "break\t0x0,0x5"),
             (0x4080_6000, "mtc0\tzero,$12"),
             (0x4002_8001, "mfc0\tv0,$16,1"),

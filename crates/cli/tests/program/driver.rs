@@ -12,13 +12,17 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
 /// Debian's QEMU for PowerPC, to compare with; `None`, and a word about it, where it is not installed.
 pub(crate) fn qemu_is_there() -> Option<&'static str> {
-    const QEMU: &str = "qemu-system-ppc";
+    installed("qemu-system-ppc")
+}
+
+/// One of Debian's QEMUs, likewise.
+pub(crate) fn installed(qemu: &'static str) -> Option<&'static str> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    if std::env::split_paths(&path).any(|folder| folder.join(QEMU).is_file()) {
-        return Some(QEMU);
+    if std::env::split_paths(&path).any(|folder| folder.join(qemu).is_file()) {
+        return Some(qemu);
     }
-    assert!(std::env::var_os("FLATVIEW_REQUIRE_QEMU").is_none(), "{QEMU} is not installed");
-    println!("skipped: {QEMU} is not installed");
+    assert!(std::env::var_os("FLATVIEW_REQUIRE_QEMU").is_none(), "{qemu} is not installed");
+    println!("skipped: {qemu} is not installed");
     None
 }
 

@@ -15,6 +15,7 @@ mod memory_backends;
 mod memory_dump;
 mod mtree_command;
 mod openbios;
+mod qemu_instructions;
 mod qemu_texts;
 mod terminal;
 mod tracing;

@@ -380,13 +380,18 @@ const QMP: &[&str] = &[
 ];
 
 /// A QMP client of one of the two programs.
-struct Qmp(Program);
+pub(crate) struct Qmp(Program);
 
 impl Qmp {
     fn start(program: &str, firmware: &Path, more: &[&str]) -> Self {
         let firmware = firmware.to_str().unwrap();
-        let args = ["-M", "40p", "-m", "128", "-S", "-display", "none", "-bios", firmware, "-qmp", "stdio"];
-        let mut qmp = Self(Program::start_other(program, &[&args, more].concat()));
+        Self::of(program, &[&["-M", "40p", "-m", "128", "-bios", firmware], more].concat())
+    }
+
+    /// Starts a program with a machine that stands still.
+    pub(crate) fn of(program: &str, args: &[&str]) -> Self {
+        let args = [&["-S", "-display", "none", "-qmp", "stdio"], args].concat();
+        let mut qmp = Self(Program::start_other(program, &args));
         qmp.0.wait_for("\"QMP\"");
         qmp.0.wait_for("\n");
         qmp.ask("{\"execute\": \"qmp_capabilities\"}");
@@ -400,7 +405,7 @@ impl Qmp {
         serde_json::from_str(&reply).unwrap_or_else(|error| panic!("{text}: {error}: {reply:?}"))
     }
 
-    fn monitor(&mut self, command: &str) -> String {
+    pub(crate) fn monitor(&mut self, command: &str) -> String {
         let arguments = json!({"command-line": command});
         let reply =
             self.ask(&json!({"execute": "human-monitor-command", "arguments": arguments}).to_string());

@@ -45,6 +45,8 @@ static LATER: &[Row] = &[
     Row(0xffe0_0000, 0x3400_0000, "li", "tu"),
     Row(0xfc1f_07ff, 0x21, "move", "ds"),
     Row(0xfc1f_07ff, 0x25, "move", "ds"),
+    // Of the code the crate has half.
+    Row(FUNCTION, 0x0c, "syscall", "b"),
     // MIPS IV.
     Row(0xfc03_003f, 0x01, "movf", "dsc"),
     Row(0xfc03_003f, 0x1_0001, "movt", "dsc"),
@@ -229,6 +231,7 @@ fn of_rabbitizer(kind: Operand, word: u32, pc: u32) -> Option<String> {
             let target = pc.wrapping_add(4) & 0xf000_0000 | (word & 0x03ff_ffff) << 2;
             return Some(format!("{target:#x}"));
         }
+        // Of traps.
         Operand::core_code_lower => return code(word >> 6 & 0x3ff),
         Operand::core_code => {
             let (upper, lower) = (word >> 16 & 0x3ff, word >> 6 & 0x3ff);

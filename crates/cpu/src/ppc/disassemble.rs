@@ -48,7 +48,10 @@ pub(crate) fn disassemble(model: &PpcModel, word: u32, pc: u32) -> Option<String
                 let from = if word & 2 != 0 { 0 } else { pc };
                 write!(text, "{:#x}", from.wrapping_add_signed(value.0))
             }
-            Argument::SPR(_) => write!(text, "{}", argument.to_string().to_lowercase()),
+            Argument::SPR(spr) => match argument.to_string() {
+                name if name.starts_with(|c: char| c.is_ascii_digit()) => number(&mut text, spr.0.into()),
+                name => write!(text, "{}", name.to_lowercase()),
+            },
             other => write!(text, "{other}"),
         };
         if in_parentheses {

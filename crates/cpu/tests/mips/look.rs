@@ -1,7 +1,8 @@
 //! What monitors are told of the MMU: it is what accesses meet, and telling changes nothing.
 
-use flatview_cpu::mips::{Mips, TlbEntry};
-use flatview_cpu::{GuestCpu, Isa, Kind};
+use flatview::Endianness;
+use flatview_cpu::mips::{Mips, MipsModel, TlbEntry};
+use flatview_cpu::{Disassembler, GuestCpu, Isa, Kind};
 
 use crate::support::{Board, asm::*};
 
@@ -107,5 +108,35 @@ fn whatever_the_guest_has_put_there_the_ranges_are_what_accesses_meet() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn what_is_shown_as_data_is_what_the_cpu_calls_reserved() {
+    let mut random = fastrand::Rng::with_seed(31);
+    for name in ["24Kf", "R4000"] {
+        let shown = Disassembler::Mips(MipsModel::find(name).unwrap(), Endianness::Big);
+        let (mut known, mut unknown) = (0, 0);
+        for n in 0_u32..6000 {
+            let opcode = [0x00, 0x01, 0x10, 0x11, 0x13, 0x1c, 0x1f, n % 64][n as usize % 8];
+            let word = opcode << 26 | random.u32(..1 << 26);
+            let mut board = Board::with_model(name);
+            board.handler();
+            board.program(&[word, nop(), b(-1), nop()]);
+            // CU1, FR.
+            set_status(&mut board, 1 << 29 | 1 << 26);
+            board.cpu.step();
+            let refused = board.pc() == 0x8000_0180 && matches!(board.exception(), 10 | 11);
+            if shown.knows(word.to_be_bytes()) {
+                known += 1;
+                // Registers that are not there, and `deret` outside of debug mode.
+                let depends = word & 0xfc00_003f == 0x7c00_003b || word & 0xfe00_003f == 0x4200_001f;
+                assert!(!refused || depends, "{name} {word:08x} {}", board.exception());
+            } else {
+                unknown += 1;
+                assert!(refused, "{name} {word:08x} {:08x} {}", board.pc(), board.exception());
+            }
+        }
+        assert!(known > 800 && unknown > 1500, "{known} {unknown}");
     }
 }

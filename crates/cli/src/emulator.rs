@@ -238,6 +238,7 @@ fn config(
         bios: options.bios.clone(),
         pflash: options.pflash.clone(),
         nvram: options.nvram.clone(),
+        floppy: options.floppy.clone(),
         kernel: options.kernel.clone(),
         kernel_arguments: options.append.clone(),
         initrd: options.initrd.clone(),

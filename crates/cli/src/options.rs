@@ -126,6 +126,8 @@ pub struct Options {
     pub pflash: Option<PathBuf>,
     /// `-nvram`, or `-drive if=mtd`
     pub nvram: Option<PathBuf>,
+    /// `-fda`
+    pub floppy: Option<PathBuf>,
     /// `-L`, in order.
     pub firmware_dirs: Vec<PathBuf>,
     /// `-S`
@@ -233,6 +235,7 @@ const OPTIONS: &[Known] = &[
         "if=pflash|mtd,file=file[,format=raw][,unit=0]",
         "the same as -pflash or -nvram; there are no other drives",
     ),
+    known("", "fda", "file", "disk in the floppy drive (board 40p)"),
     known("L", "", "path", "folder to search for firmware; may be given again"),
     known("", "device", "driver", "add a device ('-device help' for a list); may be given again"),
     known("", "nodefaults", "", "no serial port and no monitor but those named"),
@@ -407,6 +410,7 @@ fn run_options(matches: &Matches) -> Result<Options, OptionError> {
         cpu: last("cpu"),
         pflash: path("pflash"),
         nvram: path("nvram"),
+        floppy: path("fda"),
         firmware_dirs: matches.opt_strs("L").into_iter().map(PathBuf::from).collect(),
         stopped: matches.opt_present("S"),
         gdb: last("gdb").or_else(|| matches.opt_present("s").then(|| "tcp::1234".to_owned())),

@@ -149,6 +149,8 @@ pub struct BoardBuilder<'a> {
     took_initrd: bool,
     /// The board has asked for the NVRAM's file.
     took_nvram: bool,
+    /// The board has asked for the floppy disk.
+    took_floppy: bool,
     /// The board has asked for the CPU's model.
     took_cpu: bool,
     /// The board has asked for the drives.
@@ -201,6 +203,7 @@ impl<'a> BoardBuilder<'a> {
             cpus: Vec::new(),
             took_initrd: false,
             took_nvram: false,
+            took_floppy: false,
             took_cpu: false,
             took_drives: false,
         }
@@ -211,6 +214,9 @@ impl<'a> BoardBuilder<'a> {
         if self.config.initrd.is_some() && !self.took_initrd {
             let what = "place for an initial RAM disk";
             return Err(BoardError::NotOnBoard { board, what, option: "-initrd" });
+        }
+        if self.config.floppy.is_some() && !self.took_floppy {
+            return Err(BoardError::NotOnBoard { board, what: "floppy drive", option: "-fda" });
         }
         if self.config.nvram.is_some() && !self.took_nvram {
             return Err(BoardError::NotOnBoard { board, what: "NVRAM", option: "-nvram" });
@@ -530,6 +536,12 @@ impl<'a> BoardBuilder<'a> {
     /// The drives, to note one in.
     pub(crate) fn drives(&mut self) -> &mut Drives {
         &mut self.parts.drives
+    }
+
+    /// The image in the first floppy drive. A board that does not ask for it refuses one.
+    pub fn floppy(&mut self) -> Option<PathBuf> {
+        self.took_floppy = true;
+        self.config.floppy.clone()
     }
 
     /// Tells the user something that is no error.

@@ -42,6 +42,8 @@ pub struct MachineConfig {
     pub drives: Vec<DriveConfig>,
     /// The file that keeps the NVRAM (`-nvram`), for boards that have one.
     pub nvram: Option<PathBuf>,
+    /// The disk in the first floppy drive (`-fda`), for boards that have one.
+    pub floppy: Option<PathBuf>,
     /// A program to load (`-kernel`).
     pub kernel: Option<PathBuf>,
     /// What the program is told (`-append`).

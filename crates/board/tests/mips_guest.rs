@@ -289,9 +289,8 @@ fn an_exception_whose_vector_is_nowhere_faults_for_ever_and_harms_nobody() {
     code.li(T0, HOLE).put([lw(T1, T0, 0), b(-1), nop()]);
     let guest = Guest::new(&[&code]);
     // It runs between two looks: it may just have come from the load.
-    let is_lost = |guest: &Guest| {
-        guest.register("pc") == 0xbfc0_0380 && guest.register("Cause") >> 2 & 31 == BUS_FETCH
-    };
+    let is_lost =
+        |guest: &Guest| guest.register("pc") == 0xbfc0_0380 && guest.register("Cause") >> 2 & 31 == BUS_FETCH;
     guest.until("lost", is_lost);
     // It began with Status.ERL, so EPC tells where it was lost; Cause tells of the last fault.
     assert_eq!(guest.register("EPC"), lost);

@@ -349,12 +349,12 @@ fn what_is_not_modelled_reads_0_and_is_logged() {
     let buffer = LogBuffer::default();
     let log = Log::to(LogMask::UNIMP | LogMask::GUEST_ERRORS, buffer.clone());
     let machine = Machine::new(MachineConfig { log, ..config() }).unwrap();
-    assert_eq!(byte(&machine, port(0x832)), 0);
-    machine.cpu_space().write(port(0x830), &[0x12]).unwrap();
+    assert_eq!(byte(&machine, port(0x3c2)), 0);
+    machine.cpu_space().write(port(0x3c0), &[0x12]).unwrap();
     assert_eq!(
         buffer.text(),
-        "cs4231a: unimplemented device read (size 1, offset 0x2)\n\
-         cs4231a: unimplemented device write (size 1, offset 0x0, value 0x12)\n"
+        "vga: unimplemented device read (size 1, offset 0x2)\n\
+         vga: unimplemented device write (size 1, offset 0x0, value 0x12)\n"
     );
     let _ = machine.cpu_space().read(0xbfff_eff0, &mut [0; 2]);
     assert!(

@@ -239,6 +239,7 @@ fn config(
         pflash: options.pflash.clone(),
         nvram: options.nvram.clone(),
         drives: options.drives.clone(),
+        floppy: options.floppy.clone(),
         kernel: options.kernel.clone(),
         kernel_arguments: options.append.clone(),
         initrd: options.initrd.clone(),

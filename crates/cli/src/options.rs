@@ -131,6 +131,8 @@ pub struct Options {
     pub nvram: Option<PathBuf>,
     /// `-drive if=scsi`, `-cdrom`, `-hda` to `-hdd` and an image without an option, in this order.
     pub drives: Vec<DriveConfig>,
+    /// `-fda`
+    pub floppy: Option<PathBuf>,
     /// `-L`, in order.
     pub firmware_dirs: Vec<PathBuf>,
     /// `-S`
@@ -243,6 +245,7 @@ const OPTIONS: &[Known] = &[
     known("", "hdb", "file", "the same at unit 1"),
     known("", "hdc", "file", "the same at unit 2"),
     known("", "hdd", "file", "the same at unit 3"),
+    known("", "fda", "file", "disk in the floppy drive (board 40p)"),
     known("L", "", "path", "folder to search for firmware; may be given again"),
     known("", "device", "driver", "add a device ('-device help' for a list); may be given again"),
     known("", "nodefaults", "", "no serial port and no monitor but those named"),
@@ -417,6 +420,7 @@ fn run_options(matches: &Matches) -> Result<Options, OptionError> {
         cpu: last("cpu"),
         pflash: path("pflash"),
         nvram: path("nvram"),
+        floppy: path("fda"),
         firmware_dirs: matches.opt_strs("L").into_iter().map(PathBuf::from).collect(),
         stopped: matches.opt_present("S"),
         gdb: last("gdb").or_else(|| matches.opt_present("s").then(|| "tcp::1234".to_owned())),

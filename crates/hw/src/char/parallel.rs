@@ -145,23 +145,24 @@ impl BytePorts for Parallel {
         }
         self.cell.with(|state, effects| {
             let status = state.read_status();
-            effects.line(&self.irq, false);
+            effects.drive(&self.irq, false);
             status
         })
     }
 
     fn write(&self, port: u16, value: u8) {
-        let sent = self.cell.with(|state, effects| match port.wrapping_sub(self.base) {
-            0 => {
-                state.data = value;
-                None
-            }
-            2 => {
-                let sent = state.control(value);
-                effects.line(&self.irq, state.pending);
-                sent
-            }
-            _ => None,
+        let sent = self.cell.with(|state, effects| {
+            let sent = match port.wrapping_sub(self.base) {
+                0 => {
+                    state.data = value;
+                    None
+                }
+                2 => state.control(value),
+                _ => return None,
+            };
+            // Even at the level it has: an interrupt controller that was initialised since then takes it anew.
+            effects.drive(&self.irq, state.pending);
+            sent
         });
         if let Some(byte) = sent {
             // A printer never says no: what the back end does not take is lost, as on QEMU.

@@ -50,6 +50,7 @@ const SR0_ABNORMAL: u8 = 1 << 6;
 const SR0_SEEK: u8 = 1 << 5;
 const SR0_READY_CHANGED: u8 = 0xc0;
 const SR1_END_OF_CYLINDER: u8 = 1 << 7;
+const SR1_OVERRUN: u8 = 1 << 4;
 const SR1_NO_DATA: u8 = 1 << 2;
 const SR1_NOT_WRITABLE: u8 = 1 << 1;
 const SR1_MISSING_MARK: u8 = 1;
@@ -421,7 +422,12 @@ impl State {
     fn ready(&mut self, kind: DmaKind) -> usize {
         let Phase::Transfer(transfer) = &self.phase else { return 0 };
         let takes = transfer.direction.takes();
-        if !transfer.dma || kind != DmaKind::Verify && takes != (kind == DmaKind::Read) {
+        if !transfer.dma {
+            return 0;
+        }
+        if kind != DmaKind::Verify && takes != (kind == DmaKind::Read) {
+            // The channel goes the other way, so nobody comes for the bytes in time.
+            self.end(SR0_ABNORMAL, SR1_OVERRUN, 0);
             return 0;
         }
         if transfer.over {

@@ -15,8 +15,9 @@ use flatview_device::{IrqLine, OrGate, QtreeDevice};
 use flatview_hw::dma::i8257::{self, I8257};
 use flatview_hw::dma::i82374::I82374;
 use flatview_hw::intc::i8259::I8259;
+use flatview_hw::isa::cs4231a::{self, Cs4231a};
 use flatview_hw::isa::fdc::Fdc;
-use flatview_hw::isa::fdc::drive::Drive;
+use flatview_hw::isa::fdc::drive::{Disk, Drive, Geometry};
 use flatview_hw::isa::pc87312::Pc87312;
 use flatview_hw::isa::rs6000_mc::Rs6000Mc;
 use flatview_hw::isa::systemio::SystemIo;
@@ -371,15 +372,10 @@ fn defaults(b: &mut BoardBuilder<'_>, isa: &IsaBus, ram_size: u64) -> Result<Arc
     b.plug(isa.bus, move || nvram.qtree());
 
     let owner = b.unattached("cs4231a");
-    isa.unmodelled(b, &owner, "cs4231a", &[(0x830, 4)])?;
-    b.plug(isa.bus, || {
-        QtreeDevice::new("cs4231a")
-            .unmodelled()
-            .text("audiodev", "none")
-            .number("iobase", 0x830)
-            .number("irq", 10)
-            .number("dma", 3)
-    });
+    let codec = Cs4231a::new(b.log());
+    isa.map(b, [(cs4231a::BASE, codec.region(&owner))])?;
+    b.reset(&codec);
+    b.plug(isa.bus, || Cs4231a::qtree(10, 3));
 
     super_io(b, isa)?;
 
@@ -438,7 +434,7 @@ fn super_io(b: &mut BoardBuilder<'_>, isa: &IsaBus) -> Result<(), BoardError> {
     isa.serial(b, 1, 0x2f8, 3, |b, name| b.part(&owner, name, "isa-serial"))?;
 
     let fdc = b.part(&owner, "isa-fdc", "isa-fdc");
-    let drives = [Drive::new(None), Drive::absent()];
+    let drives = [Drive::new(floppy(b)?), Drive::absent()];
     let controller = Fdc::new(drives, isa.dma(FLOPPY_DMA), b.clock(), b.log());
     controller.irq().connect_to(&isa.irq(FLOPPY_IRQ));
     isa.map(b, controller.regions(&fdc))?;
@@ -468,6 +464,26 @@ fn super_io(b: &mut BoardBuilder<'_>, isa: &IsaBus) -> Result<(), BoardError> {
     let keyboard = b.part(&owner, "i8042", "i8042");
     isa.i8042(b, &keyboard)?;
     Ok(())
+}
+
+/// The disk in the floppy drive, if the user gives one.
+fn floppy(b: &mut BoardBuilder<'_>) -> Result<Option<Disk>, BoardError> {
+    let Some(path) = b.floppy() else { return Ok(None) };
+    let what = "floppy image";
+    let fail = |source| BoardError::File { what, path: path.clone(), source };
+    let writable = std::fs::OpenOptions::new().read(true).write(true).open(&path);
+    let protected = writable.is_err();
+    let file = writable.or_else(|_| std::fs::File::open(&path)).map_err(fail)?;
+    let bytes = file.metadata().map_err(fail)?.len();
+    let Some(geometry) = Geometry::of(bytes) else {
+        let sizes: Vec<String> = Geometry::sizes().iter().map(u64::to_string).collect();
+        let problem = format!("it has {bytes} bytes, and disks have {} KiB", sizes.join(", "));
+        return Err(BoardError::Image { what, path, problem });
+    };
+    if protected {
+        b.warn(format!("floppy image '{}' cannot be written: the disk is write-protected", path.display()));
+    }
+    Ok(Some(Disk::new(file, geometry, protected)))
 }
 
 fn fw_cfg(b: &mut BoardBuilder<'_>, ram_size: u64) -> Result<(), BoardError> {

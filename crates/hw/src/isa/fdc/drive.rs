@@ -174,7 +174,7 @@ impl Drive {
 
     /// Moves the heads to a sector.
     pub fn seek(&mut self, track: u8, head: u8, sector: u8) -> Seek {
-        if track > self.max_track || head != 0 && self.sides < 2 {
+        if track > self.max_track || head >= self.sides {
             return Seek::NoTrack;
         }
         if sector > self.last_sector {

@@ -194,6 +194,9 @@ fn the_end_of_the_track_without_terminal_count_is_an_error() {
     assert_eq!(pc.command(&[0x46, 0, 0, 0, 10, 2, 9, 0x1b, 0xff])[..3], [0x40, 0x80, 0]);
     assert_eq!(pc.command(&[0x46, 0, 81, 0, 1, 2, 9, 0x1b, 0xff])[..3], [0x40, 0, 0]);
     assert_eq!(pc.command(&[0x46, 0, 0, 0, 1, 3, 9, 0x1b, 0xff])[..3], [0x60, 4, 0], "no such sector size");
+    assert_eq!(pc.command(&[0x46, 0, 0, 2, 1, 2, 9, 0x1b, 0xff])[..3], [0x40, 0, 0], "no such side");
+    pc.program(0x48, 512);
+    assert_eq!(pc.command(&[0x46, 0, 0, 0, 1, 2, 9, 0x1b, 0xff])[..3], [0x40, 0x10, 0], "the wrong way");
     pc.out(7, &[0]);
     assert_eq!(pc.command(&[0x46, 0, 0, 0, 1, 2, 9, 0x1b, 0xff])[..3], [0x40, 1, 0], "the wrong data rate");
 }

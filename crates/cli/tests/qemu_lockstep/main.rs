@@ -20,6 +20,8 @@ use std::ops::RangeInclusive;
 
 use qtest::{Qtest, Rng, env_number, left_out, qemu_is_here};
 
+mod isa;
+#[path = "../qtest/mod.rs"]
 mod qtest;
 
 /// The addresses that the book says differ.
@@ -53,6 +55,13 @@ const AREAS: &[(u64, u64, u32)] = &[
     (0x8000_1ff8, 0x8000_201f, 4),
     (0x8001_00dc, 0x8001_00ef, 2),
     (0x807f_00dc, 0x807f_00ef, 2),
+    // The DMA controllers, the parallel port, the floppy controller, the codec.
+    (0x8000_0000, 0x8000_000f, 4),
+    (0x8000_00c0, 0x8000_00db, 4),
+    (0x8000_0378, 0x8000_037f, 3),
+    (0x8000_03f0, 0x8000_03f7, 6),
+    (0x8000_0408, 0x8000_0491, 3),
+    (0x8000_0830, 0x8000_0833, 2),
     // Raven's registers and the system I/O device's, with what lies around them.
     (0xbfff_efe8, 0xbfff_eff7, 4),
     (0xbfff_ffe8, 0xbfff_fff7, 2),
@@ -173,6 +182,10 @@ struct Pair {
 }
 
 impl Pair {
+    fn new(qemu: Qtest, ours: Qtest, seed: u64) -> Self {
+        Self { qemu, ours, rng: Rng(seed), seed, modes: [3; 3], compared: 0, last: VecDeque::new() }
+    }
+
     fn note(&mut self, line: String) {
         if self.last.len() == 40 {
             self.last.pop_front();
@@ -431,8 +444,7 @@ fn timer_clock_chip_and_keyboard_controller_answer_alike() {
     let seed = env_number("FLATVIEW_SEED").unwrap_or(0x8254);
     let count = env_number("FLATVIEW_LOCKSTEP").unwrap_or(20_000).min(1_000_000);
     let (qemu, ours) = both(&["-rtc", "base=2026-11-22T16:05:06,clock=vm"]);
-    let mut pair =
-        Pair { qemu, ours, rng: Rng(seed), seed, modes: [3; 3], compared: 0, last: VecDeque::new() };
+    let mut pair = Pair::new(qemu, ours, seed);
     // DEV-106: at power on the mouse has its defaults; on QEMU it has them after its first reset.
     pair.mouse(0xff);
     pair.drain();

@@ -10,6 +10,8 @@
 mod cdrom;
 mod inquiry;
 mod mode;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::path::PathBuf;

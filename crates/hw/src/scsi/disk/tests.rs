@@ -44,7 +44,8 @@ impl Bench {
         let path = self.folder.path().join("disc.iso");
         std::fs::write(&path, bytes).unwrap();
         let medium = Medium::open(&ImageSpec { path, readonly: true, raw: true }).unwrap();
-        self.drives[1].change(medium, false).unwrap();
+        // The random guest may hold the old one.
+        self.drives[1].change(medium, true).unwrap();
     }
 }
 
@@ -171,7 +172,7 @@ fn any_command_ends_and_touches_nothing_beyond_the_disk() {
     bench.insert(&[1; 3 * 2048 + 100]);
     let mut random = fastrand::Rng::with_seed(0x5c51);
     let mut good = 0;
-    for _ in 0..30_000 {
+    for _ in 0..6_000 {
         let mut cdb: Vec<u8> = (0..16).map(|_| if random.bool() { 0 } else { random.u8(..) }).collect();
         if random.bool() {
             cdb[0] =
@@ -189,6 +190,6 @@ fn any_command_ends_and_touches_nothing_beyond_the_disk() {
             bench.insert(&[2; 2048]);
         }
     }
-    assert!(good > 3_000, "{good}");
+    assert!(good > 600, "{good}");
     assert_eq!(std::fs::metadata(bench.folder.path().join("disk.img")).unwrap().len(), 64 * 512);
 }

@@ -429,7 +429,7 @@ fn a_program_that_stops_and_starts_itself_in_one_move_does_not_nest() {
 fn any_program_with_drives_ends_well() {
     let (bench, _folder) = with_drives();
     let mut random = fastrand::Rng::with_seed(810);
-    for _ in 0..4_000 {
+    for _ in 0..800 {
         bench.place(0x2000, &[0x80, 0x20, 5, 0x0c, 6]);
         let opcode = [0x28, 0x2a, 0x12, 0x1a, 0x00, 0x08, random.u8(..)][random.usize(..7)];
         bench.place(0x2010, &[opcode, 0, 0, 0, random.u8(..4), random.u8(..4), 0, 0, random.u8(..4), 0]);

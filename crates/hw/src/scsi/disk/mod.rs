@@ -10,6 +10,8 @@
 mod cdrom;
 mod inquiry;
 mod mode;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::path::PathBuf;
@@ -305,7 +307,7 @@ impl Disk {
                 exactly(data)
             }
             op::SERVICE_ACTION_IN => Err(Sense::INVALID_FIELD),
-            op::SEEK_10 if be(cdb, 2, 4) > blocks => Err(Sense::OUT_OF_RANGE),
+            op::SEEK_10 if be(cdb, 2, 4) >= blocks => Err(Sense::OUT_OF_RANGE),
             op::SEEK_10 => Ok(Plan::Done),
             op::SYNCHRONIZE_CACHE_10 => Ok(Plan::Flush),
             op::READ_TOC => cdrom::table_of_contents(cdb, blocks),

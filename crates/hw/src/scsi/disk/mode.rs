@@ -184,6 +184,8 @@ impl Disk {
         let mut cache = state.write_cache;
         while !rest.is_empty() {
             let &[code, length, ..] = rest else { return Err(Sense::PARAMETER_LENGTH) };
+            let size = usize::from(length) + 2;
+            let page = rest.get(..size).ok_or(Sense::PARAMETER_LENGTH)?;
             // Pages with subpages have another format, and none of these has any.
             if code & 0x40 != 0 {
                 return Err(Sense::INVALID_PARAMETER);
@@ -191,11 +193,9 @@ impl Disk {
             let code = code & 0x3f;
             let current = self.page(&state, code, Values::Current).ok_or(Sense::INVALID_PARAMETER)?;
             let changeable = self.page(&state, code, Values::Changeable).ok_or(Sense::INVALID_PARAMETER)?;
-            let size = usize::from(length) + 2;
             if size != current.len() {
                 return Err(Sense::INVALID_PARAMETER);
             }
-            let page = rest.get(..size).ok_or(Sense::PARAMETER_LENGTH)?;
             let allowed = page.iter().zip(current.iter().zip(&changeable)).skip(2);
             if allowed.clone().any(|(new, (old, mask))| (new ^ old) & !mask != 0) {
                 return Err(Sense::INVALID_PARAMETER);

@@ -263,7 +263,7 @@ impl<G: Guest> Target for InProcess<G> {
         while done < len {
             let at = at.wrapping_add(done as u32);
             let most = (0x1000 - (at as usize & 0xfff)).min(len - done);
-            let phys = G::Cpu::physical(self.cpu.core(), at.into())?;
+            let phys = G::Cpu::physical(self.cpu.core(), at.into(), flatview_cpu::Kind::Read)?;
             self.space.reader().peek(phys, &mut data[done..done + most]).ok()?;
             done += most;
         }

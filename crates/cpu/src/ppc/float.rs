@@ -322,18 +322,17 @@ pub(super) fn execute(core: &mut Cpu, word: u32) -> Option<Done> {
     Some(finish(core, word, &result))
 }
 
-/// Whether there is such an instruction of opcode 59 or 63, which [`execute`] does.
-pub(super) fn exists(word: u32) -> bool {
-    let single = word >> 26 == 59;
-    match word >> 1 & 31 {
-        18 | 20 | 21 | 25 | 28..=31 => true,
-        24 => single,
-        23 | 26 => !single,
-        _ if single => false,
-        _ => matches!(
-            word >> 1 & 0x3ff,
-            0 | 12 | 14 | 15 | 32 | 38 | 40 | 64 | 70 | 72 | 134 | 136 | 264 | 583 | 711
-        ),
+/// Whether a word of opcode 59 or 63 is an instruction that [`execute`] knows.
+pub(super) fn is_operation(word: u32) -> bool {
+    match (word >> 26, word >> 1 & 31) {
+        (59 | 63, 18 | 20 | 21 | 25 | 28..=31) | (59, 24) | (63, 23 | 26) => true,
+        (63, _) => {
+            matches!(
+                word >> 1 & 0x3ff,
+                0 | 12 | 14 | 15 | 32 | 38 | 40 | 64 | 70 | 72 | 134 | 136 | 264 | 583 | 711
+            )
+        }
+        _ => false,
     }
 }
 
@@ -527,7 +526,7 @@ mod tests {
         let ppc = Ppc::new(super::super::PpcModel::ppc604(), &clock, 1);
         let mut cpu = crate::Cpu::new(ppc, &memory, &memory.memory_space()).unwrap();
         for word in (0..0x400).flat_map(|n| [59, 63].map(|op| op << 26 | n << 1)) {
-            assert_eq!(execute(cpu.core_mut(), word).is_some(), exists(word), "{word:08x}");
+            assert_eq!(execute(cpu.core_mut(), word).is_some(), is_operation(word), "{word:08x}");
         }
     }
 

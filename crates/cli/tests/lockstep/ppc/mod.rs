@@ -82,7 +82,7 @@ impl Guest for Ppc {
             0..FIRST_FPR => format!("r{n}"),
             _ => {
                 let n = n - FIRST_FPR;
-                format!("f{}.{}", n / 2, if n % 2 == 0 { "high" } else { "low" })
+                format!("f{}.{}", n / 2, if n.is_multiple_of(2) { "high" } else { "low" })
             }
         }
     }

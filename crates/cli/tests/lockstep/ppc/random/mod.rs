@@ -27,7 +27,7 @@ const ME: u32 = 1 << 12;
 pub fn code_at(at: u32) -> Option<u32> {
     match at {
         _ if at & 3 != 0 => None,
-        _ if at < RAM || at >= ROM => Some(at),
+        _ if !(RAM..ROM).contains(&at) => Some(at),
         _ if [CODE_ALIAS, BLOCK_ALIAS].contains(&(at & 0xf000_0000)) && at & 0x0fff_ffff < OWN => {
             Some(at & 0x0fff_ffff)
         }

@@ -270,7 +270,7 @@ pub fn store(word: u32, before: &State) -> Option<(u32, u32)> {
         "dcbz" => (indexed & !31, 32),
         _ => return None,
     };
-    Some((at, ((at & 3) + bytes).div_ceil(4)))
+    (bytes != 0).then_some((at, ((at & 3) + bytes).div_ceil(4)))
 }
 
 /// The special-purpose register that a word reads.

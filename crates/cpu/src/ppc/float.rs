@@ -217,6 +217,8 @@ fn in_single(env: Env, op: &dyn Fn(&Env) -> Out) -> Computed {
     let exact_or_odd = cut.value | u64::from(inexact);
     // Range and rounding are those of single; what is invalid, or divided by zero, the operation says.
     let of_operation = exceptions(cut.flags) & (bit::INVALID | bit::ZX);
+    // The sign of a sum that is zero is rounding's.
+    let exact_or_odd = if is_zero::<Double>(exact_or_odd) { op(&env).value } else { exact_or_odd };
     let mut result = narrowed(env, exact_or_odd);
     result.exceptions |= of_operation;
     result
@@ -275,8 +277,10 @@ fn finish(core: &mut Cpu, word: u32, result: &Computed) -> Done {
     if !kept_away {
         core.set(fpr(word >> 21), result.value);
     }
+    // One that interrupts has not set CR1.
+    check(core)?;
     record(core, word);
-    check(core)
+    Ok(())
 }
 
 /// An instruction of opcode 59 or 63 that has a result to round, or another one; `None` if there is no such instruction.
@@ -503,6 +507,27 @@ mod tests {
         }
         assert_eq!(double_of(0x3fc0_0000), 1.5_f64.to_bits());
         assert_eq!(double_of(1), f64::from(f32::from_bits(1)).to_bits());
+    }
+
+    #[test]
+    fn a_single_sum_that_is_zero_has_the_sign_that_rounding_gives_it() {
+        let number = 3.5_f64.to_bits();
+        for (rounding, sum) in [(Rounding::Nearest, 0), (Rounding::Up, 0), (Rounding::Down, 1 << 63)] {
+            let env = Env { rounding, rules: &Rules::POWERPC };
+            let result = in_single(env, &|env| env.sub::<Double>(number, number));
+            assert_eq!((result.value, result.exceptions), (sum, 0), "{rounding:?}");
+        }
+    }
+
+    #[test]
+    fn what_exists_is_executed() {
+        let memory = flatview::Memory::new(flatview::Endianness::Big);
+        let clock = flatview_device::Clock::stepped();
+        let ppc = Ppc::new(super::super::PpcModel::ppc604(), &clock, 1);
+        let mut cpu = crate::Cpu::new(ppc, &memory, &memory.memory_space()).unwrap();
+        for word in (0..0x400).flat_map(|n| [59, 63].map(|op| op << 26 | n << 1)) {
+            assert_eq!(execute(cpu.core_mut(), word).is_some(), is_operation(word), "{word:08x}");
+        }
     }
 
     #[test]

@@ -49,6 +49,7 @@ pub(super) const ALL: &[Helper<Ppc>] = &[
     float_op,
     float_load,
     float_store,
+    touch_block,
 ];
 
 /// Where in [`ALL`] they stand.
@@ -85,6 +86,7 @@ pub(super) mod id {
     pub const FLOAT: u16 = 29;
     pub const FLOAT_LOAD: u16 = 30;
     pub const FLOAT_STORE: u16 = 31;
+    pub const TOUCH_BLOCK: u16 = 32;
 }
 
 /// A program exception with these bits of SRR1.
@@ -272,9 +274,14 @@ fn stwcx(core: &mut Cpu, va: u64, value: u64) -> Done {
 /// Bytes of a block of the cache.
 const BLOCK: u64 = 32;
 
+fn first_of_block(va: u64) -> u32 {
+    va as u32 & !(BLOCK as u32 - 1)
+}
+
 fn dcbz(core: &mut Cpu, va: u64, _: u64) -> Done {
     let mem = access(core, 8);
-    let found = mmu::map(core, va as u32, Kind::Write, mem.mmu)?;
+    // DAR gets a byte of the block (PEM, section 6.4.3), here its first one.
+    let found = mmu::map(core, first_of_block(va), Kind::Write, mem.mmu)?;
     if !found.is_cached() {
         return Err(Fault::alignment(va as u32));
     }
@@ -289,6 +296,11 @@ fn dcbz(core: &mut Cpu, va: u64, _: u64) -> Done {
 fn touch(core: &mut Cpu, va: u64, _: u64) -> Done {
     let mmu = core.isa.mmu_of(Kind::Read);
     mmu::map(core, va as u32, Kind::Read, mmu).map(|_| 0)
+}
+
+/// `icbi`, the same for its block.
+fn touch_block(core: &mut Cpu, va: u64, _: u64) -> Done {
+    touch(core, first_of_block(va).into(), 0)
 }
 
 /// One that counts as a store.

@@ -1,5 +1,6 @@
 //! Floating point (PEM, sections 4.2.2 and 4.2.3.7): loads and stores, and the rest as one helper.
 
+use super::super::float::is_operation;
 use super::super::helpers::id;
 use super::super::state::mode;
 use super::{Flow, NOBODY, T0, T1, Translator, Word};
@@ -16,6 +17,10 @@ impl Translator {
     }
 
     pub(super) fn float(&mut self, w: Word) -> Flow {
+        // What is no instruction is illegal, whether or not the unit is available.
+        if w.opcode() >= 56 && !is_operation(w.0) {
+            return self.illegal();
+        }
         if self.is_unavailable() {
             return self.unavailable();
         }

@@ -68,9 +68,13 @@ impl Translator {
                 }
             }
             // dcbst, dcbf, icbi count as loads, dcbi as a store; hints do nothing, and nothing is out of order here.
-            54 | 86 | 982 => {
+            54 | 86 => {
                 let address = self.indexed(w);
                 self.call(id::TOUCH, NOBODY, address, address);
+            }
+            982 => {
+                let address = self.indexed(w);
+                self.call(id::TOUCH_BLOCK, NOBODY, address, address);
             }
             470 => {
                 let address = self.indexed(w);

@@ -5,21 +5,16 @@
 //! machines work at once.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::marker::PhantomData;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use flatview::{AddressSpace, Endianness, Memory, RamBlock, Region};
-use flatview_cpu::mips::{Mips, MipsModel, PC};
+use flatview::{AddressSpace, Endianness, Memory};
 use flatview_cpu::{Cpu, Isa as _};
-use flatview_device::Clock;
 
-use crate::random::asm;
+use crate::guest::Guest;
 use crate::rsp::Rsp;
-use crate::state::{BAD, FIRST_FPR, PC_AT, SR, State, WITH_FPU};
-
-/// RAM of both machines, from 0.
-pub const RAM: u64 = 64 << 20;
+use crate::state::State;
 
 pub trait Target {
     fn start_step(&mut self);
@@ -30,7 +25,8 @@ pub trait Target {
     /// Whether interrupts wait while it is stepped.
     fn mask_interrupts(&mut self, masked: bool);
     fn registers(&mut self) -> State;
-    /// Status and BadVAddr are left as they are. QEMU clears the upper halves of registers of the FPU that are 64 bits wide.
+    /// Those that [`Guest::KEPT`] names are left as they are. On MIPS, QEMU clears the upper halves of registers of the FPU
+    /// that are 64 bits wide.
     fn set_registers(&mut self, state: &State);
     /// By virtual address, as the CPU sees it now.
     fn read(&mut self, at: u32, len: usize) -> Option<Vec<u8>>;
@@ -41,93 +37,88 @@ pub trait Target {
 }
 
 /// By gdb's protocol.
-pub struct ByGdb {
+pub struct ByGdb<G: Guest> {
     rsp: Rsp,
     child: Child,
     order: Endianness,
     breakpoints: Vec<u32>,
     _folder: tempfile::TempDir,
+    _guest: PhantomData<G>,
 }
 
-impl Drop for ByGdb {
+impl<G: Guest> Drop for ByGdb<G> {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-impl ByGdb {
-    fn start(mut command: Command, order: Endianness, folder: tempfile::TempDir, socket: &Path) -> Self {
+impl<G: Guest> ByGdb<G> {
+    /// QEMU.
+    pub fn qemu(order: Endianness) -> Self {
+        Self::start(order, false)
+    }
+
+    /// `flatview`, on a board with RAM where QEMU's has it.
+    pub fn ours(order: Endianness) -> Self {
+        Self::start(order, true)
+    }
+
+    fn start(order: Endianness, ours: bool) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("gdb");
+        let program = if ours { env!("CARGO_BIN_EXE_flatview") } else { G::qemu_program(order).0 };
+        let mut command = Command::new(program);
+        G::arguments(&mut command, ours, order, folder.path());
+        command.args([
+            "-S",
+            "-nodefaults",
+            "-display",
+            "none",
+            "-monitor",
+            "none",
+            "-serial",
+            "none",
+            "-gdb",
+        ]);
+        command.arg(format!("unix:{},server=on,wait=off", socket.display()));
         let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
         let child = command.spawn().unwrap();
         let began = Instant::now();
         let rsp = loop {
-            match Rsp::unix(socket) {
+            match Rsp::unix(&socket) {
                 Ok(rsp) => break rsp,
                 Err(error) => assert!(began.elapsed() < Duration::from_secs(30), "{command:?}: {error}"),
             }
             std::thread::sleep(Duration::from_millis(10));
         };
-        Self { rsp, child, order, breakpoints: Vec::new(), _folder: folder }
-    }
-
-    pub fn qemu(order: Endianness, cpu: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("gdb");
-        let mut command = Command::new(super::qemu_program(order));
-        command.args(["-M", "malta", "-cpu", cpu, "-m", "64", "-S", "-nodefaults", "-display", "none"]);
-        command.args(["-monitor", "none", "-serial", "none", "-gdb"]);
-        command.arg(format!("unix:{},server=on,wait=off", socket.display()));
-        let mut this = Self::start(command, order, folder, &socket);
+        let mut this =
+            Self { rsp, child, order, breakpoints: Vec::new(), _folder: folder, _guest: PhantomData };
         // Interrupts as always, but virtual time stands still in a step.
         this.rsp.tell("Qqemu.sstep=5");
-        // The GT-64120's registers are little-endian; PCI's ports go to 0x18000000.
-        let gt = |value: u32| if order == Endianness::Big { value.swap_bytes() } else { value };
-        this.silence(&[(0xb400_0048, gt(0x1800_0000 >> 21)), (0xb400_0050, gt(0x40))], 0xb800_0000);
+        G::silence(&mut this, ours);
         this
     }
 
-    /// `flatview`, whose board `mips` has its RAM where `malta` has it.
-    pub fn ours(order: Endianness, cpu: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let (socket, firmware) = (folder.path().join("gdb"), folder.path().join("firmware"));
-        // Without firmware the CPU does not run; this is never reached.
-        std::fs::write(&firmware, [0; 64]).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_flatview"));
-        let board = if order == Endianness::Big { "mips" } else { "mipsel" };
-        command.args(["-M", board, "-cpu", cpu, "-m", "64", "-S", "-nodefaults", "-display", "none"]);
-        command.args(["-monitor", "none", "-serial", "none", "-bios"]).arg(firmware).arg("-gdb");
-        command.arg(format!("unix:{},server=on,wait=off", socket.display()));
-        let mut this = Self::start(command, order, folder, &socket);
-        this.rsp.tell("Qqemu.sstep=5");
-        this.silence(&[], 0xb400_0000);
-        this
-    }
-
-    /// Masks all interrupts of a board's devices, by a program: what a debugger writes does not reach devices. Before that,
-    /// stores `words`; then the interrupt controllers are to be at `ports`.
-    fn silence(&mut self, words: &[(u32, u32)], ports: u32) {
-        const AT: u32 = 0x8000_8000;
-        let mut code = Vec::new();
-        let bytes = [(ports + 0x21, 0xff), (ports + 0xa1, 0xff)];
-        for (store, (at, value)) in words.iter().map(|w| (0x2b, *w)).chain(bytes.map(|b| (0x28, b))) {
-            code.extend(asm::li(8, at));
-            code.extend(asm::li(9, value));
-            code.push(asm::i(store, 8, 9, 0));
-        }
-        code.extend([asm::i(4, 0, 0, 0xffff), asm::NOP]);
+    /// Runs a few instructions that end in a loop of their last `end` bytes, with all registers as before: a debugger's own
+    /// stores do not reach devices.
+    pub fn run_code(&mut self, at: u32, code: &[u32], end: u32) {
         let big = self.order == Endianness::Big;
         let bytes: Vec<u8> =
             code.iter().flat_map(|w| if big { w.to_be_bytes() } else { w.to_le_bytes() }).collect();
-        self.write(AT, &bytes);
+        self.write(at, &bytes);
         let before = self.registers();
         let mut state = before.clone();
-        state.set(PC_AT, AT);
+        state.set(G::PC, at);
         self.set_registers(&state);
-        self.start_run(&[AT + 4 * (code.len() as u32 - 2)]);
+        self.start_run(&[at + bytes.len() as u32 - end]);
         self.finish_run();
         self.set_registers(&before);
-        self.write(AT, &vec![0; bytes.len()]);
+        self.write(at, &vec![0; bytes.len()]);
+    }
+
+    pub fn order(&self) -> Endianness {
+        self.order
     }
 
     fn word(&self, hex: &str) -> u32 {
@@ -137,11 +128,11 @@ impl ByGdb {
 
     fn state(&self, text: &str) -> State {
         let words = text.as_bytes().chunks(8).map(|hex| self.word(std::str::from_utf8(hex).unwrap()));
-        State::from_words(words)
+        State::from_words::<G>(words)
     }
 }
 
-impl Target for ByGdb {
+impl<G: Guest> Target for ByGdb<G> {
     fn start_step(&mut self) {
         self.rsp.send("s");
     }
@@ -168,9 +159,8 @@ impl Target for ByGdb {
     fn set_registers(&mut self, state: &State) {
         let text = self.rsp.ask("g");
         let (mut request, now) = ("G".to_owned(), self.state(&text));
-        let kept = [SR, BAD];
         for (n, word) in state.words().iter().enumerate() {
-            let word = if kept.contains(&n) { now.words()[n] } else { *word };
+            let word = if G::KEPT.contains(&n) { now.words()[n] } else { *word };
             let word = if self.order == Endianness::Big { word } else { word.swap_bytes() };
             write!(request, "{word:08x}").unwrap();
         }
@@ -210,47 +200,28 @@ impl Target for ByGdb {
     }
 }
 
-/// Ours without a board: RAM and a CPU.
-pub struct InProcess {
-    cpu: Cpu<Mips>,
-    space: AddressSpace,
+/// Ours without a board: memory and a CPU.
+pub struct InProcess<G: Guest> {
+    pub cpu: Cpu<G::Cpu>,
+    pub space: AddressSpace,
+    _memory: Memory,
     until: Vec<u32>,
     masked: bool,
 }
 
-impl InProcess {
-    pub fn new(order: Endianness, cpu: &str) -> Self {
-        let memory = Memory::new(order);
-        let ram = memory.add(Region::ram("ram", RamBlock::anonymous("ram", RAM).unwrap())).unwrap();
-        memory.map(memory.system(), 0, ram).unwrap();
-        let space = memory.memory_space();
-        let model = MipsModel::find(cpu).unwrap();
-        let cpu = Cpu::new(Mips::with_model(model, order, &Clock::stepped()), &memory, &space).unwrap();
-        Self { cpu, space, until: Vec::new(), masked: false }
-    }
-
-    /// As after a reset: whether an instruction word at 0x80001000 is one that the CPU knows.
-    pub fn knows(&mut self, word: u32) -> bool {
-        const AT: u64 = 0x1000;
-        self.space.reader().poke(AT, &word.to_be_bytes()).unwrap();
-        self.cpu.forget_code();
-        self.cpu.reset();
-        let core = self.cpu.core_mut();
-        // Both coprocessors, the FPU with 32 whole registers.
-        core.isa.cp0.set_all_status(0x3400_0000);
-        core.set(PC, 0x8000_0000 | AT);
-        self.cpu.step();
-        let core = self.cpu.core();
-        let faulted = core.isa.cp0.status() & 2 != 0 && core.get(PC) >> 12 == 0x8_0000;
-        !(faulted && core.isa.cp0.cause() >> 2 & 31 == 10)
+impl<G: Guest> InProcess<G> {
+    pub fn new(order: Endianness) -> Self {
+        let (cpu, memory, space) = G::cpu(order);
+        Self { cpu, space, _memory: memory, until: Vec::new(), masked: false }
     }
 }
 
-impl Target for InProcess {
+impl<G: Guest> Target for InProcess<G> {
     fn start_step(&mut self) {}
 
     fn start_step_at(&mut self, at: u32) {
-        self.cpu.set_debug_register(PC_AT, at.into());
+        let pc = G::Cpu::debug_registers().iter().position(|register| register.name == "pc").unwrap();
+        self.cpu.set_debug_register(pc, at.into());
     }
 
     fn finish_step(&mut self) -> State {
@@ -263,28 +234,44 @@ impl Target for InProcess {
     }
 
     fn registers(&mut self) -> State {
-        let fpu = self.cpu.core().isa.model().name == "24Kf";
-        let all = if fpu { WITH_FPU } else { FIRST_FPR };
-        State::from_words((0..all).map(|n| Mips::debug_register(self.cpu.core(), n) as u32))
+        let all = G::Cpu::debug_registers().iter().enumerate();
+        State::from_words::<G>(all.flat_map(|(n, register)| {
+            let value = G::Cpu::debug_register(self.cpu.core(), n);
+            let upper = (register.bits == 64).then_some((value >> 32) as u32);
+            upper.into_iter().chain([value as u32])
+        }))
     }
 
     fn set_registers(&mut self, state: &State) {
-        for (n, word) in state.words().iter().enumerate() {
-            if ![SR, BAD].contains(&n) {
-                self.cpu.set_debug_register(n, (*word).into());
+        let mut words = (0..).zip(state.words());
+        for (n, register) in G::Cpu::debug_registers().iter().enumerate() {
+            let Some((at, word)) = words.next() else { break };
+            let mut value = u64::from(*word);
+            if register.bits == 64 {
+                value = value << 32 | u64::from(*words.next().unwrap().1);
+            }
+            if !G::KEPT.contains(&at) {
+                self.cpu.set_debug_register(n, value);
             }
         }
     }
 
     fn read(&mut self, at: u32, len: usize) -> Option<Vec<u8>> {
         let mut data = vec![0; len];
-        let phys = Mips::physical(self.cpu.core(), at.into(), flatview_cpu::Kind::Read)?;
-        self.space.reader().peek(phys, &mut data).ok()?;
+        // Pages need not follow one another.
+        let mut done = 0;
+        while done < len {
+            let at = at.wrapping_add(done as u32);
+            let most = (0x1000 - (at as usize & 0xfff)).min(len - done);
+            let phys = G::Cpu::physical(self.cpu.core(), at.into(), flatview_cpu::Kind::Read)?;
+            self.space.reader().peek(phys, &mut data[done..done + most]).ok()?;
+            done += most;
+        }
         Some(data)
     }
 
     fn write(&mut self, at: u32, data: &[u8]) {
-        self.space.reader().poke(u64::from(at & 0x1fff_ffff), data).unwrap();
+        self.space.reader().poke(G::physical(at).into(), data).unwrap();
         self.cpu.forget_code();
     }
 

@@ -10,9 +10,11 @@ mod system;
 
 use super::asm::*;
 use super::layout::*;
-use super::rng::Rng;
-use crate::state::{CP0, Masks};
-use crate::words::{is_branch, mnemonic};
+use crate::masks::Masks;
+use crate::mips::CP0;
+use crate::mips::words::{is_branch, mnemonic};
+use crate::random::Image;
+use crate::rng::Rng;
 
 /// What is to be filled in when all units are placed.
 #[derive(Clone, Copy)]
@@ -32,15 +34,12 @@ struct Unit {
 }
 
 pub struct Program {
-    pub words: Vec<u32>,
-    /// The index of the first word of each unit.
-    pub units: Vec<usize>,
+    pub image: Image,
     pub registers: Vec<u32>,
     pub cp0: Vec<((u32, u32), u32)>,
     pub entries: Vec<Entry>,
-    /// What the FPU's registers hold, low and high halves; none without FPU.
+    /// What the FPU's registers hold, low and high halves.
     pub fprs: Vec<[u32; 2]>,
-    pub data: Vec<u8>,
     /// Status in kernel mode.
     pub status: u32,
 }
@@ -50,7 +49,6 @@ pub struct Generator<'a> {
     masks: &'a Masks,
     /// Whether the unit that is made now runs in user mode.
     user: bool,
-    fpu: bool,
     /// Status.FR: 32 registers of 64 bits, and not 16.
     whole: bool,
 }
@@ -67,10 +65,10 @@ fn place(index: u32) -> u32 {
 }
 
 impl<'a> Generator<'a> {
-    pub fn new(seed: u64, masks: &'a Masks, fpu: bool) -> Self {
+    pub fn new(seed: u64, masks: &'a Masks) -> Self {
         let mut rng = Rng(seed);
-        let whole = fpu && rng.one_in(2);
-        Self { rng, masks, user: false, fpu, whole }
+        let whole = rng.one_in(2);
+        Self { rng, masks, user: false, whole }
     }
 
     /// A register to read.
@@ -141,9 +139,8 @@ impl<'a> Generator<'a> {
             (STATUS, KERNEL | self.whole_bit()),
         ];
         let data = (0..DATA_BYTES / 4).flat_map(|_| self.rng.edge().to_be_bytes()).collect();
-        let fprs = if self.fpu { 32 } else { 0 };
-        let fprs = (0..fprs).map(|_| [self.rng.edge(), self.rng.edge()]).collect();
-        Program { words, units, registers, cp0, entries, fprs, data, status }
+        let fprs = (0..32).map(|_| [self.rng.edge(), self.rng.edge()]).collect();
+        Program { image: Image { words, units, data }, registers, cp0, entries, fprs, status }
     }
 
     fn placed(&mut self, units: &[Unit]) -> (Vec<u32>, Vec<usize>) {
@@ -206,12 +203,12 @@ impl<'a> Generator<'a> {
 
     /// Status.FR, and CU1 more often than not.
     fn fpu_bits(&mut self) -> u32 {
-        let usable = self.fpu && !self.rng.one_in(12);
+        let usable = !self.rng.one_in(12);
         self.whole_bit() | u32::from(usable) << 29
     }
 
     fn any_at_all(&mut self) -> Unit {
-        if self.fpu && self.rng.one_in(3) {
+        if self.rng.one_in(3) {
             return self.float();
         }
         match self.rng.below(180) {

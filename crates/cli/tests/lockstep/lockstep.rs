@@ -1,23 +1,20 @@
 //! Two machines, step by step.
 //!
 //! What it is: one step on both, and the comparison of what it left: every register after every step, and behind every
-//! branch and exception the memory that was stored to since. What it is not: what is run. What must always hold: nothing
-//! is left out that [`Masks`] does not name; a value that is not compared is made QEMU's on ours, so that what follows from
-//! it is compared. Where EI stands before WAIT interrupts are held back, so that one that is pending ends the waiting and
-//! is taken behind it.
+//! branch and exception the memory that was stored to since. What it is not: what is run, or anything about an instruction
+//! set ([`Guest`]). What must always hold: nothing is left out that [`Masks`] does not name; a value that is not compared is
+//! made QEMU's on ours, so that what follows from it is compared.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt::Write as _;
 
 use flatview::Endianness;
 
-use crate::random::asm::WAIT;
-use crate::state::{BAD, CAUSE, Masks, PC_AT, SR, State, name};
+use crate::guest::Guest;
+use crate::masks::Masks;
+use crate::state::State;
 use crate::target::Target;
-use crate::words::{is_branch, is_ei, is_likely, mnemonic, store};
 
-/// Where exceptions go: refill, all others, interrupts with Cause.IV.
-pub const VECTORS: [u32; 3] = [0x8000_0000, 0x8000_0180, 0x8000_0200];
 /// Steps that a failure shows.
 const SHOWN: usize = 12;
 
@@ -30,32 +27,37 @@ pub struct Step {
     pub exception: bool,
 }
 
-pub struct Lockstep {
+pub struct Lockstep<G: Guest> {
     pub qemu: Box<dyn Target>,
     pub ours: Box<dyn Target>,
     pub masks: Masks,
     pub order: Endianness,
     /// Both machines' registers.
     pub now: State,
+    /// Those before the last step.
+    pub before: State,
     last: VecDeque<String>,
     /// Words that were stored to since memory was compared.
     stored: BTreeSet<u32>,
     /// Where the branch is whose delay slot is next.
     branch: Option<u32>,
     words: HashMap<u32, u32>,
-    masked: bool,
+    /// Whether interrupts are held back.
+    pub masked: bool,
     pub steps: u64,
     pub compared_words: u64,
+    _guest: std::marker::PhantomData<G>,
 }
 
-impl Lockstep {
+impl<G: Guest> Lockstep<G> {
     pub fn new(mut qemu: Box<dyn Target>, ours: Box<dyn Target>, order: Endianness) -> Self {
         let now = qemu.registers();
         Self {
             qemu,
             ours,
-            masks: Masks::read(),
+            masks: Masks::read::<G>(),
             order,
+            before: now.clone(),
             now,
             last: VecDeque::new(),
             stored: BTreeSet::new(),
@@ -64,6 +66,7 @@ impl Lockstep {
             masked: false,
             steps: 0,
             compared_words: 0,
+            _guest: std::marker::PhantomData,
         }
     }
 
@@ -84,12 +87,12 @@ impl Lockstep {
         if self.order == Endianness::Big { word.to_be_bytes() } else { word.to_le_bytes() }
     }
 
-    fn to_word(&self, bytes: &[u8]) -> u32 {
+    pub fn to_word(&self, bytes: &[u8]) -> u32 {
         let bytes = bytes.try_into().unwrap();
         if self.order == Endianness::Big { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) }
     }
 
-    /// Sets general registers, HI, LO and the program counter on both.
+    /// Sets on both the registers that [`Guest::KEPT`] does not name.
     pub fn set(&mut self, state: &State) {
         self.now = state.clone();
         self.qemu.set_registers(state);
@@ -98,12 +101,9 @@ impl Lockstep {
 
     /// The instruction word at an address, as QEMU sees it.
     pub fn word_at(&mut self, at: u32) -> Option<u32> {
-        let direct = (0x8000_0000..0xc000_0000).contains(&at);
-        if let Some(word) = self.words.get(&at).filter(|_| direct) {
+        let (at, stays) = G::code_at(at)?;
+        if let Some(word) = self.words.get(&at).filter(|_| stays) {
             return Some(*word);
-        }
-        if at & 3 != 0 {
-            return None;
         }
         let word = self.qemu.read(at, 4).map(|bytes| self.to_word(&bytes))?;
         self.words.insert(at, word);
@@ -117,12 +117,12 @@ impl Lockstep {
     pub fn run(&mut self, until: &[u32]) -> Result<(), String> {
         self.qemu.start_run(until);
         self.ours.start_run(until);
-        let ours = self.ours.finish_run();
+        let mut ours = self.ours.finish_run();
         let qemu = self.qemu.finish_run();
         self.words.clear();
         self.note(format!("{:08x}: run to {:08x}", self.now.pc(), qemu.pc()));
         self.now = qemu.clone();
-        self.compare(&qemu, &ours)
+        self.compare(&qemu, &mut ours, None)
     }
 
     fn note(&mut self, text: String) {
@@ -149,66 +149,52 @@ impl Lockstep {
     }
 
     fn step_from(&mut self, at: Option<u32>) -> Result<Step, String> {
-        let (pc, before) = (at.unwrap_or(self.now.pc()), self.now.clone());
+        let pc = at.unwrap_or(self.now.pc());
+        self.before = self.now.clone();
         let (word, branch) = (self.word_at(pc), self.branch.take());
-        if word.is_some_and(is_ei) && self.word_at(pc.wrapping_add(4)) == Some(WAIT) {
-            self.mask_interrupts(true);
-        }
+        G::prepare(self, pc, word);
         match at {
             None => [&mut self.qemu, &mut self.ours].map(|target| target.start_step()),
             Some(at) => [&mut self.qemu, &mut self.ours].map(|target| target.start_step_at(at)),
         };
         let mut ours = self.ours.finish_step();
         let mut qemu = self.qemu.finish_step();
-        if qemu == before && ours != before {
+        if qemu == self.before && ours != self.before {
             // Once in some ten thousand steps QEMU stops before it has done anything.
             self.qemu.start_step();
             qemu = self.qemu.finish_step();
         }
-        if word == Some(WAIT) && self.masked && qemu.pc() == pc.wrapping_add(8) {
-            // QEMU wakes up and does the next instruction.
-            self.ours.start_step();
-            ours = self.ours.finish_step();
-        }
-        if self.masked && !word.is_some_and(is_ei) {
-            self.mask_interrupts(false);
-        }
-        let skips = word.is_some_and(is_likely) && ours.pc() == pc.wrapping_add(8);
-        if skips && qemu.pc() == pc.wrapping_add(4) {
-            // QEMU steps to the delay slot that it leaves out.
-            self.qemu.start_step();
-            qemu = self.qemu.finish_step();
-        }
+        G::settle(self, pc, word, &mut qemu, &mut ours);
         self.steps += 1;
         self.note(match word {
-            Some(word) => format!("{pc:08x}: {word:08x} {}", mnemonic(word).unwrap_or("?")),
+            Some(word) => format!("{pc:08x}: {word:08x} {}", G::mnemonic(word).unwrap_or("?")),
             None => format!("{pc:08x}: nothing"),
         });
 
-        let exception = VECTORS.contains(&qemu.pc()) && !VECTORS.contains(&pc);
+        let exception = G::is_vector(qemu.pc()) && !G::is_vector(pc);
         self.now = qemu.clone();
         if !exception
-            && let Some((register, bits)) = word.and_then(|word| self.masks.read_by(word))
+            && let Some((register, bits)) = word.and_then(|word| G::read_by(word, &self.masks))
             && qemu.words()[register] != ours.words()[register]
             && (qemu.words()[register] ^ ours.words()[register]) & !bits == 0
         {
             ours.set(register, qemu.words()[register]);
             self.ours.set_registers(&ours);
         }
-        self.compare(&qemu, &ours)?;
+        self.compare(&qemu, &mut ours, word.filter(|_| !exception))?;
 
-        if !exception && let Some((base, index, displacement, words)) = word.and_then(store) {
-            let value = |n: usize| before.words()[n];
-            let at = value(base).wrapping_add(value(index)).wrapping_add_signed(displacement.into()) & !3;
-            self.stored.extend((0..words).map(|n| at.wrapping_add(4 * n)));
+        if !exception && let Some((at, words)) = word.and_then(|word| G::stored(word, &self.before)) {
+            self.stored.extend((0..words).map(|n| (at & !3).wrapping_add(4 * n)));
         }
-        let branches = !exception && word.is_some_and(is_branch);
-        if branches && !(word.is_some_and(is_likely) && qemu.pc() == pc.wrapping_add(8)) {
+        let branches = !exception && word.is_some_and(G::is_branch);
+        // A likely branch skips its slot.
+        if branches && G::DELAY_SLOTS && qemu.pc() == pc.wrapping_add(4) {
             self.branch = Some(pc);
         }
-        if branches || exception {
+        if branches || exception || G::STORES_AT_ONCE {
             self.compare_stored()?;
         }
+        let branch = if G::DELAY_SLOTS { branch } else { Some(pc).filter(|_| branches) };
         Ok(Step { pc, word, branch, exception })
     }
 
@@ -217,7 +203,7 @@ impl Lockstep {
         self.branch.is_some()
     }
 
-    fn mask_interrupts(&mut self, masked: bool) {
+    pub fn mask_interrupts(&mut self, masked: bool) {
         self.masked = masked;
         self.qemu.mask_interrupts(masked);
         self.ours.mask_interrupts(masked);
@@ -228,9 +214,19 @@ impl Lockstep {
     /// # Errors
     /// Those that differ.
     pub fn compare_stored(&mut self) -> Result<(), String> {
-        for at in std::mem::take(&mut self.stored) {
-            self.words.retain(|known, _| known & 0xfff != at & 0xfff);
-            self.compare_memory(at, 4)?;
+        let stored = std::mem::take(&mut self.stored);
+        let mut words = stored.iter().copied().peekable();
+        while let Some(at) = words.next() {
+            let mut len = 4;
+            while words.next_if_eq(&at.wrapping_add(len)).is_some() {
+                len += 4;
+            }
+            // Another address may lead to the same page.
+            let pages = at & 0xfff..(at & 0xfff) + len;
+            self.words.retain(|known, _| {
+                !pages.contains(&(known & 0xfff)) && !pages.contains(&(known & 0xfff | 0x1000))
+            });
+            self.compare_memory(at, len as usize)?;
         }
         Ok(())
     }
@@ -243,39 +239,57 @@ impl Lockstep {
         if qemu == ours {
             return Ok(());
         }
-        let (Some(a), Some(b)) = (&qemu, &ours) else {
-            return Err(self
-                .report(&format!("memory at {at:08x} can be read by one: QEMU {qemu:x?}, ours {ours:x?}")));
+        let text = match (qemu, ours) {
+            (Some(qemu), Some(ours)) => {
+                let n = qemu.iter().zip(&ours).position(|(a, b)| a != b).unwrap();
+                let word = |bytes: &[u8]| {
+                    bytes[n & !3..].iter().take(4).fold(String::new(), |s, b| format!("{s}{b:02x}"))
+                };
+                format!(
+                    "memory differs at {:08x}: QEMU {}, ours {}",
+                    at as usize + n,
+                    word(&qemu),
+                    word(&ours)
+                )
+            }
+            (qemu, _) => {
+                let who = if qemu.is_some() { "ours" } else { "QEMU" };
+                format!("{who} cannot read memory at {at:08x}")
+            }
         };
-        let place = a.iter().zip(b).position(|(a, b)| a != b).unwrap() & !3;
-        let (a, b) = (&a[place..place + 4], &b[place..place + 4]);
-        let what = format!("memory at {:08x}: QEMU {a:02x?}, ours {b:02x?}", at.wrapping_add(place as u32));
-        Err(self.report(&what))
+        Err(self.report(&text))
     }
 
-    fn compare(&self, qemu: &State, ours: &State) -> Result<(), String> {
-        let differ = self.masks.differences(qemu, ours);
+    fn compare(&mut self, qemu: &State, ours: &mut State, word: Option<u32>) -> Result<(), String> {
+        let (differ, unseen) = self.masks.differences::<G>(qemu, ours, word);
         if differ.is_empty() {
+            for n in &unseen {
+                ours.set(*n, qemu.words()[*n]);
+            }
+            if unseen.iter().any(|n| !G::KEPT.contains(n)) {
+                self.ours.set_registers(ours);
+            }
             return Ok(());
         }
         let mut text = "registers differ:".to_owned();
         for n in differ {
-            write!(text, " {} QEMU {:08x} ours {:08x};", name(n), qemu.words()[n], ours.words()[n]).unwrap();
+            let name = G::register_name(n);
+            write!(text, " {name} QEMU {:08x} ours {:08x};", qemu.words()[n], ours.words()[n]).unwrap();
         }
         Err(self.report(&text))
     }
 
     /// A difference, with where it happened.
-    fn report(&self, what: &str) -> String {
+    pub fn report(&self, what: &str) -> String {
         let mut text = format!("{what}\nthe last steps:\n");
         for line in &self.last {
             writeln!(text, "    {line}").unwrap();
         }
-        let words = self.now.words();
-        text.push_str("QEMU's registers then:\n");
-        for n in (0..32).chain([SR, CAUSE, BAD, PC_AT, 33, 34]) {
-            write!(text, " {}={:08x}", name(n), words[n]).unwrap();
-            if n % 8 == 7 {
+        let words = self.before.words();
+        text.push_str("the registers before the last one:\n");
+        for (place, n) in G::SHOWN.iter().enumerate() {
+            write!(text, " {}={:08x}", G::register_name(*n), words[*n]).unwrap();
+            if place % 8 == 7 {
                 text.push('\n');
             }
         }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::guest::Guest;
 use crate::lockstep::Step;
-use crate::words::mnemonic;
 
 #[derive(Default)]
 pub struct Report {
@@ -31,12 +31,12 @@ impl Report {
         }
     }
 
-    pub fn step(&mut self, step: &Step) {
+    pub fn step<G: Guest>(&mut self, step: &Step) {
         let Some(word) = step.word else {
             self.faulting += 1;
             return;
         };
-        let entry = self.mnemonics.entry(mnemonic(word).unwrap_or("reserved")).or_default();
+        let entry = self.mnemonics.entry(G::mnemonic(word).unwrap_or("reserved")).or_default();
         if step.exception {
             entry.1 += 1;
             self.faulting += 1;

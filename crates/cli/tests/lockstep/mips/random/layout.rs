@@ -4,7 +4,7 @@
 //! to the same instruction in kernel mode and in user mode.
 
 use super::asm::*;
-use crate::state::CP0;
+use crate::mips::CP0;
 
 const KSEG0: u32 = 0x8000_0000;
 /// Before a program: CP0 and the TLB.
@@ -108,11 +108,6 @@ pub fn behind() -> Vec<u32> {
 
 fn end(code: &mut Vec<u32>) {
     code.extend([i(4, 0, 0, 0xffff), NOP]);
-}
-
-/// The address of the loop that such code ends with.
-pub fn end_of(at: u32, code: &[u32]) -> u32 {
-    at + 4 * (code.len() as u32 - 2)
 }
 
 pub fn dumped_bytes() -> usize {

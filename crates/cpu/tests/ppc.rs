@@ -535,6 +535,33 @@ fn a_page_table_is_searched_in_both_groups_and_keeps_what_was_done() {
 }
 
 #[test]
+fn a_store_of_many_that_faults_on_its_second_page_has_stored_nothing() {
+    // stmw r29, 0(r3) and stswi r29, r3, 12
+    for word in [d(47, 29, 3, 0), x(29, 3, 12, 725)] {
+        let mut board = Board::new();
+        with_table(&mut board, 0x123);
+        let first = groups(0x21).0;
+        board.words(first, &[ENTRY, 0x4_4000 | 2]);
+        // The second page may be read and not written.
+        board.words(groups(0x22).0, &[ENTRY, 0x4_5000 | 3]);
+        board.program(&[word]);
+        board.set(3, 0x2_1ff8);
+        board.set(29, 0xaaaa_aaaa);
+        board.msr(DR);
+        board.step(1);
+        assert_eq!((board.pc(), board.dsi()), (0x300, (0x2_2000, 1 << 27 | 1 << 25)), "{word:x}");
+        assert_eq!((board.word(0x4_4ff8), board.word(0x4_4ffc)), (0, 0), "{word:x}");
+        // Where it may, it is done.
+        board.words(groups(0x22).0, &[ENTRY, 0x4_5000 | 2]);
+        board.program(&[word]);
+        board.cpu.core_mut().flush();
+        board.msr(DR);
+        board.step(1);
+        assert_eq!((board.pc(), board.word(0x4_4ff8)), (CODE + 4, 0xaaaa_aaaa), "{word:x}");
+    }
+}
+
+#[test]
 fn protection_is_by_key_and_pp() {
     // (supervisor's key, PP, loads, stores)
     for (key, pp, loads, stores) in [

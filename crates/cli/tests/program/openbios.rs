@@ -152,7 +152,7 @@ fn a_program_is_read_from_a_disc_and_from_a_disk_and_runs() {
     let (disc, disk) = (path("disc.iso"), path("disk.img"));
     // Not at the beginning, and more than a block of the deblocker's.
     let image = |sentence: &str| {
-        let mut image: Vec<u8> = (0..0x3000_u32).map(|n| (n * 7 >> 3) as u8).collect();
+        let mut image: Vec<u8> = (0..0x3000_u32).map(|n| ((n * 7) >> 3) as u8).collect();
         image.extend(client_program(sentence));
         image.resize(256 << 10, 0xee);
         image

@@ -177,8 +177,24 @@ fn lmw(core: &mut Cpu, va: u64, first: u64) -> Done {
     Ok(0)
 }
 
+/// The bits of an address that say which page it is in.
+const PAGE_FIRST: u32 = !(PAGE_SIZE as u32 - 1);
+
+/// Has both pages translated where `n` bytes from `va` on reach into a second one, so that a store which faults there has
+/// stored nothing. The architecture leaves open how much it has (PEM, section 6.1.3); so it is on QEMU.
+fn map_both(core: &mut Cpu, va: u64, n: u32) -> Result<(), Fault> {
+    let (first, last) = (va as u32, after(va, n.saturating_sub(1)) as u32);
+    if n != 0 && first & PAGE_FIRST != last & PAGE_FIRST {
+        let mmu = core.isa.mmu_of(Kind::Write);
+        mmu::map(core, first, Kind::Write, mmu)?;
+        mmu::map(core, last & PAGE_FIRST, Kind::Write, mmu)?;
+    }
+    Ok(())
+}
+
 fn stmw(core: &mut Cpu, va: u64, first: u64) -> Done {
     word_aligned(va)?;
+    map_both(core, va, 4 * 32_u32.saturating_sub(first as u32))?;
     let mem = access(core, 4);
     for (i, n) in (0..).zip(first as u32..32) {
         let value = core.get(gpr(n));
@@ -204,6 +220,7 @@ fn load_string(core: &mut Cpu, va: u64, first: u32, n: u32) -> Done {
 }
 
 fn store_string(core: &mut Cpu, va: u64, first: u32, n: u32) -> Done {
+    map_both(core, va, n)?;
     let mem = access(core, 1);
     for i in 0..n {
         let word = core.get32(gpr(first + i / 4));

@@ -258,7 +258,9 @@ mod tests {
         codec.cell.with(|state, _| {
             state.calibrating = false;
             write(state, 9, 0);
-            [0x40, 0x0b].into_iter().for_each(|index| state.write(0, index));
+            for index in [0x40, 0x0b] {
+                state.write(0, index);
+            }
         });
         assert_eq!(ports.peek(1, 1), Some(0));
     }

@@ -292,19 +292,13 @@ fn command(rng: &mut Rng, target: u8) -> (Vec<u8>, Vec<u8>) {
             vec![0x15, rng.pick(&[0x10, 0x10, 0x11, 0]), 0, 0, data.len() as u8, 0]
         }
         22 => vec![0x2b, 0, b3, b2, b1, b0, 0, 0, 0, 0],
-        // Operation codes that nobody knows.
-        23 => vec![
-            rng.pick(&[0x01, 0x02, 0x05, 0x1d, 0x3b, 0x9f, 0xc0, 0x7f, 0xe0, 0xb4]),
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-        ],
+        // Operation codes that nobody knows, with as many bytes as their groups have.
+        23 => {
+            let opcode = rng.pick(&[0x01, 0x02, 0x05, 0x1d, 0x3b, 0x9f, 0xc0, 0x7f, 0xe0, 0xb4]);
+            let mut cdb = vec![0; [6, 10, 10, 10, 16, 12, 10, 10][usize::from(opcode >> 5)]];
+            cdb[0] = opcode;
+            cdb
+        }
         _ => {
             data = (0..usize::from(count) * block).map(|_| rng.next() as u8).collect();
             let opcode = rng.pick(&[0x2a, 0x2a, 0x2e]);

@@ -17,6 +17,7 @@ use flatview_device::{
     WallClock,
 };
 
+use crate::drives::{DriveConfig, Drives};
 use crate::firmware::{FirmwareDirs, Image, Rom};
 use crate::memdev::{MachineRam, MemdevKind, MemdevSpec, MemoryObjects, ObjectError};
 use crate::requests::Requests;
@@ -74,6 +75,7 @@ pub(crate) struct Parts {
     pub resets: Vec<Arc<dyn Reset>>,
     pub roms: Vec<Rom>,
     pub objects: Arc<MemoryObjects>,
+    pub drives: Drives,
     pub backends: Vec<Arc<dyn CharBackend>>,
     pub warnings: Vec<String>,
     pub cpu_space: Option<AddressSpace>,
@@ -98,6 +100,7 @@ impl Parts {
             resets: Vec::new(),
             roms: Vec::new(),
             objects,
+            drives: Drives::default(),
             backends: Vec::new(),
             warnings: Vec::new(),
             cpu_space: None,
@@ -150,6 +153,8 @@ pub struct BoardBuilder<'a> {
     took_floppy: bool,
     /// The board has asked for the CPU's model.
     took_cpu: bool,
+    /// The board has asked for the drives.
+    took_drives: bool,
 }
 
 impl fmt::Debug for BoardBuilder<'_> {
@@ -200,6 +205,7 @@ impl<'a> BoardBuilder<'a> {
             took_nvram: false,
             took_floppy: false,
             took_cpu: false,
+            took_drives: false,
         }
     }
 
@@ -214,6 +220,13 @@ impl<'a> BoardBuilder<'a> {
         }
         if self.config.nvram.is_some() && !self.took_nvram {
             return Err(BoardError::NotOnBoard { board, what: "NVRAM", option: "-nvram" });
+        }
+        if !self.config.drives.is_empty() && !self.took_drives {
+            return Err(BoardError::NotOnBoard {
+                board,
+                what: "SCSI bus",
+                option: "-cdrom, -hda and -drive",
+            });
         }
         if self.config.cpu.is_some() && !self.took_cpu {
             return Err(BoardError::NotOnBoard { board, what: "choice of CPUs", option: "-cpu" });
@@ -518,6 +531,17 @@ impl<'a> BoardBuilder<'a> {
     pub fn floppy(&mut self) -> Option<PathBuf> {
         self.took_floppy = true;
         self.config.floppy.clone()
+    }
+
+    /// The drives that the user wants on the SCSI bus. A board that does not ask for them refuses any.
+    pub(crate) fn scsi_drives(&mut self) -> &'a [DriveConfig] {
+        self.took_drives = true;
+        &self.config.drives
+    }
+
+    /// The drives, to note one in.
+    pub(crate) fn drives(&mut self) -> &mut Drives {
+        &mut self.parts.drives
     }
 
     /// Tells the user something that is no error.

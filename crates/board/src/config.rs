@@ -7,6 +7,7 @@ use std::sync::Arc;
 use flatview::PreallocProgress;
 use flatview_device::{CharBackend, CharSpec, Log};
 
+use crate::drives::DriveConfig;
 use crate::memdev::MemdevSpec;
 use crate::memdev::spec::PreallocWatch;
 
@@ -37,6 +38,8 @@ pub struct MachineConfig {
     pub bios: Option<PathBuf>,
     /// Flash contents (`-pflash`), for boards that have flash.
     pub pflash: Option<PathBuf>,
+    /// Drives (`-drive if=scsi`, `-cdrom`, `-hda`), for boards that have a bus for them.
+    pub drives: Vec<DriveConfig>,
     /// The file that keeps the NVRAM (`-nvram`), for boards that have one.
     pub nvram: Option<PathBuf>,
     /// The disk in the first floppy drive (`-fda`), for boards that have one.

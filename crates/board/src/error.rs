@@ -130,6 +130,14 @@ pub enum BoardError {
         cpus: usize,
     },
     /// Something for a program, without one.
+    #[error("{option}: {error}")]
+    Drive {
+        /// The option as given.
+        option: String,
+        /// What is wrong.
+        error: crate::DriveError,
+    },
+    /// An option that wants a program.
     #[error("{0} only allowed with -kernel option")]
     WithoutKernel(&'static str),
     /// A serial port that could not be opened.

@@ -12,6 +12,7 @@
 //! | What does the object tree (`info qom-tree`, `qom-get`) say? | [`qom`] |
 //! | How are sizes written? | [`size`] |
 //! | Where would QEMU have put a RAM block (`info ramblock`)? | [`ram_blocks`] |
+//! | Which drives are there, and what is in them? | [`drives`] |
 //! | How is the guest's memory dumped to a file? | [`dump`] |
 //! | What can a debugger do with a machine? | [`debug`] |
 //! | How fast is memory written? | [`dirty_rate`] |
@@ -24,6 +25,7 @@ pub mod config;
 mod cpus;
 pub mod debug;
 pub mod dirty_rate;
+pub mod drives;
 pub mod dump;
 pub mod error;
 pub mod firmware;
@@ -45,6 +47,7 @@ pub use config::{
 };
 pub use debug::{DebugError, DebugStop, GoOn, Resume, Steps, StopReason, WatchHit, WatchKind};
 pub use dirty_rate::{DirtyRateError, DirtyRateInfo, DirtyRateMode, DirtyRateSpec, DirtyRateStatus};
+pub use drives::{DriveConfig, DriveError, DriveImage, DriveInfo, DriveMedia};
 pub use dump::{DumpError, DumpFormat, DumpInfo, DumpSpec, DumpStatus};
 pub use error::{BoardError, PinError, RequestError};
 pub use firmware::RomInfo;

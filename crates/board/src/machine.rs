@@ -28,8 +28,9 @@ use crate::requests::{Requests, Work};
 use crate::run_loop::{Core, Status};
 use crate::state::{Cause, Event, EventKind, Request, RunState};
 use crate::{
-    BoardError, BoardInfo, DirtyRateError, DirtyRateInfo, DirtyRateSpec, DumpError, DumpInfo, DumpSpec,
-    MachineConfig, PinDirection, PinError, RamBlockRow, RequestError, RomInfo, trace,
+    BoardError, BoardInfo, DirtyRateError, DirtyRateInfo, DirtyRateSpec, DriveError, DriveImage, DriveInfo,
+    DumpError, DumpInfo, DumpSpec, MachineConfig, PinDirection, PinError, RamBlockRow, RequestError, RomInfo,
+    trace,
 };
 
 /// A machine, made and running.
@@ -203,6 +204,27 @@ impl Machine {
             thread: Mutex::new(Some(thread)),
             kept: Mutex::default(),
         }))
+    }
+
+    /// The drives, as they are now.
+    pub fn drives(&self) -> Vec<DriveInfo> {
+        self.core.parts.drives.infos()
+    }
+
+    /// Opens a drive's tray and takes the medium out; `force` does so although the guest prevents it.
+    ///
+    /// # Errors
+    /// [`DriveError`]: there is no such drive, its medium stays, or the guest holds it.
+    pub fn eject(&self, name: &str, force: bool) -> Result<(), DriveError> {
+        self.core.parts.drives.eject(name, force)
+    }
+
+    /// Puts another medium into a drive.
+    ///
+    /// # Errors
+    /// As [`eject`](Self::eject), and what is wrong with the image; what was in the drive stays then.
+    pub fn change_medium(&self, name: &str, image: &DriveImage, force: bool) -> Result<(), DriveError> {
+        self.core.parts.drives.change(name, image, force)
     }
 
     /// The boards there are.

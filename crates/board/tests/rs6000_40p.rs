@@ -91,7 +91,7 @@ fn the_device_tree_is_qemus_but_for_what_is_not_modelled() {
             unmodelled.insert(device);
         }
     }
-    let expected = ["VGA", "cs4231a", "pcnet", "scsi-cd"];
+    let expected = ["VGA", "cs4231a", "pcnet"];
     assert_eq!(unmodelled, BTreeSet::from(expected));
     let ours: Vec<&str> = ours.lines().filter(|line| !line.contains("not modelled yet")).collect();
     // The host that the captures were made on had a sound card and no firmware of its own.

@@ -239,6 +239,7 @@ fn config(
         pflash: options.pflash.clone(),
         nvram: options.nvram.clone(),
         floppy: options.floppy.clone(),
+        drives: options.drives.clone(),
         kernel: options.kernel.clone(),
         kernel_arguments: options.append.clone(),
         initrd: options.initrd.clone(),

@@ -10,6 +10,7 @@
 //! | What is logged, and where? | [`logging`] |
 //! | What does `flatview mtree` do? | [`mtree`] |
 
+mod drives;
 mod emulator;
 mod frontends;
 mod icount;

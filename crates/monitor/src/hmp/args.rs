@@ -49,6 +49,12 @@ pub enum ArgError {
         /// The letter after the dash, empty at the end of the line.
         option: String,
     },
+    /// A drive's name that is missing.
+    #[error("{command}: block device name expected")]
+    DeviceExpected {
+        /// The command's name.
+        command: &'static str,
+    },
     /// Something after the last parameter.
     #[error("{command}: extraneous characters at the end of line")]
     Extraneous {
@@ -146,6 +152,14 @@ impl<'a> Args<'a> {
         let (word, rest) = self.rest.split_at(end);
         self.rest = rest.trim_start();
         Some(word.to_owned())
+    }
+
+    /// The name of a drive.
+    ///
+    /// # Errors
+    /// Nothing there.
+    pub fn device(&mut self) -> Result<String, ArgError> {
+        self.string().map_err(|_| ArgError::DeviceExpected { command: self.command })
     }
 
     /// The name of a file: as [`string`](Self::string), with an error of its own.

@@ -3,7 +3,7 @@
 //! Names and parameters of commands that QEMU has are QEMU's, so that what people know works; the explanations are our own.
 
 use super::args::Args;
-use super::{Hmp, HmpError, dirty_rate, dump, info, memory, objects, qom, tracing};
+use super::{Hmp, HmpError, dirty_rate, drives, dump, info, memory, objects, qom, tracing};
 use crate::gdb::{self, GdbServer};
 use flatview_board::device::LogMask;
 use flatview_board::{Cause, Request};
@@ -64,6 +64,14 @@ const COMMANDS: Commands = &[
         help: "let CPUs write as fast as they can",
         run: dirty_rate::cancel_limit,
     },
+    Command {
+        name: "change",
+        params: "device [-f] filename [format [read-only-mode]]",
+        help: "put another medium into a drive\n\
+               \t\t\t-f although the guest holds the one that is in it; format: raw, or 'auto' to look at the image;\n\
+               \t\t\tread-only-mode: retain, read-only or read-write (a CD is never written to)",
+        run: drives::change,
+    },
     Command { name: "cont|c", params: "", help: "let the machine run", run: cont },
     Command {
         name: "device_add",
@@ -85,6 +93,12 @@ const COMMANDS: Commands = &[
                \t\t\t-z -l -s -w other formats, none of which is available\n\
                \t\t\tbegin, length: only these physical addresses",
         run: dump::dump_guest_memory,
+    },
+    Command {
+        name: "eject",
+        params: "[-f] device",
+        help: "take the medium out of a drive, whose tray stays open (-f although the guest holds it)",
+        run: drives::eject,
     },
     Command {
         name: "gdbserver",
@@ -213,6 +227,12 @@ const COMMANDS: Commands = &[
 ];
 
 const INFO: Commands = &[
+    Command {
+        name: "block",
+        params: "[-v] [device]",
+        help: "drives and what is in them (-v: more about the images)",
+        run: drives::info,
+    },
     Command {
         name: "dirty_rate",
         params: "",

@@ -11,6 +11,7 @@
 pub mod args;
 pub mod commands;
 mod dirty_rate;
+mod drives;
 mod dump;
 pub mod expr;
 pub mod format;
@@ -28,7 +29,7 @@ use crate::os_error;
 use args::{ArgError, Args};
 use commands::{Command, Commands};
 use flatview_board::cpu::GuestCpu;
-use flatview_board::{DirtyRateError, DumpError, Machine, ObjectError, RequestError};
+use flatview_board::{DirtyRateError, DriveError, DumpError, Machine, ObjectError, RequestError};
 use std::io::{self, Write};
 use std::sync::Arc;
 use thiserror::Error;
@@ -59,6 +60,9 @@ pub enum HmpError {
     /// Memory cannot be dumped.
     #[error(transparent)]
     Dump(#[from] DumpError),
+    /// A drive does not do it.
+    #[error(transparent)]
+    Drive(#[from] DriveError),
     /// The dirty rate cannot be measured.
     #[error(transparent)]
     DirtyRate(#[from] DirtyRateError),

@@ -127,6 +127,8 @@ fn build(b: &mut BoardBuilder<'_>) -> Result<(), BoardError> {
         cards::lsi(b, &mut host, &isa.irq(SCSI_IRQ))?;
         cards::vga(b, &mut host, &isa)?;
         cards::pcnet(b, &mut host)?;
+        // QEMU has a drive for memory cards on every machine.
+        b.drives().add_empty("sd0", None);
     }
     fw_cfg(b, ram_size)?;
     let system = b.memory().system();
@@ -440,7 +442,8 @@ fn super_io(b: &mut BoardBuilder<'_>, isa: &IsaBus) -> Result<(), BoardError> {
     let plug = b.plug(isa.bus, || Fdc::qtree(FLOPPY_IRQ, FLOPPY_DMA));
     let bus = b.bus(plug, "floppy-bus.0", "floppy-bus");
     b.object(&format!("{}/floppy-bus.0", fdc.path()), "floppy-bus");
-    b.unattached("floppy");
+    let floppy = b.unattached("floppy");
+    b.drives().add_empty("floppy0", Some(floppy.path()));
     b.plug(bus, || {
         QtreeDevice::new("floppy")
             .number("unit", 0)

@@ -258,7 +258,8 @@ mod tests {
         codec.cell.with(|state, _| {
             state.calibrating = false;
             write(state, 9, 0);
-            [0x40, 0x0b].map(|index| state.write(0, index));
+            state.write(0, 0x40);
+            state.write(0, 0x0b);
         });
         assert_eq!(ports.peek(1, 1), Some(0));
     }

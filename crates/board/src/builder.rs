@@ -225,7 +225,7 @@ impl<'a> BoardBuilder<'a> {
             return Err(BoardError::NotOnBoard {
                 board,
                 what: "SCSI bus",
-                option: "-cdrom, -hda and -drive",
+                option: "-cdrom, -hda, -drive and images without an option",
             });
         }
         if self.config.cpu.is_some() && !self.took_cpu {

@@ -353,8 +353,8 @@ fn what_is_not_modelled_reads_0_and_is_logged() {
     machine.cpu_space().write(port(0x3c0), &[0x12]).unwrap();
     assert_eq!(
         buffer.text(),
-        "vga: unimplemented device read (size 1, offset 0x2)\n\
-         vga: unimplemented device write (size 1, offset 0x0, value 0x12)\n"
+        "vga: read of port 0x3c2, whose register is not modelled\n\
+         vga: write to port 0x3c0, whose register is not modelled\n"
     );
     let _ = machine.cpu_space().read(0xbfff_eff0, &mut [0; 2]);
     assert!(

@@ -281,7 +281,8 @@ fn a_bad_command_line_is_refused_with_its_cure_and_status_1() {
         (&["-M", "mips", "-monitor", "file:/nonexistent/x"], &["-monitor file:/nonexistent/x: "]),
         (&["-M", "mips", "-qmp", "unix:/nonexistent/x"], &["-qmp unix:/nonexistent/x: "]),
         (&["-M", "mips", "-display", "none", "-device", "foo"], &["foo"]),
-        (&["-M", "mips", "disk.img"], &["disk.img: "]),
+        (&["-M", "mips", "disk.img"], &["no SCSI bus", "images without an option"]),
+        (&["-M", "40p", "disk.img"], &["disk.img"]),
     ] {
         let said = run(args, "");
         assert_eq!(said.status.code(), Some(1), "{args:?}: {said:?}");

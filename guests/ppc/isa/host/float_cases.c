@@ -86,6 +86,7 @@ static u64 compute(enum op op, bool single, u64 a, u64 b, u64 c, u32 *fpscr)
         if (single) {
             /* Cut off, with the last bit telling what was, and rounded then. */
             int zx = fetestexcept(FE_DIVBYZERO);
+            double rounded = d;
             fesetround(FE_TOWARDZERO);
             feclearexcept(FE_ALL_EXCEPT);
             switch (op) {
@@ -98,6 +99,8 @@ static u64 compute(enum op op, bool single, u64 a, u64 b, u64 c, u32 *fpscr)
             }
             if (fetestexcept(FE_INEXACT))
                 d = number(bits(d) | 1);
+            else if (zero(bits(d)))
+                d = rounded; /* the sign of a sum that is zero is rounding's */
             fesetround(modes[*fpscr & 3]);
             feclearexcept(FE_ALL_EXCEPT);
             f = (float)d;

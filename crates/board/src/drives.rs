@@ -1,8 +1,8 @@
 //! Drives: what the user puts into them, and what can be asked of them while the machine runs.
 //!
 //! [`DriveConfig`] is the command line's part, [`DriveInfo`] what `info block` shows. The drives themselves are
-//! devices (`flatview_hw::scsi`); empty ones that no model stands behind are listed too, as QEMU lists them. What must always hold: a
-//! name means one drive.
+//! devices (`flatview_hw::scsi`); those whose media stay while the machine runs are listed too, and empty ones that no model stands
+//! behind, as QEMU lists them. What must always hold: a name means one drive.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -59,6 +59,9 @@ pub enum DriveError {
     /// No device model stands behind it.
     #[error("Device '{0}' is not modelled: nothing reads what is put into it")]
     NotModelled(String),
+    /// What was in it at the start stays.
+    #[error("Device '{0}' keeps what it was started with; start the machine with another -fda")]
+    Fixed(String),
     /// Two drives at one place.
     #[error("drive with bus=0, unit={unit} (index={unit}) exists; give one of them another unit=")]
     Taken {
@@ -103,37 +106,60 @@ pub struct DriveInfo {
 struct Drive {
     name: String,
     attached: Option<String>,
-    disk: Option<Arc<Disk>>,
+    behind: Behind,
+}
+
+/// An image, and whether it is read-only.
+pub(crate) type ShownImage = (PathBuf, bool);
+
+/// What a drive is.
+enum Behind {
+    /// A device whose media can be changed.
+    Disk(Arc<Disk>),
+    /// A device with what it was started with: the image, and whether it is read-only.
+    Fixed(Option<ShownImage>),
+    /// Nothing.
+    Nothing,
 }
 
 /// The drives of a machine.
 #[derive(Default)]
 pub(crate) struct Drives {
     drives: Vec<Drive>,
-    /// Drives that nothing is behind.
-    empty: Vec<Drive>,
+    /// Drives that are listed last: what is in them stays.
+    fixed: Vec<Drive>,
 }
 
 impl Drives {
     pub(crate) fn infos(&self) -> Vec<DriveInfo> {
         let info = |drive: &Drive| {
-            let state = drive.disk.as_ref().map(|disk| disk.drive_state());
-            let (image, removable) =
-                state.map_or((None, Some((false, false))), |state| (state.image, state.removable));
+            let (image, removable) = match &drive.behind {
+                Behind::Disk(disk) => {
+                    let state = disk.drive_state();
+                    (state.image, state.removable)
+                }
+                Behind::Fixed(image) => (image.clone(), Some((false, false))),
+                Behind::Nothing => (None, Some((false, false))),
+            };
             DriveInfo { name: drive.name.clone(), attached: drive.attached.clone(), image, removable }
         };
-        self.drives.iter().chain(&self.empty).map(info).collect()
+        self.drives.iter().chain(&self.fixed).map(info).collect()
     }
 
     fn disk(&self, name: &str) -> Result<&Arc<Disk>, DriveError> {
-        let mut all = self.drives.iter().chain(&self.empty);
+        let mut all = self.drives.iter().chain(&self.fixed);
         let drive =
             all.find(|drive| drive.name == name).ok_or_else(|| DriveError::NotFound(name.to_owned()))?;
-        drive.disk.as_ref().ok_or_else(|| DriveError::NotModelled(name.to_owned()))
+        match &drive.behind {
+            Behind::Disk(disk) => Ok(disk),
+            Behind::Fixed(_) => Err(DriveError::Fixed(name.to_owned())),
+            Behind::Nothing => Err(DriveError::NotModelled(name.to_owned())),
+        }
     }
 
     pub(crate) fn eject(&self, name: &str, force: bool) -> Result<(), DriveError> {
-        if self.empty.iter().any(|drive| drive.name == name) {
+        let is_empty = |drive: &Drive| matches!(drive.behind, Behind::Nothing | Behind::Fixed(None));
+        if self.fixed.iter().any(|drive| drive.name == name && is_empty(drive)) {
             return Ok(());
         }
         let failed = |error| DriveError::Eject { name: name.to_owned(), error };
@@ -153,13 +179,19 @@ impl Drives {
     /// A drive that nothing is behind.
     pub(crate) fn add_empty(&mut self, name: &str, attached: Option<&str>) {
         let attached = attached.map(str::to_owned);
-        self.empty.push(Drive { name: name.to_owned(), attached, disk: None });
+        self.fixed.push(Drive { name: name.to_owned(), attached, behind: Behind::Nothing });
+    }
+
+    /// A drive that keeps what it was started with: the image, and whether it is read-only.
+    pub(crate) fn add_fixed(&mut self, name: &str, attached: &str, image: Option<ShownImage>) {
+        let attached = Some(attached.to_owned());
+        self.fixed.push(Drive { name: name.to_owned(), attached, behind: Behind::Fixed(image) });
     }
 
     /// Notes a drive by its place in the object tree.
     pub(crate) fn add(&mut self, disk: &Arc<Disk>, attached: &str) {
         let (name, attached) = (disk.name().to_owned(), Some(attached.to_owned()));
-        self.drives.push(Drive { name, attached, disk: Some(disk.clone()) });
+        self.drives.push(Drive { name, attached, behind: Behind::Disk(disk.clone()) });
     }
 }
 

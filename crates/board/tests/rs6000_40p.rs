@@ -517,3 +517,20 @@ fn the_nvram_is_kept_in_a_file() {
     let refused = Machine::new(MachineConfig { nvram: Some(path.clone()), ..MachineConfig::new("cpiom") });
     assert_eq!(refused.unwrap_err().to_string(), "Board 'cpiom' has no NVRAM; leave out -nvram");
 }
+
+#[test]
+fn the_floppy_drive_shows_what_is_in_it_and_keeps_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("disk");
+    std::fs::write(&path, vec![0; 720 << 10]).unwrap();
+    let image = |machine: &Machine| {
+        let drives = machine.drives();
+        drives.iter().find(|drive| drive.name == "floppy0").unwrap().image.clone()
+    };
+    assert_eq!(image(&machine()), None);
+    machine().eject("floppy0", false).unwrap();
+    let full = Machine::new(MachineConfig { floppy: Some(path.clone()), ..config() }).unwrap();
+    assert_eq!(image(&full), Some((path, false)));
+    let error = full.eject("floppy0", false).unwrap_err().to_string();
+    assert!(error.contains("'floppy0'") && error.contains("-fda"), "{error}");
+}

@@ -13,6 +13,8 @@ pub enum Drive {
     Flash(PathBuf),
     /// `if=mtd`
     Nvram(PathBuf),
+    /// `if=floppy`
+    Floppy(PathBuf),
     /// `if=scsi`, which is what a board with such a bus takes by default.
     Scsi(DriveConfig),
 }
@@ -74,12 +76,16 @@ pub fn drive(text: &str) -> Result<Drive, String> {
     }
     let image = file.clone().map(|path| DriveImage { path, readonly, raw });
     match interface.as_deref() {
-        Some("pflash" | "mtd") => {
+        Some(interface @ ("pflash" | "mtd" | "floppy")) => {
             if let Some(other) = unit.or(index).filter(|unit| *unit != 0) {
-                return Err(format!("there is no unit {other}; boards with flash have unit 0"));
+                return Err(format!("there is no unit {other}; there is unit 0"));
             }
             let file = file.ok_or("file=path is missing")?;
-            Ok(if interface.as_deref() == Some("mtd") { Drive::Nvram(file) } else { Drive::Flash(file) })
+            Ok(match interface {
+                "mtd" => Drive::Nvram(file),
+                "floppy" => Drive::Floppy(file),
+                _ => Drive::Flash(file),
+            })
         }
         None | Some("scsi") => {
             let place = index.or(unit);
@@ -94,7 +100,7 @@ pub fn drive(text: &str) -> Result<Drive, String> {
             Ok(Drive::Scsi(DriveConfig { option: format!("-drive {text}"), id, unit, media, image }))
         }
         Some(other) => Err(format!(
-            "machine type does not support if={other}; there are scsi, pflash (flash) and mtd (NVRAM)"
+            "machine type does not support if={other}; there are scsi, floppy, pflash (flash) and mtd (NVRAM)"
         )),
     }
 }
@@ -145,20 +151,22 @@ mod tests {
     fn flash_and_nvram_are_drives_too() {
         assert_eq!(drive("if=pflash,format=raw,unit=0,file=a,,b"), Ok(Drive::Flash("a,b".into())));
         assert_eq!(drive("if=mtd,format=raw,file=a"), Ok(Drive::Nvram("a".into())));
+        assert_eq!(drive("if=floppy,format=raw,index=0,file=a"), Ok(Drive::Floppy("a".into())));
+        assert!(drive("if=floppy,index=1,file=a").unwrap_err().contains("unit 1"));
     }
 
     #[test]
     fn what_is_wrong_is_named_with_the_cure() {
         for (text, wanted) in [
             ("if=pflash", "file=path is missing"),
-            ("if=pflash,file=f,unit=1", "there is no unit 1; boards with flash have unit 0"),
+            ("if=pflash,file=f,unit=1", "there is no unit 1; there is unit 0"),
             ("file=f,format=qcow2", "format 'qcow2' is not read, only raw is"),
             ("file=f,snapshot=on", "Invalid parameter 'snapshot'; there are if, file,"),
             ("file=f,media=tape", "'tape' invalid media; there are disk and cdrom"),
             ("file=f,readonly=yes", "Parameter 'readonly' expects 'on' or 'off'"),
             ("file=f,unit=x", "Parameter 'unit' expects a number"),
             ("file=f,unit=1,index=1", "index cannot be used with bus and unit"),
-            ("if=ide,file=f", "machine type does not support if=ide; there are scsi, pflash"),
+            ("if=ide,file=f", "machine type does not support if=ide; there are scsi, floppy, pflash"),
             ("file=f,index=9", "machine type does not support if=scsi,bus=1,unit=2; there is bus 0"),
             ("file=f,bus=1", "machine type does not support if=scsi,bus=1,unit=0;"),
             ("disk.img", "Invalid parameter 'disk.img'"),

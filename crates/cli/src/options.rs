@@ -131,7 +131,7 @@ pub struct Options {
     pub nvram: Option<PathBuf>,
     /// `-drive if=scsi`, `-cdrom`, `-hda` to `-hdd` and an image without an option, in this order.
     pub drives: Vec<DriveConfig>,
-    /// `-fda`
+    /// `-fda`, or `-drive if=floppy`
     pub floppy: Option<PathBuf>,
     /// `-L`, in order.
     pub firmware_dirs: Vec<PathBuf>,
@@ -238,7 +238,7 @@ const OPTIONS: &[Known] = &[
         "",
         "drive",
         "[if=scsi,]file=file[,media=disk|cdrom][,unit=n][,readonly=on|off][,format=raw][,id=id]",
-        "a drive on the SCSI bus (board 40p), by default the first free unit;\nor if=pflash|mtd,file=file: the same as -pflash or -nvram",
+        "a drive on the SCSI bus (board 40p), by default the first free unit;\nor if=floppy|pflash|mtd,file=file: the same as -fda, -pflash or -nvram",
     ),
     known("", "cdrom", "file", "a CD image in the drive at unit 2 of the SCSI bus (board 40p)"),
     known("", "hda", "file", "a disk image at unit 0 of the SCSI bus; so does a file without an option"),
@@ -461,6 +461,7 @@ fn run_options(matches: &Matches) -> Result<Options, OptionError> {
         match drives::drive(&text).map_err(|reason| bad("drive", &text, reason))? {
             Drive::Flash(path) => options.pflash = Some(path),
             Drive::Nvram(path) => options.nvram = Some(path),
+            Drive::Floppy(path) => options.floppy = Some(path),
             Drive::Scsi(drive) => options.drives.push(drive),
         }
     }

@@ -30,6 +30,7 @@ use super::Board;
 use super::isa::{IsaBus, irqs};
 use super::prep_nvram;
 use crate::builder::{BusId, PinDirection, PlugId};
+use crate::drives::ShownImage;
 use crate::firmware::{self, Rom, Target};
 use crate::{BoardBuilder, BoardError, BoardInfo};
 
@@ -434,7 +435,8 @@ fn super_io(b: &mut BoardBuilder<'_>, isa: &IsaBus) -> Result<(), BoardError> {
     isa.serial(b, 1, 0x2f8, 3, |b, name| b.part(&owner, name, "isa-serial"))?;
 
     let fdc = b.part(&owner, "isa-fdc", "isa-fdc");
-    let drives = [Drive::new(floppy(b)?), Drive::absent()];
+    let (disk, image) = floppy(b)?.unzip();
+    let drives = [Drive::new(disk), Drive::absent()];
     let controller = Fdc::new(drives, isa.dma(FLOPPY_DMA), b.clock(), b.log());
     controller.irq().connect_to(&isa.irq(FLOPPY_IRQ));
     isa.map(b, controller.regions(&fdc))?;
@@ -443,7 +445,7 @@ fn super_io(b: &mut BoardBuilder<'_>, isa: &IsaBus) -> Result<(), BoardError> {
     let bus = b.bus(plug, "floppy-bus.0", "floppy-bus");
     b.object(&format!("{}/floppy-bus.0", fdc.path()), "floppy-bus");
     let floppy = b.unattached("floppy");
-    b.drives().add_empty("floppy0", Some(floppy.path()));
+    b.drives().add_fixed("floppy0", floppy.path(), image);
     b.plug(bus, || {
         QtreeDevice::new("floppy")
             .number("unit", 0)
@@ -466,8 +468,8 @@ fn super_io(b: &mut BoardBuilder<'_>, isa: &IsaBus) -> Result<(), BoardError> {
     Ok(())
 }
 
-/// The disk in the floppy drive, if the user gives one.
-fn floppy(b: &mut BoardBuilder<'_>) -> Result<Option<Disk>, BoardError> {
+/// The disk in the floppy drive, if the user gives one; its image, and whether it is write-protected.
+fn floppy(b: &mut BoardBuilder<'_>) -> Result<Option<(Disk, ShownImage)>, BoardError> {
     let Some(path) = b.floppy() else { return Ok(None) };
     let what = "floppy image";
     let fail = |source| BoardError::File { what, path: path.clone(), source };
@@ -483,7 +485,7 @@ fn floppy(b: &mut BoardBuilder<'_>) -> Result<Option<Disk>, BoardError> {
     if protected {
         b.warn(format!("floppy image '{}' cannot be written: the disk is write-protected", path.display()));
     }
-    Ok(Some(Disk::new(file, geometry, protected)))
+    Ok(Some((Disk::new(file, geometry, protected), (path, protected))))
 }
 
 fn fw_cfg(b: &mut BoardBuilder<'_>, ram_size: u64) -> Result<(), BoardError> {

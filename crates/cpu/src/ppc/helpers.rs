@@ -181,7 +181,7 @@ fn lmw(core: &mut Cpu, va: u64, first: u64) -> Done {
 const PAGE_FIRST: u32 = !(PAGE_SIZE as u32 - 1);
 
 /// Has both pages translated where `n` bytes from `va` on reach into a second one, so that a store which faults there has
-/// stored nothing. The architecture leaves open how much it has (PEM, section 6.1.3); so it is on QEMU.
+/// stored nothing. The architecture leaves open how much it has (PEM, "Partially Executed Instructions"); so it is on QEMU.
 fn map_both(core: &mut Cpu, va: u64, n: u32) -> Result<(), Fault> {
     let (first, last) = (va as u32, after(va, n.saturating_sub(1)) as u32);
     if n != 0 && first & PAGE_FIRST != last & PAGE_FIRST {

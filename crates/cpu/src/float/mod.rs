@@ -139,6 +139,13 @@ pub trait Format: Copy + 'static {
     const BITS: u32;
     /// Bits of the fraction that are stored.
     const FRACTION: u32;
+    /// By how much the exponent of a result is adjusted where overflow or underflow is enabled (IEEE 754-1985, sections 7.3 and
+    /// 7.4): three quarters of the exponents there are.
+    const ADJUSTMENT: i32 = 3 << (Self::BITS - Self::FRACTION - 3);
+
+    /// A number with more bits, rounded.
+    #[doc(hidden)]
+    fn narrowed(wide: Quad, round: Round) -> StatusAnd<Self::Soft>;
 }
 
 /// 32 bits, 23 of them fraction.
@@ -152,12 +159,20 @@ impl Format for Single {
     type Soft = ieee::Single;
     const BITS: u32 = 32;
     const FRACTION: u32 = 23;
+
+    fn narrowed(wide: Quad, round: Round) -> StatusAnd<Self::Soft> {
+        wide.convert_r(round, &mut false)
+    }
 }
 
 impl Format for Double {
     type Soft = ieee::Double;
     const BITS: u32 = 64;
     const FRACTION: u32 = 52;
+
+    fn narrowed(wide: Quad, round: Round) -> StatusAnd<Self::Soft> {
+        wide.convert_r(round, &mut false)
+    }
 }
 
 /// Constants of a format.
@@ -254,6 +269,16 @@ impl<T: Float + FloatConvert<Quad>> Op<T> {
     }
 }
 
+/// Which results have their exponent adjusted, by [`Format::ADJUSTMENT`], so that a handler of the exception can still tell what they
+/// were (PEM, sections 3.3.6.2.1 and 3.3.6.2.2).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Adjusted {
+    /// Those that are too large.
+    pub overflows: bool,
+    /// Those that are tiny, exact ones too.
+    pub underflows: bool,
+}
+
 /// How operations are done: everything besides the operands that a result depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Env {
@@ -261,9 +286,17 @@ pub struct Env {
     pub rounding: Rounding,
     /// What the architecture says.
     pub rules: &'static Rules,
+    /// Where exponents are adjusted.
+    pub adjusted: Adjusted,
 }
 
 impl Env {
+    /// Without any exception enabled.
+    #[must_use]
+    pub const fn new(rounding: Rounding, rules: &'static Rules) -> Self {
+        Self { rounding, rules, adjusted: Adjusted { overflows: false, underflows: false } }
+    }
+
     /// `a + b`
     #[must_use]
     pub fn add<F: Format>(&self, a: u64, b: u64) -> Out {
@@ -360,8 +393,41 @@ impl Env {
         self.judge::<F>(done(op.run(self.rounding.soft())), || op.cut())
     }
 
-    /// Whether a rounded result is an overflow or an underflow, which the crate does not tell exactly; `cut` has more bits of it.
-    fn judge<F: Format>(&self, mut out: Out, cut: impl FnOnce() -> StatusAnd<Quad>) -> Out {
+    /// Whether a rounded result is an overflow or an underflow, which the crate does not tell exactly; `cut` has more bits of it. If
+    /// that is to be so, the exponent is adjusted then.
+    fn judge<F: Format>(&self, out: Out, cut: impl Fn() -> StatusAnd<Quad>) -> Out {
+        let out = self.ranged::<F>(out, &cut);
+        let (adjusted, exact) = (self.adjusted, !out.flags.has(Flags::INEXACT));
+        match () {
+            () if adjusted.overflows && out.flags.has(Flags::OVERFLOW) => {
+                self.adjust::<F>(out, &cut(), Flags::OVERFLOW, -F::ADJUSTMENT)
+            }
+            () if adjusted.underflows
+                && (out.flags.has(Flags::UNDERFLOW) || exact && is_denormal::<F>(out.value)) =>
+            {
+                self.adjust::<F>(out, &cut(), Flags::UNDERFLOW, F::ADJUSTMENT)
+            }
+            () => out,
+        }
+    }
+
+    /// The result times two to the power of `by`. Where that has no number either, as of an operand that was none of the format's,
+    /// it stays.
+    fn adjust<F: Format>(&self, out: Out, cut: &StatusAnd<Quad>, why: Flags, by: i32) -> Out {
+        // Cut off, with the last bit telling what was: rounded once.
+        let odd = cut.value.to_bits() | u128::from(cut.status.contains(Status::INEXACT));
+        let result = F::narrowed(Quad::from_bits(odd).scalbn(by), self.rounding.soft());
+        let found = done(result);
+        let magnitude = magnitude::<F>(found.value);
+        if magnitude < least_normal::<F>() || magnitude >= infinity::<F>() {
+            return out;
+        }
+        let inexact = found.flags.has(Flags::INEXACT);
+        Out { value: found.value, flags: why | if inexact { Flags::INEXACT } else { Flags::default() } }
+    }
+
+    /// With the flags of overflow and underflow as they are.
+    fn ranged<F: Format>(&self, mut out: Out, cut: &impl Fn() -> StatusAnd<Quad>) -> Out {
         if !out.flags.has(Flags::INEXACT) {
             return out;
         }

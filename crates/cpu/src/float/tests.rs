@@ -5,7 +5,7 @@ use super::*;
 const MODES: [Rounding; 4] = [Rounding::Nearest, Rounding::Zero, Rounding::Up, Rounding::Down];
 
 fn env(rounding: Rounding) -> Env {
-    Env { rounding, rules: &Rules::MIPS }
+    Env::new(rounding, &Rules::MIPS)
 }
 
 /// Numbers in which every part is likely to be an odd one.
@@ -202,13 +202,13 @@ fn products_of_singles_have_the_flags_of_the_exact_product() {
         for rules in [&Rules::MIPS, &Rules::POWERPC] {
             for mode in MODES {
                 let (value, flags) = judge_single(exact, mode, rules.tiny);
-                let ours = Env { rounding: mode, rules }.mul::<Single>(bits[0], bits[1]);
+                let ours = Env::new(mode, rules).mul::<Single>(bits[0], bits[1]);
                 assert_eq!(
                     (ours.value, ours.flags),
                     (value.to_bits().into(), flags),
                     "{a:e} * {b:e} {mode:?}"
                 );
-                let narrow = Env { rounding: mode, rules }.narrow(exact.to_bits());
+                let narrow = Env::new(mode, rules).narrow(exact.to_bits());
                 assert_eq!((narrow.value, narrow.flags), (ours.value, ours.flags), "{exact:e} {mode:?}");
                 underflows += u32::from(flags.has(Flags::UNDERFLOW));
                 overflows += u32::from(flags.has(Flags::OVERFLOW));
@@ -301,7 +301,7 @@ fn integers_are_rounded_as_the_mode_says() {
 
 #[test]
 fn nans_are_those_of_the_architecture() {
-    let (mips, ppc) = (env(Rounding::Nearest), Env { rounding: Rounding::Nearest, rules: &Rules::POWERPC });
+    let (mips, ppc) = (env(Rounding::Nearest), Env::new(Rounding::Nearest, &Rules::POWERPC));
     let one = 0x3f80_0000;
     // MIPS: the first bit set is signalling, and its place takes the default.
     let out = mips.add::<Single>(one, 0x7fc0_0001);
@@ -322,7 +322,7 @@ fn nans_are_those_of_the_architecture() {
     assert_eq!(ppc.widen(0xff80_0001).flags, Flags::INVALID | Flags::SIGNALLING);
     assert_eq!(ppc.narrow(0x7ff8_0000_2000_0001).value, 0x7fc0_0001);
     const LEGACY: Rules = Rules { pick: Pick::First, ..Rules::MIPS };
-    let legacy = Env { rounding: Rounding::Nearest, rules: &LEGACY };
+    let legacy = Env::new(Rounding::Nearest, &LEGACY);
     assert_eq!(legacy.narrow(0xfff0_0000_2000_0000).value, 0xff80_0001);
     assert_eq!(legacy.narrow(0x7ff0_0000_0000_0001).value, 0x7fbf_ffff);
     let inf = infinity::<Double>();

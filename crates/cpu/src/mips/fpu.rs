@@ -145,7 +145,7 @@ const FLUSHING: Rules = Rules { tiny: Tiny::BeforeRounding, ..Rules::MIPS };
 fn env(core: &Cpu) -> Env {
     let fcsr = core.get32(FCSR);
     let rules = if fcsr & fcsr::FS == 0 { &Rules::MIPS } else { &FLUSHING };
-    Env { rounding: rounding(fcsr), rules }
+    Env::new(rounding(fcsr), rules)
 }
 
 fn exception() -> Fault {

@@ -9,8 +9,8 @@ use super::state::msr;
 use super::{CR, FPSCR, Fault, Ppc, cr, fpr, set_cr};
 use crate::core::Core;
 use crate::float::{
-    Double, Env, Flags, Format, Out, Rounding, Rules, Single, is_denormal, is_infinite, is_nan, is_negative,
-    is_zero, magnitude, negated,
+    Adjusted, Double, Env, Flags, Format, Out, Rounding, Rules, Single, is_denormal, is_infinite, is_nan,
+    is_negative, is_zero, magnitude, negated,
 };
 use crate::ir::MemOp;
 use crate::tlb::Kind;
@@ -114,7 +114,8 @@ fn env(fpscr: u32) -> Env {
         2 => Rounding::Up,
         _ => Rounding::Down,
     };
-    Env { rounding, rules: &Rules::POWERPC }
+    let adjusted = Adjusted { overflows: fpscr & bit::OE != 0, underflows: fpscr & bit::UE != 0 };
+    Env { rounding, rules: &Rules::POWERPC, adjusted }
 }
 
 /// The exception bits for what an operation signals.
@@ -212,7 +213,7 @@ fn in_double(env: Env, op: &dyn Fn(&Env) -> Out) -> Computed {
 
 /// Done in single precision, on whatever doubles: rounded once. The double result is cut off, its last bit telling what was, and that is rounded.
 fn in_single(env: Env, op: &dyn Fn(&Env) -> Out) -> Computed {
-    let cut = op(&Env { rounding: Rounding::Zero, ..env });
+    let cut = op(&Env::new(Rounding::Zero, env.rules));
     let inexact = cut.flags.has(Flags::INEXACT);
     let exact_or_odd = cut.value | u64::from(inexact);
     // Range and rounding are those of single; what is invalid, or divided by zero, the operation says.
@@ -224,8 +225,35 @@ fn in_single(env: Env, op: &dyn Fn(&Env) -> Out) -> Computed {
     result
 }
 
-/// A double rounded to single.
+/// A double rounded to single. Where overflow or underflow is enabled the exponent is adjusted, of whatever double: a register
+/// has room for what is no single then (PEM, appendix D.3.1).
 fn narrowed(env: Env, double: u64) -> Computed {
+    let plain = Env::new(env.rounding, env.rules);
+    let result = in_range(plain, double);
+    let tiny = result.exceptions & bit::UX != 0 || is_denormal::<Single>(single_of(result.value).into());
+    let (by, why) = match () {
+        () if env.adjusted.overflows && result.exceptions & bit::OX != 0 => (-Single::ADJUSTMENT, bit::OX),
+        () if env.adjusted.underflows && tiny => (Single::ADJUSTMENT, bit::UX),
+        () => return result,
+    };
+    // Rounded between 1 and 2, where all is in range.
+    let magnitude = magnitude::<Double>(double);
+    let (exponent, fraction) = match (magnitude >> 52) as i32 {
+        0 => {
+            let up = magnitude.leading_zeros() as i32 - 11;
+            (1 - up, magnitude << up)
+        }
+        exponent => (exponent, magnitude),
+    };
+    let unit = double & 1 << 63 | 1023 << 52 | fraction & ((1 << 52) - 1);
+    let mut result = in_range(plain, unit);
+    result.value = result.value.wrapping_add_signed(i64::from(exponent - 1023 + by) << 52);
+    result.exceptions |= why;
+    result
+}
+
+/// The same without that.
+fn in_range(env: Env, double: u64) -> Computed {
     let out = env.narrow(double);
     let mut about = class::<Single>(out.value);
     if out.flags.has(Flags::INEXACT) {
@@ -513,10 +541,44 @@ mod tests {
     fn a_single_sum_that_is_zero_has_the_sign_that_rounding_gives_it() {
         let number = 3.5_f64.to_bits();
         for (rounding, sum) in [(Rounding::Nearest, 0), (Rounding::Up, 0), (Rounding::Down, 1 << 63)] {
-            let env = Env { rounding, rules: &Rules::POWERPC };
+            let env = Env::new(rounding, &Rules::POWERPC);
             let result = in_single(env, &|env| env.sub::<Double>(number, number));
             assert_eq!((result.value, result.exceptions), (sum, 0), "{rounding:?}");
         }
+    }
+
+    #[test]
+    fn an_overflow_or_underflow_that_is_enabled_has_another_exponent() {
+        let power = |exponent: i64| ((1023 + exponent) << 52) as u64;
+        let third = 1.0_f64 / 3.0;
+        let run = |fpscr, op: &dyn Fn(&Env) -> Out, single| {
+            let result = if single { in_single(env(fpscr), op) } else { in_double(env(fpscr), op) };
+            (result.value, result.exceptions)
+        };
+        let times = |a, b| move |env: &Env| env.mul::<Double>(a, b);
+        // Exact: 2^2046, and 2^-1032, which is a denormal number.
+        let (large, small) = (times(power(1023), power(1023)), times(power(-1022), power(-10)));
+        assert_eq!(run(bit::OE, &large, false), (power(2046 - 1536), bit::OX));
+        assert_eq!(run(bit::UE, &small, false), (power(1536 - 1032), bit::UX));
+        assert_eq!(run(bit::UE, &large, false), (0x7ff0_0000_0000_0000, bit::OX | bit::XX));
+        assert_eq!(run(bit::OE, &small, false), (1 << 42, 0));
+        assert_eq!(run(bit::OE, &times(power(127), power(1)), true), (power(128 - 192), bit::OX));
+        assert_eq!(run(bit::UE, &times(power(-126), power(-20)), true), (power(192 - 146), bit::UX));
+        // Rounded as if exponents had no end: a third, once.
+        let tiny = times(third.to_bits(), power(-1022));
+        let value = run(bit::UE, &tiny, false);
+        assert_eq!(value, (third.to_bits() + power(514) - power(0), bit::UX));
+        let tiny = times(third.to_bits(), power(-140));
+        let single = f64::from(third as f32).to_bits() + power(192 - 140) - power(0);
+        assert_eq!(run(bit::UE, &tiny, true), (single, bit::UX | bit::XX));
+        // Of what is no single's product too.
+        let far = run(bit::OE, &times(power(1000), third.to_bits()), true);
+        let single = f64::from(third as f32).to_bits() + power(1000 - 192) - power(0);
+        assert_eq!(far, (single, bit::OX | bit::XX));
+        let far = run(bit::UE, &times(power(-1022), power(-52)), true);
+        assert_eq!(far, (power(192 - 1074), bit::UX));
+        // What is in range stays.
+        assert_eq!(run(bit::OE | bit::UE, &times(power(3), power(4)), false), (power(7), 0));
     }
 
     #[test]
@@ -533,7 +595,7 @@ mod tests {
     #[test]
     fn single_results_are_rounded_once() {
         // 1 + 2^-24 + 2^-60: to double it is a tie for single, which is none.
-        let env = Env { rounding: Rounding::Nearest, rules: &Rules::POWERPC };
+        let env = Env::new(Rounding::Nearest, &Rules::POWERPC);
         let (a, b) = ((1.0 + 2_f64.powi(-24)).to_bits(), 2_f64.powi(-60).to_bits());
         let result = in_single(env, &|env| env.add::<Double>(a, b));
         assert_eq!(result.value, f64::from(f32::from_bits(0x3f80_0001)).to_bits());

@@ -1,5 +1,5 @@
 //! Whether the random maps of `visibility.rs`, the random changes of `incremental.rs`, the random accesses of
-//! `bytes.rs`, the tests of listeners and IOMMUs, the random use of mappings and the views' own tests can fail: each fault of the kept list is put into a copy of the crate, which must
+//! `bytes.rs`, the tests of listeners, IOMMUs and traced calls, the random use of mappings and the views' own tests can fail: each fault of the kept list is put into a copy of the crate, which must
 //! then fail its tests, and the copy without faults must pass.
 //!
 //! That takes minutes, so it runs only when asked: `cargo test -p flatview --test faults -- --ignored --nocapture`.
@@ -98,6 +98,7 @@ impl Copy {
             member("tests/bytes.rs"),
             member("tests/listeners.rs"),
             member("tests/listeners_random.rs"),
+            member("tests/trace.rs"),
             member("tests/mapping_random.rs"),
         ] {
             fs::copy(&from, &to).unwrap_or_else(|e| panic!("copy {}: {e}", from.display()));
@@ -193,6 +194,7 @@ fn every_seeded_fault_is_caught() {
         "bytes",
         "listeners",
         "listeners_random",
+        "trace",
         "iommu",
         "mapping_random",
         "lib",

@@ -137,7 +137,10 @@ impl<'a> Port<'a> {
     pub fn store<O: ByteOrder, V: Value>(&self, addr: u64, value: V) -> Result<(), MemTxError> {
         let view = self.reader.pin(self.space)?;
         let (writes, native) = (view.writes(), from_memory::<O, V>(value));
-        if writes.store(addr, native).or_else(|| writes.store_logged(addr, native)).is_some() {
+        if let Some(noted) = writes.store(addr, native).or_else(|| writes.store_logged(addr, native)) {
+            if !noted && let Some(range) = view.lookup(addr) {
+                range.mark(addr, V::SIZE.into());
+            }
             late(&view, addr, V::SIZE.into());
             return Ok(());
         }

@@ -4,7 +4,7 @@ use std::cell::{Cell, OnceCell};
 use std::fmt;
 use std::sync::Arc;
 
-use super::port::{from_memory, mark_late};
+use super::port::{from_memory, mark_late, wrote};
 use super::{MemTxAttrs, Port};
 use crate::iommu::Iotlb;
 use crate::memory::{Inner, SpaceInner};
@@ -210,10 +210,16 @@ impl Reader {
     /// Stores a value in host order, and notes it where writes are logged, if it is in the memory hit last.
     #[inline(always)]
     fn store_quick<V: Value>(&self, addr: u64, native: V) -> Option<()> {
-        let plain = move |memo: Stores<'_>| memo.store(addr, native);
-        let logged = move |memo: Stores<'_>| memo.store_logged(addr, native);
-        let ((), current) = self.own_lane().on_writes(plain, logged)?;
-        if !current {
+        let (noted, current) = self.own_lane().on_writes(
+            #[inline(always)]
+            move |memo: Stores<'_>| memo.store(addr, native),
+            #[inline(always)]
+            move |memo: Stores<'_>| memo.store_logged(addr, native),
+        )?;
+        // Each has a function of its own, or the compiler would make one answer of the two first.
+        if !noted {
+            self.stored(addr, V::SIZE);
+        } else if !current {
             self.stored_late(addr, V::SIZE);
         }
         Some(())
@@ -225,6 +231,17 @@ impl Reader {
     fn stored_late(&self, addr: u64, size: u32) {
         if let Some(view) = self.own_lane().pin() {
             mark_late(&view, addr, u64::from(size));
+        }
+    }
+
+    /// Notes what was stored under the view that the own lane has, which may be old by now.
+    #[cold]
+    #[inline(never)]
+    fn stored(&self, addr: u64, size: u32) {
+        if let Some(view) = self.own_lane().pin()
+            && let Some(range) = view.lookup(addr)
+        {
+            wrote(&view, range, addr, size.into());
         }
     }
 

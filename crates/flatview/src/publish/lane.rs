@@ -119,23 +119,27 @@ impl<T, M: Memo> Lane<T, M> {
         f: impl for<'m> FnOnce(M::Writes<'m>) -> Option<R> + 'static,
         or: impl for<'m> FnOnce(M::Writes<'m>) -> Option<R> + 'static,
     ) -> Option<(R, bool)> {
-        // Taken out first: what `f` writes could be the cells, for all that the compiler knows.
-        let (slot, version) = (self.slot_ptr.get(), self.version.get());
+        // Taken out first: what `f` writes could be the cell, for all that the compiler knows. The version is looked at where it
+        // stands, by the instruction that compares.
+        let slot = self.slot_ptr.get();
         // SAFETY: as in `is_current`; `f` cannot change the lane.
         let slot = unsafe { slot.as_ref() };
-        if !slot.is_at(version) {
+        let is_current = || slot.is_at(self.version.get());
+        if !is_current() {
             unlikely();
             return None;
         }
         // The memo is taken out for each anew: `f` need not wait for what only `or` looks at.
         // SAFETY: as for `on_reads`.
-        let done = match f(unsafe { writes::<M>(self.writes.get()) }) {
-            Some(done) => done,
-            // SAFETY: as for `on_reads`.
-            None => or(unsafe { writes::<M>(self.writes.get()) })?,
-        };
+        if let Some(done) = f(unsafe { writes::<M>(self.writes.get()) }) {
+            light();
+            return Some((done, is_current()));
+        }
+        unlikely();
+        // SAFETY: as for `on_reads`.
+        let done = or(unsafe { writes::<M>(self.writes.get()) })?;
         light();
-        Some((done, slot.is_at(version)))
+        Some((done, is_current()))
     }
 
     #[inline]

@@ -402,6 +402,22 @@ pub(super) unsafe fn store_at(base: *mut u8, index: u64, size: u32, v: u64) {
     }
 }
 
+/// The same address, of which the compiler does not know how it was computed.
+#[inline(always)]
+pub(crate) fn opaque(addr: u64) -> u64 {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    {
+        let mut same = addr;
+        // SAFETY: no instruction at all.
+        unsafe {
+            std::arch::asm!("/* {0} */", inout(reg) same, options(pure, nomem, nostack, preserves_flags))
+        };
+        same
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    addr
+}
+
 /// The one copy between guest and host memory.
 ///
 /// # Safety

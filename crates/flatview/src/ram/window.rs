@@ -146,3 +146,29 @@ impl<'a> LoggedWindow<'a> {
         Some(())
     }
 }
+
+/// Where memory is, as seen from guest addresses, for who keeps apart what addresses it is at, and what keeps it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RamPlace {
+    /// Where the byte at address 0 would be.
+    zero: *mut u8,
+}
+
+impl RamPlace {
+    pub const NOWHERE: Self = Self { zero: std::ptr::null_mut() };
+
+    /// Of the memory `span`, which stands at `start`.
+    pub fn new(start: u64, span: RamSpan<'_>) -> Self {
+        Self { zero: span.ptr().as_ptr().wrapping_sub(start as usize) }
+    }
+
+    /// The value at `addr` in host order.
+    ///
+    /// # Safety
+    /// All bytes of the value are in the span that the place is of, or in one of the same place, and that is kept (B2).
+    #[inline(always)]
+    pub unsafe fn load<V: Value>(self, addr: u64) -> V {
+        // SAFETY: the caller's promise.
+        V::narrow(unsafe { load_at(self.zero, addr, V::SIZE) })
+    }
+}

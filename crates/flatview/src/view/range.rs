@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::listen::RegionIo;
-use crate::ram::{Anchored, Answer, HostPtr, LoggedWindow, RamBlock, RamSpan, RamWindow};
+use crate::ram::{Anchored, Answer, HostPtr, LoggedWindow, RamBlock, RamPlace, RamSpan, RamWindow};
 use crate::span::Span;
 use crate::topology::{Attrs, Body, Kind};
 use crate::{Endianness, MmioOps, RegionId, RegionType, Value};
@@ -308,6 +308,16 @@ impl FlatRange {
         if simple { self.at.callbacks() } else { None }
     }
 
+    /// The sizes, or-ed, of which an aligned access is one callback as it is, and the callbacks, if reads and writes are.
+    #[inline]
+    pub(crate) fn kept_callbacks(&self) -> Option<(u8, &(dyn MmioOps + 'static))> {
+        if self.flags.direct == 0 || self.readonly() {
+            None
+        } else {
+            Some((self.flags.direct, self.at.callbacks()?))
+        }
+    }
+
     /// What accesses ask before they reach the device: the region's ioeventfds and coalesced ranges.
     #[inline]
     pub(crate) fn io(&self) -> Option<&Arc<RegionIo>> {
@@ -349,6 +359,12 @@ impl FlatRange {
     #[inline(always)]
     pub(crate) fn load_window(&self) -> Option<RamWindow<'_>> {
         self.readable_ram().map(|span| RamWindow::new(self.start(), span))
+    }
+
+    /// Where that memory is, for who knows that an address is in it.
+    #[inline]
+    pub(crate) fn load_place(&self) -> Option<RamPlace> {
+        self.readable_ram().map(|span| RamPlace::new(self.start(), span))
     }
 
     /// The memory at its addresses, if stores go to it.

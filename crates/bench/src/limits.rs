@@ -85,6 +85,7 @@ pub const LIMITS: &[Limit] = &[
     ratio("commit/one/100000", "of 100", 3.0),
     ratio("commit/spaces/256 shared", "no other space", 1.2),
     ratio("commit/spaces/32 unshared, unconcerned", "no other space", 1.2),
+    ratio("cpiom/protect/*", "of 8", 3.0),
     below("add/100000 regions", 250e6, Unit::Ns),
     below("add/256 spaces", 1e6, Unit::Ns),
     ratio("latency/p99.9", "quiet", 2.0),

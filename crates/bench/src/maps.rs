@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use flatview::{
-    Access, AddressSpace, Endianness, MemTxError, Memory, MemoryError, MmioOps, RamBlock, Reader, Region,
+    Access, AddressSpace, Be, Endianness, MemTxError, Memory, MemoryError, MmioOps, RamBlock, Reader, Region,
     RegionId,
 };
+use flatview_board::{Machine, MachineConfig};
 use parking_lot::Mutex;
 
 use crate::error::BenchError;
@@ -355,6 +356,97 @@ impl Siblings {
         if let Some(id) = off {
             // Not counted: the next batch must begin as this one did.
             done += u64::from(self.memory.update(|t| t.set_enabled(id, true)).is_err());
+        }
+        done
+    }
+}
+
+/// The `cpiom` board, whose SDRAM controller protects pages of 8 KiB from writes.
+#[derive(Debug)]
+pub struct Protected {
+    machine: Arc<Machine>,
+    space: AddressSpace,
+    words: Vec<u32>,
+    pages: u64,
+}
+
+impl Protected {
+    /// All pages that the RAM has.
+    pub const PAGES: u64 = 8192;
+    const CONTROL: u64 = 0x2000_a000;
+    const TABLE: u64 = 0x2000_c000;
+
+    /// A board of whose first `pages` pages each is protected, which is one range of the view; or, `alternating`, every
+    /// second one, which is a range for each page.
+    ///
+    /// # Errors
+    /// [`BenchError::Machine`], [`BenchError::Access`]
+    pub fn new(pages: u64, alternating: bool) -> Result<Self, BenchError> {
+        let config = MachineConfig { start_stopped: true, ..MachineConfig::new("cpiom") };
+        let machine = Machine::new(config).map_err(|e| BenchError::Machine { text: e.to_string() })?;
+        let space = machine.cpu_space();
+        let pattern = if alternating { 0xaaaa_aaaa } else { u32::MAX };
+        let words: Vec<u32> = (0..pages.div_ceil(32))
+            .map(|word| {
+                let used = (pages - word * 32).min(32) as u32;
+                pattern & !u32::MAX.checked_shr(used).unwrap_or(0)
+            })
+            .collect();
+        let reader = space.reader();
+        for (word, value) in (0..).zip(&words) {
+            reader.store::<Be, u32>(Self::TABLE + 4 * word, *value)?;
+        }
+        reader.store::<Be, u32>(Self::CONTROL, 1)?;
+        Ok(Self { machine, space, words, pages })
+    }
+
+    /// Switches protection as a whole off and on again.
+    ///
+    /// # Errors
+    /// [`BenchError::Access`]
+    pub fn off_and_on(&self) -> Result<(), BenchError> {
+        let reader = self.space.reader();
+        reader.store::<Be, u32>(Self::CONTROL, 0)?;
+        Ok(reader.store::<Be, u32>(Self::CONTROL, 1)?)
+    }
+
+    /// How many ranges the RAM has in the CPU's view.
+    ///
+    /// # Errors
+    /// [`BenchError::Memory`]
+    pub fn ranges(&self) -> Result<usize, BenchError> {
+        let end = Self::PAGES << 13;
+        Ok(self.space.view()?.ranges().filter(|range| range.start() < end).count())
+    }
+
+    /// The machine's memory.
+    pub fn memory(&self) -> &Memory {
+        self.machine.memory()
+    }
+
+    /// Changes the protection of random pages by writes to the table, and back again, `ops` writes in all; gives how
+    /// many of them did something.
+    pub fn toggle(&self, ops: u64, seed: u64) -> u64 {
+        let mut dice = crate::measure::Dice::new(seed);
+        let reader = self.space.reader();
+        let set = |at: u64, value: u32| reader.store::<Be, u32>(Self::TABLE + 4 * at, value).is_ok();
+        let mut changed = None;
+        let mut done = 0;
+        for _ in 0..ops {
+            let (at, value) = match changed.take() {
+                Some(back) => back,
+                None => {
+                    let page = dice.below(self.pages);
+                    let Some(before) = self.words.get((page / 32) as usize).copied() else { return done };
+                    changed = Some((page / 32, before));
+                    (page / 32, before ^ 1 << (31 - page % 32))
+                }
+            };
+            done += u64::from(set(at, value));
+        }
+        if let Some((at, value)) = changed {
+            // Not counted: the next batch must begin as this one did.
+            done += u64::from(!set(at, value));
         }
         done
     }

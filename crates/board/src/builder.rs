@@ -17,6 +17,7 @@ use flatview_device::{
     WallClock,
 };
 
+use crate::drives::{DriveConfig, Drives};
 use crate::firmware::{FirmwareDirs, Image, Rom};
 use crate::memdev::{MachineRam, MemdevKind, MemdevSpec, MemoryObjects, ObjectError};
 use crate::requests::Requests;
@@ -74,6 +75,7 @@ pub(crate) struct Parts {
     pub resets: Vec<Arc<dyn Reset>>,
     pub roms: Vec<Rom>,
     pub objects: Arc<MemoryObjects>,
+    pub drives: Drives,
     pub backends: Vec<Arc<dyn CharBackend>>,
     pub warnings: Vec<String>,
     pub cpu_space: Option<AddressSpace>,
@@ -98,6 +100,7 @@ impl Parts {
             resets: Vec::new(),
             roms: Vec::new(),
             objects,
+            drives: Drives::default(),
             backends: Vec::new(),
             warnings: Vec::new(),
             cpu_space: None,
@@ -148,6 +151,8 @@ pub struct BoardBuilder<'a> {
     took_nvram: bool,
     /// The board has asked for the CPU's model.
     took_cpu: bool,
+    /// The board has asked for the drives.
+    took_drives: bool,
 }
 
 impl fmt::Debug for BoardBuilder<'_> {
@@ -180,7 +185,7 @@ impl<'a> BoardBuilder<'a> {
         let wall = if by_machine { WallClock::machine } else { WallClock::new };
         let wall = wall(&clock, base);
         let map = MapHandle::new(&memory, &config.log);
-        let dirs = FirmwareDirs::new(&config.firmware_dirs);
+        let dirs = FirmwareDirs::new(&config.firmware_dirs, config.only_firmware_dirs);
         let objects = Arc::new(MemoryObjects::new(&memory, board, config.prealloc_hook.watch()));
         let parts = Parts::new(board, objects);
         BoardBuilder {
@@ -197,6 +202,7 @@ impl<'a> BoardBuilder<'a> {
             took_initrd: false,
             took_nvram: false,
             took_cpu: false,
+            took_drives: false,
         }
     }
 
@@ -208,6 +214,13 @@ impl<'a> BoardBuilder<'a> {
         }
         if self.config.nvram.is_some() && !self.took_nvram {
             return Err(BoardError::NotOnBoard { board, what: "NVRAM", option: "-nvram" });
+        }
+        if !self.config.drives.is_empty() && !self.took_drives {
+            return Err(BoardError::NotOnBoard {
+                board,
+                what: "SCSI bus",
+                option: "-cdrom, -hda and -drive",
+            });
         }
         if self.config.cpu.is_some() && !self.took_cpu {
             return Err(BoardError::NotOnBoard { board, what: "choice of CPUs", option: "-cpu" });
@@ -508,6 +521,17 @@ impl<'a> BoardBuilder<'a> {
         self.config.nvram.clone()
     }
 
+    /// The drives that the user wants on the SCSI bus. A board that does not ask for them refuses any.
+    pub(crate) fn scsi_drives(&mut self) -> &'a [DriveConfig] {
+        self.took_drives = true;
+        &self.config.drives
+    }
+
+    /// The drives, to note one in.
+    pub(crate) fn drives(&mut self) -> &mut Drives {
+        &mut self.parts.drives
+    }
+
     /// Tells the user something that is no error.
     pub fn warn(&mut self, text: impl Into<String>) {
         self.parts.warnings.push(text.into());
@@ -523,8 +547,23 @@ impl<'a> BoardBuilder<'a> {
     /// # Errors
     /// What opening the back end gives.
     pub fn serial(&mut self, n: usize) -> Result<(String, Arc<dyn CharBackend>), BoardError> {
-        let name = format!("serial{n}");
-        let backend = match self.config.serials.get(n) {
+        self.character(format!("serial{n}"), self.config.serials.get(n))
+    }
+
+    /// The back end of the *n*th parallel port, which has its name; one that discards if the user gave none.
+    ///
+    /// # Errors
+    /// What opening the back end gives.
+    pub fn parallel(&mut self, n: usize) -> Result<Arc<dyn CharBackend>, BoardError> {
+        Ok(self.character(format!("parallel{n}"), self.config.parallels.get(n))?.1)
+    }
+
+    fn character(
+        &mut self,
+        name: String,
+        asked: Option<&SerialConfig>,
+    ) -> Result<(String, Arc<dyn CharBackend>), BoardError> {
+        let backend = match asked {
             None | Some(SerialConfig::Spec(CharSpec::None)) => {
                 let name = format!("discarding-{name}");
                 return Ok((name.clone(), Arc::new(NullBackend::new(name))));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use flatview::PreallocProgress;
 use flatview_device::{CharBackend, CharSpec, Log};
 
+use crate::drives::DriveConfig;
 use crate::memdev::MemdevSpec;
 use crate::memdev::spec::PreallocWatch;
 
@@ -37,6 +38,8 @@ pub struct MachineConfig {
     pub bios: Option<PathBuf>,
     /// Flash contents (`-pflash`), for boards that have flash.
     pub pflash: Option<PathBuf>,
+    /// Drives (`-drive if=scsi`, `-cdrom`, `-hda`), for boards that have a bus for them.
+    pub drives: Vec<DriveConfig>,
     /// The file that keeps the NVRAM (`-nvram`), for boards that have one.
     pub nvram: Option<PathBuf>,
     /// A program to load (`-kernel`).
@@ -47,10 +50,14 @@ pub struct MachineConfig {
     pub initrd: Option<PathBuf>,
     /// Folders to look for firmware in, before the usual ones (`-L`).
     pub firmware_dirs: Vec<PathBuf>,
+    /// Leave out the usual folders, so that a machine does not depend on what the host has installed.
+    pub only_firmware_dirs: bool,
     /// The machine's name (`-name`).
     pub name: Option<String>,
     /// Serial ports in order (`-serial`); ports beyond these discard what is sent.
     pub serials: Vec<SerialConfig>,
+    /// Parallel ports in order (`-parallel`); ports beyond these discard what is sent.
+    pub parallels: Vec<SerialConfig>,
     /// Leave out the devices that are not built in (`-nodefaults`).
     pub nodefaults: bool,
     /// No screen: firmware is told to use the serial port (`-nographic`).

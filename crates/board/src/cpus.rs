@@ -12,6 +12,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::debug::{GoOn, LastHit, Steps, StopReason};
 use crate::pace::Pace;
+use crate::trace;
 
 /// Instructions between two looks at whether to stand still; requests are seen at once.
 const SLICE: u64 = 1_000_000;
@@ -94,7 +95,10 @@ impl CpuThread {
             tell: Box::new(tell),
         });
         let runner = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().name(format!("cpu-{number}")).spawn(move || runner.run())?;
+        let thread = std::thread::Builder::new().name(format!("cpu-{number}")).spawn(move || {
+            trace::thread_runs_cpu(number);
+            runner.run();
+        })?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
 

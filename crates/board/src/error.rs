@@ -74,6 +74,20 @@ pub enum BoardError {
         /// The folders, comma-separated.
         searched: String,
     },
+    /// The firmware that the board starts from was not named and is not installed.
+    #[error(
+        "Board '{board}' starts from firmware, and '{name}' is not in {searched}: install Debian's package {package}, add a folder with -L, name a file with -bios, or look at the stopped machine with -S"
+    )]
+    NoFirmware {
+        /// The board.
+        board: &'static str,
+        /// The file's usual name.
+        name: &'static str,
+        /// The package that has it.
+        package: &'static str,
+        /// The folders that were looked in, comma-separated.
+        searched: String,
+    },
     /// A file that cannot be read.
     #[error("Cannot read {what} '{}': {source}", .path.display())]
     File {
@@ -116,6 +130,14 @@ pub enum BoardError {
         cpus: usize,
     },
     /// Something for a program, without one.
+    #[error("{option}: {error}")]
+    Drive {
+        /// The option as given.
+        option: String,
+        /// What is wrong.
+        error: crate::DriveError,
+    },
+    /// An option that wants a program.
     #[error("{0} only allowed with -kernel option")]
     WithoutKernel(&'static str),
     /// A serial port that could not be opened.

@@ -85,14 +85,25 @@ pub struct Image {
     pub entry: Option<u64>,
 }
 
-/// Where firmware is looked for: `-L` folders, then the system's.
+/// Where firmware is looked for: `-L` folders, then the system's unless those are left out. Printed, they are a list.
 #[derive(Debug, Clone)]
 pub struct FirmwareDirs(Vec<PathBuf>);
 
+impl fmt::Display for FirmwareDirs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("the working folder");
+        }
+        let dirs: Vec<_> = self.0.iter().map(|dir| dir.display().to_string()).collect();
+        f.write_str(&dirs.join(", "))
+    }
+}
+
 impl FirmwareDirs {
-    /// These folders before the usual ones.
-    pub fn new(first: &[PathBuf]) -> FirmwareDirs {
-        FirmwareDirs(first.iter().cloned().chain(SYSTEM_DIRS.iter().map(PathBuf::from)).collect())
+    /// These folders, before the usual ones unless there are to be no others.
+    pub fn new(first: &[PathBuf], only_these: bool) -> FirmwareDirs {
+        let usual = if only_these { [].as_slice() } else { &SYSTEM_DIRS };
+        FirmwareDirs(first.iter().cloned().chain(usual.iter().map(PathBuf::from)).collect())
     }
 
     /// The file of this name: as a path, then in each folder.
@@ -107,10 +118,8 @@ impl FirmwareDirs {
     /// # Errors
     /// [`BoardError::FirmwareMissing`] tells where it was looked for.
     pub fn require(&self, name: &Path) -> Result<PathBuf, BoardError> {
-        self.find(name).ok_or_else(|| {
-            let searched = self.0.iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>().join(", ");
-            BoardError::FirmwareMissing { name: name.to_owned(), searched }
-        })
+        self.find(name)
+            .ok_or_else(|| BoardError::FirmwareMissing { name: name.to_owned(), searched: self.to_string() })
     }
 }
 
@@ -306,7 +315,7 @@ mod tests {
     fn folders_are_searched_in_order_and_named_when_nothing_is_found() {
         let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         fs::write(second.path().join("fw-x"), "2").unwrap();
-        let dirs = FirmwareDirs::new(&[first.path().to_owned(), second.path().to_owned()]);
+        let dirs = FirmwareDirs::new(&[first.path().to_owned(), second.path().to_owned()], false);
         assert_eq!(dirs.find(Path::new("fw-x")), Some(second.path().join("fw-x")));
         fs::write(first.path().join("fw-x"), "1").unwrap();
         assert_eq!(dirs.find(Path::new("fw-x")), Some(first.path().join("fw-x")));

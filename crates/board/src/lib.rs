@@ -12,9 +12,11 @@
 //! | What does the object tree (`info qom-tree`, `qom-get`) say? | [`qom`] |
 //! | How are sizes written? | [`size`] |
 //! | Where would QEMU have put a RAM block (`info ramblock`)? | [`ram_blocks`] |
+//! | Which drives are there, and what is in them? | [`drives`] |
 //! | How is the guest's memory dumped to a file? | [`dump`] |
 //! | What can a debugger do with a machine? | [`debug`] |
 //! | How fast is memory written? | [`dirty_rate`] |
+//! | Who tells the log of accesses? | `trace` |
 //! | What can go wrong? | [`error`] |
 
 pub mod boards;
@@ -23,6 +25,7 @@ pub mod config;
 mod cpus;
 pub mod debug;
 pub mod dirty_rate;
+pub mod drives;
 pub mod dump;
 pub mod error;
 pub mod firmware;
@@ -35,6 +38,7 @@ mod requests;
 mod run_loop;
 pub mod size;
 pub mod state;
+mod trace;
 
 pub use boards::CpuModelInfo;
 pub use builder::{BoardBuilder, PinDirection};
@@ -43,6 +47,7 @@ pub use config::{
 };
 pub use debug::{DebugError, DebugStop, GoOn, Resume, Steps, StopReason, WatchHit, WatchKind};
 pub use dirty_rate::{DirtyRateError, DirtyRateInfo, DirtyRateMode, DirtyRateSpec, DirtyRateStatus};
+pub use drives::{DriveConfig, DriveError, DriveImage, DriveInfo, DriveMedia};
 pub use dump::{DumpError, DumpFormat, DumpInfo, DumpSpec, DumpStatus};
 pub use error::{BoardError, PinError, RequestError};
 pub use firmware::RomInfo;

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 
-use flatview::{AccessLog, AddressSpace, InvalidAccess, Memory, RegionType};
-use flatview_device::{Clock, IrqLine, Log, LogMask, QomNode, QtreeBus};
+use flatview::{AddressSpace, Memory, RegionType};
+use flatview_device::{Clock, IrqLine, Log, QomNode, QtreeBus};
 use parking_lot::{Condvar, Mutex};
 
 use crate::boards::{self, Board};
@@ -28,8 +28,9 @@ use crate::requests::{Requests, Work};
 use crate::run_loop::{Core, Status};
 use crate::state::{Cause, Event, EventKind, Request, RunState};
 use crate::{
-    BoardError, BoardInfo, DirtyRateError, DirtyRateInfo, DirtyRateSpec, DumpError, DumpInfo, DumpSpec,
-    MachineConfig, PinDirection, PinError, RamBlockRow, RequestError, RomInfo,
+    BoardError, BoardInfo, DirtyRateError, DirtyRateInfo, DirtyRateSpec, DriveError, DriveImage, DriveInfo,
+    DumpError, DumpInfo, DumpSpec, MachineConfig, PinDirection, PinError, RamBlockRow, RequestError, RomInfo,
+    trace,
 };
 
 /// A machine, made and running.
@@ -45,22 +46,6 @@ pub struct Machine {
 impl fmt::Debug for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Machine").field("board", &self.board.name).field("state", &self.run_state()).finish()
-    }
-}
-
-/// Sends refused accesses to the log, as QEMU words them.
-struct GuestErrors(Log);
-
-impl AccessLog for GuestErrors {
-    fn invalid(&self, access: &InvalidAccess<'_>) {
-        self.0.line(LogMask::GUEST_ERRORS, format_args!("{access}"));
-    }
-
-    fn reentry(&self, region: &str, offset: u64) {
-        self.0.line(
-            LogMask::GUEST_ERRORS,
-            format_args!("Blocked re-entrant IO on MemoryRegion: {region} at addr: 0x{offset:X}"),
-        );
     }
 }
 
@@ -160,16 +145,15 @@ impl Machine {
             }
             pace = Some(Pace::new(icount, &clock));
         }
-        let cpus = cpus.into_iter().zip(0..).map(|(cpu, number)| {
+        let cpus = cpus.into_iter().zip(0..).map(|(mut cpu, number)| {
+            cpu.set_log(&config.log, number);
             let requests = Arc::clone(&requests);
             CpuThread::new(cpu, number, pace.take(), move || requests.cpu_stopped(number))
         });
         let cpus: Vec<CpuThread> = cpus.collect::<Result<_, _>>().map_err(BoardError::Thread)?;
         let brakes: Vec<_> = cpus.iter().map(CpuThread::brake).collect();
         requests.set_brake(move || brakes.iter().for_each(|brake| brake()));
-        if config.log.enabled(LogMask::GUEST_ERRORS) {
-            memory.set_access_log(GuestErrors(config.log.clone()));
-        }
+        trace::follow(&config.log, &memory, cpus.iter().map(CpuThread::inputs).collect());
         if clock.is_counted() {
             let inputs: Vec<_> = cpus.iter().map(CpuThread::inputs).collect();
             clock.set_waker(move || inputs.iter().for_each(|inputs| inputs.stop()));
@@ -187,6 +171,7 @@ impl Machine {
             clock,
             parts,
             cpus,
+            log: config.log.clone(),
             elf_target: ElfTarget { machine: board.elf_machine, order: board.target },
             no_reboot: config.no_reboot,
             no_shutdown: config.no_shutdown,
@@ -221,6 +206,27 @@ impl Machine {
         }))
     }
 
+    /// The drives, as they are now.
+    pub fn drives(&self) -> Vec<DriveInfo> {
+        self.core.parts.drives.infos()
+    }
+
+    /// Opens a drive's tray and takes the medium out; `force` does so although the guest prevents it.
+    ///
+    /// # Errors
+    /// [`DriveError`]: there is no such drive, its medium stays, or the guest holds it.
+    pub fn eject(&self, name: &str, force: bool) -> Result<(), DriveError> {
+        self.core.parts.drives.eject(name, force)
+    }
+
+    /// Puts another medium into a drive.
+    ///
+    /// # Errors
+    /// As [`eject`](Self::eject), and what is wrong with the image; what was in the drive stays then.
+    pub fn change_medium(&self, name: &str, image: &DriveImage, force: bool) -> Result<(), DriveError> {
+        self.core.parts.drives.change(name, image, force)
+    }
+
     /// The boards there are.
     pub fn boards() -> &'static [BoardInfo] {
         boards::infos()
@@ -229,6 +235,11 @@ impl Machine {
     /// What `-cpu` takes, on boards that have a choice.
     pub fn cpu_models() -> Vec<boards::CpuModelInfo> {
         boards::cpu_models()
+    }
+
+    /// The log of the guest's doings (`-d`, `-trace`), which can be asked for more or less while the machine runs.
+    pub fn log(&self) -> &Log {
+        &self.core.log
     }
 
     /// What `-device` takes: names with one line each.

@@ -9,7 +9,7 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use flatview::Memory;
-use flatview_device::Clock;
+use flatview_device::{Clock, Log};
 use parking_lot::{Condvar, Mutex};
 
 use crate::RequestError;
@@ -27,6 +27,7 @@ pub(crate) struct Core {
     pub clock: Clock,
     pub parts: Parts,
     pub cpus: Vec<CpuThread>,
+    pub log: Log,
     /// Whose memory it is, for dumps.
     pub elf_target: ElfTarget,
     pub no_reboot: bool,

@@ -652,7 +652,9 @@ fn overlays_are_seen_in_info_mtree_and_gone_with_protection() {
     board.set(CTRL, 1);
     let shown = board.tree(Options { flat: true, ..Options::default() });
     assert!(
-        shown.contains("0000000000002000-0000000000003fff (prio 1, romd): cpiom-sdram-protected"),
+        shown.contains(
+            "0000000000002000-0000000000003fff (prio 0, romd): cpiom-sdram-protected @0000000000002000"
+        ),
         "{shown}"
     );
     assert!(

@@ -26,14 +26,18 @@ const PROMPT: &[u8] = b"\r\n0 > ";
 /// Debug builds on a busy machine want a while.
 const BOOT: Duration = Duration::from_secs(60);
 
+const LSI: RangeInclusive<u64> = 0xc010_0000..=0xc010_03ff;
+
 /// The regions that are compared, by their names in the capture.
-const REGIONS: [(&str, RangeInclusive<u64>); 6] = [
+const REGIONS: [(&str, RangeInclusive<u64>); 7] = [
     ("fwcfg.ctl", 0xf000_0510..=0xf000_0511),
     ("fwcfg.data", 0xf000_0512..=0xf000_0512),
     ("pci-conf-idx", 0x8000_0cf8..=0x8000_0cfb),
     ("pci-conf-data", 0x8000_0cfc..=0x8000_0cff),
     ("i8042-cmd", 0x8000_0064..=0x8000_0064),
     ("i8042-data", 0x8000_0060..=0x8000_0060),
+    // Where OpenBIOS puts the SCSI controller, looks for drives, and finds one without a disc.
+    ("lsi-mmio", LSI),
 ];
 
 /// How often each kind of access came, as the capture writes it: `R1`, `W4`.
@@ -94,7 +98,8 @@ fn openbios_touches_the_devices_as_on_qemu() {
     let (prompt, at_prompt) = channel();
     let counter = Arc::new(Counter { counts: Mutex::default(), said: Mutex::default(), prompt });
     let watches = machine.with_cpu(0, |cpu| cpu.watches()).unwrap();
-    for (first, last) in [(0x8000_0000, 0x8000_0fff), (0xf000_0000, 0xf000_0fff)] {
+    for (first, last) in [(0x8000_0000, 0x8000_0fff), (*LSI.start(), *LSI.end()), (0xf000_0000, 0xf000_0fff)]
+    {
         watches.add(Watch { first, last, reads: true, writes: true }, counter.clone());
     }
     machine.perform(Request::Continue).unwrap();

@@ -1,11 +1,12 @@
 //! Runs a machine: opens what the options name, lets the front ends loose on it, waits for its end, cleans up.
 
 use crate::frontends::{FrontEnds, Wire};
+use crate::logging;
 use crate::mux::Mux;
 use crate::options::{Accel, Options};
 use crate::progress;
 use crate::terminal::{self, Modes};
-use flatview_board::device::{CharBackend, CharSpec, Log, LogMask};
+use flatview_board::device::{CharBackend, CharSpec, Log};
 use flatview_board::{Cause, Machine, MachineConfig, Request, RunState, SerialConfig};
 use flatview_monitor::gdb::{GdbError, GdbServer};
 use flatview_monitor::hmp::{HmpSession, LineEnd};
@@ -46,7 +47,7 @@ fn warn(text: impl Display) {
 /// Whatever keeps the machine from starting: [`RunError`] names the option and the reason.
 pub fn run(options: &Options) -> Result<i32, RunError> {
     let ends = FrontEnds::new(options).map_err(|e| RunError(e.to_string()))?;
-    let log = log(options)?;
+    let log = logging::open(options, |text| warn(text)).map_err(RunError)?;
     let modes = Modes::save();
 
     // Back ends come before the machine: one that waits for its client holds the start up, as in QEMU.
@@ -73,6 +74,13 @@ pub fn run(options: &Options) -> Result<i32, RunError> {
             _ => SerialConfig::Backend(opened.open(wire, &format!("serial{number}"))?),
         });
     }
+    let mut parallels = Vec::new();
+    for (number, wire) in ends.parallels.iter().enumerate() {
+        parallels.push(match wire.spec {
+            CharSpec::None | CharSpec::Vc => SerialConfig::Spec(wire.spec.clone()),
+            _ => SerialConfig::Backend(opened.open(wire, &format!("parallel{number}"))?),
+        });
+    }
     let serial_on_stdio = ends.serials.iter().any(|wire| matches!(wire.spec, CharSpec::Stdio { .. }));
     let on_terminal = |wire: &Wire| matches!(wire.spec, CharSpec::Stdio { .. }) && terminal::is_interactive();
     let mut labels = (0..).map(|n| format!("compat_monitor{n}"));
@@ -97,7 +105,8 @@ pub fn run(options: &Options) -> Result<i32, RunError> {
     };
 
     let machine = {
-        let made = Machine::new(config(options, serials, log)?).map_err(|e| RunError(e.to_string()))?;
+        let made =
+            Machine::new(config(options, serials, parallels, log)?).map_err(|e| RunError(e.to_string()))?;
         machine.get_or_init(|| made).clone()
     };
     for warning in machine.warnings() {
@@ -202,7 +211,12 @@ fn when_stdio(wire: &Wire, ended: impl Fn() + Send + 'static) -> impl Fn() + Sen
     }
 }
 
-fn config(options: &Options, serials: Vec<SerialConfig>, log: Log) -> Result<MachineConfig, RunError> {
+fn config(
+    options: &Options,
+    serials: Vec<SerialConfig>,
+    parallels: Vec<SerialConfig>,
+    log: Log,
+) -> Result<MachineConfig, RunError> {
     let Some(board) = options.board.clone() else {
         return Err(RunError(
             "No machine specified, and there is no default\nUse -machine help to list supported machines"
@@ -224,13 +238,16 @@ fn config(options: &Options, serials: Vec<SerialConfig>, log: Log) -> Result<Mac
         bios: options.bios.clone(),
         pflash: options.pflash.clone(),
         nvram: options.nvram.clone(),
+        drives: options.drives.clone(),
         kernel: options.kernel.clone(),
         kernel_arguments: options.append.clone(),
         initrd: options.initrd.clone(),
         cpu: options.cpu.clone(),
         firmware_dirs: options.firmware_dirs.clone(),
+        only_firmware_dirs: false,
         name: options.name.clone(),
         serials,
+        parallels,
         nodefaults: options.nodefaults,
         nographic: options.nographic,
         devices: options.devices.clone(),
@@ -292,18 +309,6 @@ impl Drop for Opened {
             // Its back end may have removed it meanwhile.
             let _ = std::fs::remove_file(path);
         }
-    }
-}
-
-fn log(options: &Options) -> Result<Log, RunError> {
-    let mut mask = LogMask::NONE;
-    for items in &options.log {
-        mask = mask | LogMask::parse(items).map_err(|e| failed(format_args!("-d {items}"), e))?;
-    }
-    match &options.log_file {
-        None => Ok(Log::stderr(mask)),
-        Some(path) => Log::file(mask, path)
-            .map_err(|e| RunError(format!("Error opening logfile {}: {}", path.display(), os_error(&e)))),
     }
 }
 

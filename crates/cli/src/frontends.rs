@@ -36,6 +36,8 @@ impl Wire {
 pub struct FrontEnds {
     /// Serial ports, in order. At most one is on `mon:stdio`; then the monitor shares it.
     pub serials: Vec<Wire>,
+    /// Parallel ports, in order.
+    pub parallels: Vec<Wire>,
     /// Human monitors.
     pub monitors: Vec<Wire>,
     /// QMP servers.
@@ -81,6 +83,7 @@ impl FrontEnds {
         };
         let mut ends = Self {
             serials: wires("-serial", &options.serials)?,
+            parallels: wires("-parallel", &options.parallels)?,
             monitors: wires("-monitor", &options.monitors)?,
             qmps: wires("-qmp", &options.qmps)?,
             qtest: options.qtest.as_ref().map(|text| wire("-qtest", text)).transpose()?,
@@ -107,12 +110,21 @@ impl FrontEnds {
         } else if default_serial {
             ends.serials.push(Wire::default_to("-serial", CharSpec::Vc));
         }
+        if let Some(shared) = ends.parallels.iter().find(|wire| wire.spec == CharSpec::Stdio { mux: true }) {
+            let reason = "the monitor shares a terminal with a serial port only; try stdio".to_owned();
+            return Err(WireError::Spec { origin: shared.origin.clone(), reason });
+        }
+        if ends.parallels.is_empty() && !options.nodefaults {
+            let spec = if options.nographic { CharSpec::Null } else { CharSpec::Vc };
+            ends.parallels.push(Wire::default_to("-parallel", spec));
+        }
         ends.check_stdio()?;
         Ok(ends)
     }
 
     fn all(&self) -> impl Iterator<Item = &Wire> {
-        self.serials.iter().chain(&self.monitors).chain(&self.qmps).chain(&self.qtest).chain(&self.gdb)
+        let ports = self.serials.iter().chain(&self.parallels);
+        ports.chain(&self.monitors).chain(&self.qmps).chain(&self.qtest).chain(&self.gdb)
     }
 
     fn check_stdio(&self) -> Result<(), WireError> {

@@ -7,11 +7,14 @@
 //! | How is a machine run and ended? | [`emulator`] |
 //! | How do serial port and monitor share a terminal? | [`mux`], [`terminal`] |
 //! | How far is preallocation? | [`progress`] |
+//! | What is logged, and where? | [`logging`] |
 //! | What does `flatview mtree` do? | [`mtree`] |
 
+mod drives;
 mod emulator;
 mod frontends;
 mod icount;
+mod logging;
 mod mtree;
 mod mux;
 mod options;
@@ -21,7 +24,7 @@ mod size;
 mod suggest;
 mod terminal;
 
-use flatview_board::device::LogMask;
+use flatview_board::device::{LogMask, TraceEvent};
 use flatview_board::{Machine, MemdevKind};
 use options::{Asked, Print};
 use std::fmt::{Display, Write as _};
@@ -77,12 +80,13 @@ fn text_of(what: Print) -> String {
                 }
             }
         }
-        Print::LogItems => {
-            text.push_str("Log items (comma separated):\n");
-            for (name, help) in LogMask::items() {
-                let _ = writeln!(text, "{name:15} {help}");
+        Print::LogItems => text = LogMask::help(false),
+        Print::TraceEvents => {
+            for event in TraceEvent::ALL {
+                let _ = writeln!(text, "{}", event.name());
             }
         }
+        Print::TraceOptions => text.push_str(logging::TRACE_OPTIONS),
         Print::Cpus => {
             text.push_str("Available CPUs:\n");
             for cpu in Machine::cpu_models() {

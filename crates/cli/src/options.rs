@@ -3,11 +3,14 @@
 //! Long options take one dash or two; of an option that may stand once the last one counts, as in QEMU. This module opens
 //! nothing and starts nothing: [`parse`] gives plain data.
 
+use crate::drives::{self, Drive};
 use crate::icount;
+use crate::logging::{self, TraceOption};
 use crate::rtc;
 use crate::size;
 use crate::suggest::hint;
-use flatview_board::{IcountConfig, MemdevKind, MemdevSpec, Properties, RtcConfig};
+use flatview_board::device::AddressFilter;
+use flatview_board::{DriveConfig, IcountConfig, MemdevKind, MemdevSpec, Properties, RtcConfig};
 use getopts::{Fail, Matches, Options as Getopts};
 use std::path::PathBuf;
 use thiserror::Error;
@@ -39,8 +42,10 @@ pub enum OptionError {
         /// What is wrong, and what would be right.
         reason: String,
     },
-    /// A word that belongs to no option.
-    #[error("{0}: disk images are not supported yet; a firmware goes to -bios, a program to -kernel")]
+    /// A second word that belongs to no option.
+    #[error(
+        "{0}: only one disk image can be given without an option; others go to -drive, a firmware to -bios, a program to -kernel"
+    )]
     Positional(String),
 }
 
@@ -59,6 +64,10 @@ pub enum Print {
     Machines,
     /// `-d help`
     LogItems,
+    /// `-trace help`, `-d trace:help`
+    TraceEvents,
+    /// `-trace …,help`
+    TraceOptions,
     /// `-cpu help`
     Cpus,
     /// `-device help`
@@ -120,6 +129,8 @@ pub struct Options {
     pub pflash: Option<PathBuf>,
     /// `-nvram`, or `-drive if=mtd`
     pub nvram: Option<PathBuf>,
+    /// `-drive if=scsi`, `-cdrom`, `-hda` to `-hdd` and an image without an option, in this order.
+    pub drives: Vec<DriveConfig>,
     /// `-L`, in order.
     pub firmware_dirs: Vec<PathBuf>,
     /// `-S`
@@ -132,6 +143,8 @@ pub struct Options {
     pub nographic: bool,
     /// `-serial`, in order.
     pub serials: Vec<String>,
+    /// `-parallel`, in order.
+    pub parallels: Vec<String>,
     /// `-monitor`, in order.
     pub monitors: Vec<String>,
     /// `-qmp`, in order.
@@ -148,6 +161,12 @@ pub struct Options {
     pub log: Vec<String>,
     /// `-D`
     pub log_file: Option<PathBuf>,
+    /// `-dfilter`
+    pub log_filter: AddressFilter,
+    /// `-trace`, in order.
+    pub traces: Vec<TraceOption>,
+    /// `-msg timestamp=on`
+    pub timestamps: bool,
     /// `-name`
     pub name: Option<String>,
     /// `-nodefaults`
@@ -216,9 +235,14 @@ const OPTIONS: &[Known] = &[
     known(
         "",
         "drive",
-        "if=pflash|mtd,file=file[,format=raw][,unit=0]",
-        "the same as -pflash or -nvram; there are no other drives",
+        "[if=scsi,]file=file[,media=disk|cdrom][,unit=n][,readonly=on|off][,format=raw][,id=id]",
+        "a drive on the SCSI bus (board 40p), by default the first free unit;\nor if=pflash|mtd,file=file: the same as -pflash or -nvram",
     ),
+    known("", "cdrom", "file", "a CD image in the drive at unit 2 of the SCSI bus (board 40p)"),
+    known("", "hda", "file", "a disk image at unit 0 of the SCSI bus; so does a file without an option"),
+    known("", "hdb", "file", "the same at unit 1"),
+    known("", "hdc", "file", "the same at unit 2"),
+    known("", "hdd", "file", "the same at unit 3"),
     known("L", "", "path", "folder to search for firmware; may be given again"),
     known("", "device", "driver", "add a device ('-device help' for a list); may be given again"),
     known("", "nodefaults", "", "no serial port and no monitor but those named"),
@@ -247,12 +271,31 @@ const OPTIONS: &[Known] = &[
     known("", "display", "type", "none is the only one"),
     known("", "nographic", "", "serial port and monitor share standard input and output (Ctrl-A h: help)"),
     known("", "serial", "dev", "serial port to dev; may be given again"),
+    known("", "parallel", "dev", "parallel port to dev, such as file:NAME; may be given again"),
     known("", "monitor", "dev", "monitor on dev; may be given again"),
     known("", "qmp", "dev", "QMP on dev; may be given again"),
     known("", "qtest", "dev", "qtest protocol on dev"),
     known("", "qtest-log", "file", "copy of the qtest conversation; none: no copy (default)"),
     known("d", "", "item1,...", "log items ('-d help' for a list)"),
-    known("D", "", "file", "log to file instead of standard error"),
+    known("D", "", "file", "log to file instead of standard error (%d: the number of the process)"),
+    known(
+        "",
+        "dfilter",
+        "range,...",
+        "log code (in_asm, exec, cpu) only of these addresses: first..last, start+size, end-size",
+    ),
+    known(
+        "",
+        "trace",
+        "[[enable=]pattern][,events=file][,file=file]",
+        "log trace events with a name like pattern ('-trace help' for a list), or those that a\nfile lists; file: as -D; may be given again",
+    ),
+    known(
+        "",
+        "msg",
+        "timestamp[=on|off]",
+        "lines of trace events begin with the number of the process and the time",
+    ),
 ];
 
 impl Known {
@@ -344,6 +387,9 @@ pub fn parse(args: &[String]) -> Result<Asked, OptionError> {
             return Ok(Asked::Print(print));
         }
     }
+    if let Some(print) = logging::question(&matches.opt_strs("trace"), &matches.opt_strs("d")) {
+        return Ok(Asked::Print(print));
+    }
     for text in matches.opt_strs("object") {
         let (name, rest) = text.split_once(',').unwrap_or((&text, ""));
         let kind = MemdevKind::ALL.into_iter().find(|kind| kind.name() == name);
@@ -354,7 +400,7 @@ pub fn parse(args: &[String]) -> Result<Asked, OptionError> {
     if matches.opt_strs("device").iter().any(|text| text.strip_prefix("pc-dimm,").is_some_and(is_help)) {
         return Ok(Asked::Print(Print::DimmProperties));
     }
-    if let Some(word) = matches.free.first() {
+    if let Some(word) = matches.free.get(1) {
         return Err(OptionError::Positional(word.clone()));
     }
     run_options(&matches).map(|options| Asked::Run(Box::new(options)))
@@ -376,6 +422,7 @@ fn run_options(matches: &Matches) -> Result<Options, OptionError> {
         gdb: last("gdb").or_else(|| matches.opt_present("s").then(|| "tcp::1234".to_owned())),
         nographic: matches.opt_present("nographic"),
         serials: matches.opt_strs("serial"),
+        parallels: matches.opt_strs("parallel"),
         monitors: matches.opt_strs("monitor"),
         qmps: matches.opt_strs("qmp"),
         qtest: last("qtest"),
@@ -407,11 +454,18 @@ fn run_options(matches: &Matches) -> Result<Options, OptionError> {
         options.memory_backends.push(spec);
     }
     for text in matches.opt_strs("drive") {
-        match drive(&text)? {
+        match drives::drive(&text).map_err(|reason| bad("drive", &text, reason))? {
             Drive::Flash(path) => options.pflash = Some(path),
             Drive::Nvram(path) => options.nvram = Some(path),
+            Drive::Scsi(drive) => options.drives.push(drive),
         }
     }
+    options.drives.extend(matches.opt_strs("cdrom").iter().map(|path| drives::cdrom(path)));
+    for (unit, option) in (0..).zip(["hda", "hdb", "hdc", "hdd"]) {
+        let given = matches.opt_strs(option);
+        options.drives.extend(given.iter().map(|path| drives::disk(&format!("-{option}"), path, unit)));
+    }
+    options.drives.extend(matches.free.iter().map(|path| drives::disk("", path, 0)));
     if let Some(text) = last("display") {
         match text.split(',').next() {
             Some("none") => options.display_none = true,
@@ -432,6 +486,17 @@ fn run_options(matches: &Matches) -> Result<Options, OptionError> {
     }
     if let Some(text) = last("name") {
         options.name = name(&text)?;
+    }
+    for text in matches.opt_strs("trace") {
+        let trace = TraceOption::parse(&text).map_err(|reason| bad("trace", &text, reason))?;
+        options.traces.push(trace);
+    }
+    if let Some(text) = last("dfilter") {
+        options.log_filter =
+            AddressFilter::parse(&text).map_err(|reason| bad("dfilter", &text, reason.to_string()))?;
+    }
+    if let Some(text) = last("msg") {
+        options.timestamps = logging::timestamps(&text).map_err(|reason| bad("msg", &text, reason))?;
     }
     Ok(options)
 }
@@ -471,49 +536,6 @@ fn accel(option: &'static str, text: &str, name: &str) -> Result<Accel, OptionEr
             format!("invalid accelerator {}; there are tcg and qtest", other.unwrap_or_default()),
         )),
     }
-}
-
-/// What a drive is.
-enum Drive {
-    Flash(PathBuf),
-    Nvram(PathBuf),
-}
-
-/// `-drive if=pflash|mtd,file=file[,format=raw][,unit=0]`
-fn drive(text: &str) -> Result<Drive, OptionError> {
-    let bad = |reason: String| bad("drive", text, reason);
-    let (mut file, mut interface) = (None, None);
-    // A comma in a path is written twice.
-    for part in text.replace(",,", "\0").split(',') {
-        let part = part.replace('\0', ",");
-        match part.split_once('=') {
-            Some(("file", path)) => file = Some(PathBuf::from(path)),
-            Some(("if", name)) => interface = Some(name.to_owned()),
-            Some(("format", "raw")) | Some(("unit" | "index", "0")) | Some(("id", _)) => {}
-            Some(("format", other)) => {
-                return Err(bad(format!("format '{other}' is not read; flash and NVRAM are raw")));
-            }
-            Some(("unit" | "index", other)) => {
-                return Err(bad(format!("there is no unit {other}; boards with flash have unit 0")));
-            }
-            _ => {
-                let name = part.split('=').next().unwrap_or_default();
-                let reason = format!("Invalid parameter '{name}'; there are if, file, format, unit and id");
-                return Err(bad(reason));
-            }
-        }
-    }
-    let kind = match interface.as_deref() {
-        Some("pflash") => Drive::Flash,
-        Some("mtd") => Drive::Nvram,
-        other => {
-            return Err(bad(format!(
-                "there are no drives but flash (if=pflash) and NVRAM (if=mtd), and not if={}",
-                other.unwrap_or("ide, which is meant without it")
-            )));
-        }
-    };
-    file.map(kind).ok_or_else(|| bad("file=path is missing".to_owned()))
 }
 
 fn is_help(word: &str) -> bool {
@@ -638,6 +660,20 @@ mod tests {
     }
 
     #[test]
+    fn images_have_their_places_on_the_bus() {
+        let options = options("-hdb b -cdrom c -drive media=cdrom a -hda d");
+        let drives: Vec<_> = options.drives.iter().map(|drive| (drive.option.as_str(), drive.unit)).collect();
+        let wanted = [
+            ("-drive media=cdrom", None),
+            ("-cdrom c", Some(2)),
+            ("-hda d", Some(0)),
+            ("-hdb b", Some(1)),
+            ("a", Some(0)),
+        ];
+        assert_eq!(drives, wanted);
+    }
+
+    #[test]
     fn a_program_comes_with_its_ram_disk_and_cpu() {
         let options = options("-M mips -kernel k -initrd i -cpu 24Kc -no-shutdown");
         assert_eq!((options.initrd, options.cpu.as_deref()), (Some("i".into()), Some("24Kc")));
@@ -672,30 +708,14 @@ mod tests {
                 "-object memory-backend-ram,id=m0,size=2M: Duplicate ID 'm0' for object",
             ),
             ("-drive if=pflash", "-drive if=pflash: file=path is missing"),
-            (
-                "-drive if=pflash,file=f,format=qcow2",
-                "-drive if=pflash,file=f,format=qcow2: format 'qcow2' is not read; flash and NVRAM are raw",
-            ),
-            (
-                "-drive if=pflash,file=f,unit=1",
-                "-drive if=pflash,file=f,unit=1: there is no unit 1; boards with flash have unit 0",
-            ),
-            (
-                "-drive file=f,snapshot=on",
-                "-drive file=f,snapshot=on: Invalid parameter 'snapshot'; there are if, file, format, unit and id",
-            ),
-            (
-                "-drive if=scsi,file=f",
-                "-drive if=scsi,file=f: there are no drives but flash (if=pflash) and NVRAM (if=mtd), and not if=scsi",
-            ),
             ("-accel kvm", "-accel kvm: invalid accelerator kvm; there are tcg and qtest"),
             (
                 "-display gtk",
                 "-display gtk: Parameter 'type' does not accept value 'gtk'; none is the only display",
             ),
             (
-                "disk.img",
-                "disk.img: disk images are not supported yet; a firmware goes to -bios, a program to -kernel",
+                "disk.img other.img",
+                "other.img: only one disk image can be given without an option; others go to -drive, a firmware to -bios, a program to -kernel",
             ),
         ] {
             assert_eq!(asked(line), Err(text.to_owned()), "{line}");

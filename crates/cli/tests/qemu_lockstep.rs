@@ -15,73 +15,22 @@
 )]
 
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::ops::RangeInclusive;
-use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-const QEMU: &str = "qemu-system-ppc";
-const FIRMWARE: &str = "/usr/share/qemu/openbios-ppc";
+use qtest::{Qtest, Rng, env_number, left_out, qemu_is_here};
 
-/// A program that speaks qtest on its standard input and output.
-struct Qtest {
-    child: Child,
-    requests: ChildStdin,
-    answers: BufReader<ChildStdout>,
-}
-
-impl Qtest {
-    fn start(program: &str, extra: &[&str]) -> Self {
-        let common = ["-M", "40p", "-S", "-display", "none", "-monitor", "none", "-serial", "null"];
-        let mut child = Command::new(program)
-            .args(common)
-            .args(["-device", "pc-testdev", "-qtest", "stdio"])
-            .args(extra)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let requests = child.stdin.take().unwrap();
-        let answers = BufReader::new(child.stdout.take().unwrap());
-        Self { child, requests, answers }
-    }
-
-    fn ask(&mut self, request: &str) -> String {
-        self.requests.write_all(format!("{request}\n").as_bytes()).unwrap();
-        self.requests.flush().unwrap();
-        loop {
-            let mut answer = String::new();
-            let n = self.answers.read_line(&mut answer).unwrap();
-            assert!(n > 0, "the program ended at the request: {request}");
-            if !answer.starts_with("IRQ ") {
-                return answer.trim_end().to_owned();
-            }
-        }
-    }
-}
-
-impl Drop for Qtest {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+mod qtest;
 
 /// The addresses that the book says differ.
 fn exclusions() -> Vec<RangeInclusive<u64>> {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/deviations.md");
-    let text = std::fs::read_to_string(&page).unwrap();
-    let list = text.split("```exclusions\n").nth(1).expect("the page has a list of exclusions");
-    let list = list.split("```").next().unwrap();
-    let hex = |s: &str| u64::from_str_radix(s.trim_start_matches("0x"), 16).unwrap();
-    let lines = list.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
+    let hex = |s: &str| u64::from_str_radix(s.trim().trim_start_matches("0x"), 16).unwrap();
+    let lines = left_out("exclusions");
     lines
+        .iter()
         .map(|line| {
-            let (what, reason) = line.split_once('#').expect("an exclusion gives its reason");
-            assert!(!reason.trim().is_empty(), "an exclusion gives its reason: {line}");
-            let (start, end) = what.trim().strip_prefix("exclude ").unwrap().split_once('-').unwrap();
-            hex(start.trim())..=hex(end.trim())
+            let (start, end) = line.strip_prefix("exclude ").unwrap().split_once('-').unwrap();
+            hex(start)..=hex(end)
         })
         .collect()
 }
@@ -115,23 +64,6 @@ const AREAS: &[(u64, u64, u32)] = &[
     (0xffef_fff0, 0xfff0_0fff, 6),
     (0xffff_ff00, 0xffff_ffff, 4),
 ];
-
-/// splitmix64: the program must be the same everywhere.
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-}
 
 /// One request, and the addresses it may touch; `None` for the I/O space.
 fn request(rng: &mut Rng) -> (String, Option<RangeInclusive<u64>>) {
@@ -179,31 +111,10 @@ fn request(rng: &mut Rng) -> (String, Option<RangeInclusive<u64>>) {
     }
 }
 
-fn env_number(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text:?} is not a number")))
-}
-
-/// Whether QEMU can be run; in CI it must.
-fn qemu_is_here() -> bool {
-    let here = Command::new(QEMU).arg("--version").output().is_ok_and(|o| o.status.success());
-    if here && Path::new(FIRMWARE).exists() {
-        return true;
-    }
-    assert!(
-        std::env::var_os("FLATVIEW_REQUIRE_QEMU").is_none(),
-        "{QEMU} or {FIRMWARE} is missing: apt-get install qemu-system-ppc qemu-system-data seabios ipxe-qemu"
-    );
-    eprintln!("SKIPPED: {QEMU} or {FIRMWARE} is not installed");
-    false
-}
-
-/// QEMU and the program under test.
+/// QEMU and the program under test, with the test device.
 fn both(extra: &[&str]) -> (Qtest, Qtest) {
-    let quiet = [&["-qtest-log", "none"], extra].concat();
-    let ours = std::env::var("FLATVIEW_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_flatview").to_owned());
-    let of_ours = if ours.contains("qemu") { &quiet } else { extra };
-    (Qtest::start(QEMU, &quiet), Qtest::start(&ours, of_ours))
+    let arguments = [&["-device", "pc-testdev"], extra].concat();
+    (Qtest::qemu(&arguments), Qtest::ours(&arguments))
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use flatview::{AddressSpace, Be, Le, MemTxError, Memory, MemoryError, Reader};
-use flatview_device::Executed;
+use flatview_device::{Executed, Log, LogMask};
 
 use crate::foreign::ForeignWrites;
 use crate::inputs::Inputs;
@@ -51,6 +51,8 @@ pub struct Core<I: Isa> {
     pub(crate) leave: bool,
     /// What is known of addresses is void: blocks must be looked up anew.
     pub(crate) moved: bool,
+    /// They are only looked up anew so that they are told.
+    pub(crate) told: bool,
     /// Watchers do not stop the instruction that a stop was reported for.
     pub(crate) passing: bool,
     /// A watcher stopped an instruction that could not be left half done.
@@ -61,6 +63,12 @@ pub struct Core<I: Isa> {
     pub(crate) before: u64,
     /// Who wants to know, at each load, store and call, how many instructions were done.
     pub(crate) executed: Option<Executed>,
+    /// Where it tells what it does.
+    pub(crate) log: Log,
+    /// What of that is wanted, as was noted last.
+    pub(crate) logged: LogMask,
+    /// Its number there.
+    pub(crate) number: usize,
 }
 
 impl<I: Isa> std::fmt::Debug for Core<I> {
@@ -85,11 +93,15 @@ impl<I: Isa> Core<I> {
             written: Vec::new(),
             leave: false,
             moved: false,
+            told: false,
             passing: false,
             late: false,
             at: 0,
             before: 0,
             executed: None,
+            log: Log::none(),
+            logged: LogMask::NONE,
+            number: 0,
         })
     }
 
@@ -129,7 +141,7 @@ impl<I: Isa> Core<I> {
     /// Forgets what the guest's MMU said, because it changed.
     pub fn flush(&mut self) {
         self.tlb.flush();
-        self.moved = true;
+        (self.moved, self.told) = (true, false);
     }
 
     /// Forgets what the guest's MMU said of a range of virtual addresses, first to last.
@@ -140,7 +152,9 @@ impl<I: Isa> Core<I> {
         }
         for page in page(first)..=page(last) {
             self.tlb.flush_page(page * PAGE_SIZE);
-            self.moved |= self.code_places.contains(&page);
+            if self.code_places.contains(&page) {
+                (self.moved, self.told) = (true, false);
+            }
         }
     }
 

@@ -6,20 +6,18 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use flatview::{
-    AddressSpace, Be, Delta, ListenerError, ListenerId, Memory, MemoryError, MemoryListener, SpaceId,
-};
+use flatview::{AddressSpace, Be, ListenerId, Memory, MemoryError, MemoryListener};
 use flatview_device::Executed;
-use parking_lot::Mutex;
 
 use crate::cache::{BlockId, Cache, Key};
 use crate::core::Core;
 use crate::inputs::Inputs;
 use crate::interp::{self, Ran};
 use crate::isa::{BusError, Isa};
+use crate::map_changes::MapChanges;
 use crate::tlb::{Kind, PAGE_SIZE};
+use crate::trace::Fetched;
 use crate::watch::Watches;
 
 /// Why [`Cpu::run`] came back.
@@ -41,52 +39,11 @@ pub enum Exit {
 /// Instructions in one block.
 const MOST: usize = 64;
 /// In the mode, beside what the instruction set has there: one instruction a block.
-const STEP: u32 = 1 << 31;
-
-/// Tells the CPU which physical addresses changed.
-struct MapChanges {
-    space: SpaceId,
-    inputs: Arc<Inputs>,
-    /// Whether `changed` has anything in it.
-    is_any: AtomicBool,
-    changed: Mutex<Vec<(u64, u64)>>,
-}
-
-impl MemoryListener for MapChanges {
-    fn name(&self) -> &str {
-        "cpu"
-    }
-
-    fn space(&self) -> Option<SpaceId> {
-        Some(self.space)
-    }
-
-    fn prepare(&self, _: &Delta) -> Result<(), ListenerError> {
-        Ok(())
-    }
-
-    fn region_del(&self, section: &flatview::Section) -> Result<(), ListenerError> {
-        self.note(section);
-        Ok(())
-    }
-
-    fn region_add(&self, section: &flatview::Section) -> Result<(), ListenerError> {
-        self.note(section);
-        Ok(())
-    }
-}
-
-impl MapChanges {
-    fn note(&self, section: &flatview::Section) {
-        self.changed.lock().push((section.offset_in_space, section.last()));
-        self.is_any.store(true, Ordering::Release);
-        self.inputs.attend();
-    }
-}
+pub(crate) const STEP: u32 = 1 << 31;
 
 /// A guest CPU.
 pub struct Cpu<I: Isa> {
-    core: Core<I>,
+    pub(crate) core: Core<I>,
     cache: Cache,
     /// A block that is not kept, because its code is not in memory.
     once: Option<crate::ir::Code>,
@@ -131,12 +88,7 @@ impl<I: Isa> Cpu<I> {
     pub fn new(isa: I, memory: &Memory, space: &AddressSpace) -> Result<Self, MemoryError> {
         let mut core = Core::new(isa, memory, space)?;
         I::reset(&mut core);
-        let changes = Arc::new(MapChanges {
-            space: space.id(),
-            inputs: Arc::clone(core.inputs()),
-            is_any: AtomicBool::new(false),
-            changed: Mutex::default(),
-        });
+        let changes = MapChanges::new(space.id(), Arc::clone(core.inputs()));
         let id = memory.add_listener(Arc::clone(&changes) as Arc<dyn MemoryListener>)?;
         Ok(Self {
             core,
@@ -199,6 +151,7 @@ impl<I: Isa> Cpu<I> {
 
     /// As after power on, or by a reset line. Memory is left as it is.
     pub fn reset(&mut self) {
+        self.tell_reset();
         I::reset(&mut self.core);
         self.core.flush();
         self.core.passing = false;
@@ -297,8 +250,11 @@ impl<I: Isa> Cpu<I> {
             if std::mem::take(&mut self.core.leave) || attention {
                 self.look_up();
             }
-            if attention && self.core.inputs().take_stop() {
-                return Exit::Asked;
+            if attention {
+                self.core.note_log();
+                if self.core.inputs().take_stop() {
+                    return Exit::Asked;
+                }
             }
             if I::is_waiting(&self.core) && !I::wakes(&mut self.core) {
                 return Exit::Waiting;
@@ -327,12 +283,7 @@ impl<I: Isa> Cpu<I> {
     /// What outside has to say.
     fn look_up(&mut self) {
         // This is done after whatever a device does: what is empty is passed over.
-        let changed = match &self.listener {
-            Some((_, changes)) if changes.is_any.swap(false, Ordering::Acquire) => {
-                std::mem::take(&mut *changes.changed.lock())
-            }
-            _ => Vec::new(),
-        };
+        let changed = self.listener.as_ref().map(|(_, changes)| changes.take()).unwrap_or_default();
         for (first, last) in &changed {
             // What was memory may be a device now.
             self.core.tlb.forget_physical(*first, *last);
@@ -368,7 +319,10 @@ impl<I: Isa> Cpu<I> {
             }
             if std::mem::take(&mut self.core.moved) {
                 self.cache.begin_epoch();
-                self.core.code_places.clear();
+                // Where only each block is looked up to be told, the places stay known.
+                if !std::mem::take(&mut self.core.told) {
+                    self.core.code_places.clear();
+                }
                 last = None;
             }
             let pc = I::pc(&self.core);
@@ -378,12 +332,12 @@ impl<I: Isa> Cpu<I> {
             let linked = last.and_then(|(id, end)| self.cache.linked(self.cache.get(id)?, end));
             let found = match linked {
                 Some(id) => Ok(Some(id)),
-                None => self.block_at(pc, how | single),
+                None => self.block_at(pc, how | single, until),
             };
             let found = match found {
                 Ok(Some(id)) if self.core.executed.is_some() && self.is_longer(id, until) => {
                     (single, last) = (STEP, None);
-                    self.block_at(pc, how | single)
+                    self.block_at(pc, how | single, until)
                 }
                 found => found,
             };
@@ -454,11 +408,11 @@ impl<I: Isa> Cpu<I> {
 
     /// The block at a place; `None` if it is [`once`](Self::once).
     #[inline]
-    fn block_at(&mut self, pc: u64, how: u32) -> Result<Option<BlockId>, I::Fault> {
+    fn block_at(&mut self, pc: u64, how: u32, until: u64) -> Result<Option<BlockId>, I::Fault> {
         let mode = I::mode(&self.core) | how;
         match self.cache.at(pc, mode) {
             Some(id) => Ok(Some(id)),
-            None => self.find(pc, mode),
+            None => self.find(pc, mode, until),
         }
     }
 
@@ -468,10 +422,22 @@ impl<I: Isa> Cpu<I> {
         length as u64 > until.saturating_sub(self.instructions)
     }
 
+    /// Whether a block must be done in pieces, because so many instructions are wanted and no more.
+    pub(crate) fn is_too_long(&self, id: Option<BlockId>, until: u64) -> bool {
+        self.core.executed.is_some() && id.is_some_and(|id| self.is_longer(id, until))
+    }
+
     /// The block at a place that is not known by its virtual address, translated if need be; `None` if it is [`once`](Self::once).
-    fn find(&mut self, pc: u64, mode: u32) -> Result<Option<BlockId>, I::Fault> {
+    fn find(&mut self, pc: u64, mode: u32, until: u64) -> Result<Option<BlockId>, I::Fault> {
         let mmu = I::fetch_mmu(&self.core);
-        let phys = I::map(&mut self.core, pc, Kind::Fetch, mmu)?.phys;
+        let phys = self.core.map_code(pc, mmu)?.phys;
+        let id = self.find_at(pc, phys, mode)?;
+        self.tell_block(id, pc, phys, mode, until);
+        Ok(id)
+    }
+
+    /// The same, at a physical address.
+    fn find_at(&mut self, pc: u64, phys: u64, mode: u32) -> Result<Option<BlockId>, I::Fault> {
         let key = Key { phys, pc, mode };
         self.core.code_places.insert(pc / PAGE_SIZE);
         if let Some(id) = self.cache.find(key) {
@@ -490,10 +456,14 @@ impl<I: Isa> Cpu<I> {
             }
         }
         let core = &self.core;
+        let mut fetched = Fetched::at(core, pc);
         let mut fetch = |offset: u64| {
             let (va, phys) = (pc.wrapping_add(offset), phys.wrapping_add(offset));
             match core.reader.cpu_load::<Be, u32>(phys) {
-                Ok(word) => Ok(word),
+                Ok(word) => {
+                    fetched.note(va, word);
+                    Ok(word)
+                }
                 Err(error) => match I::bus_error(core, &BusError { va, phys, kind: Kind::Fetch, error }) {
                     Some(fault) => Err(fault),
                     None => Ok(0),
@@ -502,6 +472,7 @@ impl<I: Isa> Cpu<I> {
         };
         let most = if kept && mode & STEP == 0 { self.room(pc) } else { 1 };
         let code = I::translate(core, pc, most, &mut fetch)?;
+        fetched.tell(core, &code);
         if !kept {
             self.once = Some(code);
             return Ok(None);

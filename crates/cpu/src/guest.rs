@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use flatview::Endianness;
-use flatview_device::Executed;
+use flatview_device::{Executed, Log};
 
 use crate::cpu::{Cpu, Exit};
 use crate::debug::DebugRegister;
+use crate::disassemble::Disassembler;
 use crate::inputs::Inputs;
 use crate::isa::Isa;
 use crate::mips::Mips;
 use crate::ppc::Ppc;
+use crate::tlb::Kind;
 use crate::watch::Watches;
 
 /// A CPU that a machine runs on a thread of its own.
@@ -19,6 +21,8 @@ pub trait GuestCpu: Send {
     fn run(&mut self, budget: u64) -> Exit;
     /// See [`Cpu::count_for`].
     fn count_for(&mut self, executed: Executed);
+    /// See [`Cpu::set_log`].
+    fn set_log(&mut self, log: &Log, number: usize);
     /// See [`Cpu::step`].
     fn step(&mut self) -> Exit;
     /// As by its reset line, to begin at `entry` if a loaded program says so.
@@ -33,8 +37,17 @@ pub trait GuestCpu: Send {
     fn instructions(&self) -> u64;
     /// What `info registers` prints.
     fn registers(&self) -> String;
-    /// The physical address of a virtual one, as the CPU's data loads see it now; nothing is changed by asking.
+    /// See [`Isa::disassembler`].
+    fn disassembler(&self) -> Disassembler;
+    /// See [`Isa::tlb`].
+    fn tlb(&self) -> String;
+    /// See [`Isa::mappings`].
+    fn mappings(&self) -> String;
+    /// The physical address of a virtual one, as the CPU's data loads see it now, or else its instruction fetches; nothing is
+    /// changed by asking.
     fn physical(&self, va: u64) -> Option<u64>;
+    /// The same, as its instruction fetches see it, or else its loads.
+    fn physical_code(&self, va: u64) -> Option<u64>;
     /// See [`Isa::is_waiting`].
     fn is_waiting(&self) -> bool;
     /// See [`Cpu::step_masked`].
@@ -91,6 +104,10 @@ impl<I: Isa> GuestCpu for Cpu<I> {
         Cpu::count_for(self, executed);
     }
 
+    fn set_log(&mut self, log: &Log, number: usize) {
+        Cpu::set_log(self, log, number);
+    }
+
     fn step(&mut self) -> Exit {
         Cpu::step(self)
     }
@@ -123,8 +140,26 @@ impl<I: Isa> GuestCpu for Cpu<I> {
         I::registers(self.core())
     }
 
+    fn disassembler(&self) -> Disassembler {
+        I::disassembler(self.core())
+    }
+
     fn physical(&self, va: u64) -> Option<u64> {
-        I::physical(self.core(), va)
+        I::physical(self.core(), va, Kind::Read).or_else(|| I::physical(self.core(), va, Kind::Fetch))
+    }
+
+    fn physical_code(&self, va: u64) -> Option<u64> {
+        // Wherever in an instruction the address is.
+        let fetched = I::physical(self.core(), va & !3, Kind::Fetch).map(|phys| phys | va & 3);
+        fetched.or_else(|| I::physical(self.core(), va, Kind::Read))
+    }
+
+    fn tlb(&self) -> String {
+        I::tlb(self.core())
+    }
+
+    fn mappings(&self) -> String {
+        I::mappings(self.core())
     }
 
     fn is_waiting(&self) -> bool {

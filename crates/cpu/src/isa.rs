@@ -7,6 +7,7 @@ use flatview::{Endianness, MemTxError};
 
 use crate::core::Core;
 use crate::debug::DebugRegister;
+use crate::disassemble::Disassembler;
 use crate::ir::Code;
 use crate::tlb::{Kind, Mapping};
 
@@ -101,8 +102,17 @@ pub trait Isa: Send + Sized + 'static {
     /// The registers as text, in the form of QEMU's `info registers`.
     fn registers(core: &Core<Self>) -> String;
 
-    /// Where the MMU leads a load from `va`, without an effect on the guest.
-    fn physical(core: &Core<Self>, va: u64) -> Option<u64>;
+    /// The TLB as text: what `info tlb` prints.
+    fn tlb(core: &Core<Self>) -> String;
+
+    /// Which virtual addresses lead where, and who may do what there: what `info mem` prints.
+    fn mappings(core: &Core<Self>) -> String;
+
+    /// What shows its code as text.
+    fn disassembler(core: &Core<Self>) -> Disassembler;
+
+    /// Where the MMU leads an access to `va`, without an effect on the guest.
+    fn physical(core: &Core<Self>, va: u64, kind: Kind) -> Option<u64>;
 
     /// The architecture in gdb's target descriptions: `mips`, `powerpc:common`.
     fn debug_architecture() -> &'static str;

@@ -9,6 +9,8 @@ mod ejtag;
 mod fpu;
 #[path = "mips/left_open.rs"]
 mod left_open;
+#[path = "mips/look.rs"]
+mod look;
 #[path = "mips/models.rs"]
 mod models;
 mod support;

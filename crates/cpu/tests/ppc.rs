@@ -1,11 +1,14 @@
 //! What PowerPC programs do, and what the CPU does around them.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail loudly")]
 
+#[path = "ppc/look.rs"]
+mod look;
+
 use flatview::{Endianness, Memory, RamBlock, Region};
 use flatview_cpu::ppc::{
     BusErrors, CR, CTR, DAR, DSISR, LR, PC, Ppc, PpcModel, SRR0, SRR1, cr, gpr, set_xer, xer,
 };
-use flatview_cpu::{Cpu, Exit, GuestCpu};
+use flatview_cpu::{Cpu, Exit, GuestCpu, Kind};
 use flatview_device::log::LogBuffer;
 use flatview_device::{Clock, Log, LogMask};
 

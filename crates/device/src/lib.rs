@@ -16,7 +16,7 @@
 //! | What stands where a device is not modelled yet? | [`unmodelled`] |
 //! | How do ISA ports answer accesses wider than they are? | [`portio`], [`portlist`] |
 //! | How does a device change the map? | [`map`] |
-//! | Where do `-d guest_errors,unimp` lines go? | [`log`] |
+//! | What is logged (`-d`, `-trace`), and where does it go? | [`log`] |
 
 pub mod bank;
 pub mod calendar;
@@ -38,7 +38,9 @@ pub use cell::{DeviceCell, Effects};
 pub use chardev::{CharBackend, CharError, CharEvent, CharSink, CharSpec};
 pub use clock::{Clock, ClockError, Executed, Timer};
 pub use irq::{IrqLine, IrqObserver, OrGate};
-pub use log::{Log, LogError, LogMask};
+pub use log::{
+    AddressFilter, Log, LogError, LogFileError, LogItems, LogMask, TraceEvent, TraceEvents, WeakLog,
+};
 pub use map::MapHandle;
 pub use portlist::{PortList, PortRun};
 pub use reset::Reset;

@@ -13,8 +13,8 @@ use smallvec::SmallVec;
 
 use crate::render::{Budget, render};
 use crate::span::{Span, SpanSet};
-use crate::topology::{Changes, Children, NONE, Topology};
-use crate::view::{FlatRange, FlatView};
+use crate::topology::{Changes, Children, NONE, Record, Topology};
+use crate::view::{FlatRange, FlatView, Piece};
 use crate::{MemoryError, RegionId};
 
 /// Where a walk from a space's root to its effective root goes next (QEMU: `memory_region_get_flatview_root`).
@@ -183,7 +183,7 @@ pub(crate) fn updated_view(
         let pieces = render(topology, root, window, budget)?;
         let fresh = pieces.iter().filter_map(|piece| {
             let record = topology.get(piece.region)?;
-            Some(FlatRange::new(piece, &record.body, &record.attrs, topology.log_mask(record)))
+            Some(range_of(topology, piece, record))
         });
         let base = new.as_ref().unwrap_or(old);
         if let Some(view) = spliced(base, window, fresh) {
@@ -227,6 +227,11 @@ fn spliced(view: &FlatView, window: Span, fresh: impl Iterator<Item = FlatRange>
     Some(view.replaced(Span { start, last }, &new))
 }
 
+/// What a view has of a piece.
+fn range_of(topology: &Topology, piece: &Piece, record: &Record) -> FlatRange {
+    FlatRange::new(piece, &record.body, &record.attrs, topology.log_mask(record), topology.is_traced())
+}
+
 /// Rendering from nothing, to compare with.
 pub(crate) fn rendered_whole(
     topology: &Topology,
@@ -234,8 +239,6 @@ pub(crate) fn rendered_whole(
     budget: &mut Budget,
 ) -> Result<Vec<FlatRange>, MemoryError> {
     let pieces = render(topology, root, Span::ALL, budget)?;
-    let range = |p: &crate::view::Piece| {
-        topology.get(p.region).map(|r| FlatRange::new(p, &r.body, &r.attrs, topology.log_mask(r)))
-    };
+    let range = |p: &Piece| topology.get(p.region).map(|r| range_of(topology, p, r));
     Ok(pieces.iter().filter_map(range).collect())
 }

@@ -11,6 +11,14 @@ pub struct RegionId {
     pub(crate) memory: u32,
 }
 
+impl RegionId {
+    /// A number that no other region of the memory has at the same time, and 0 for none: to name it in a line of text.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        u64::from(self.index) + 1
+    }
+}
+
 impl fmt::Display for RegionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "#{}.{}", self.index, self.generation)

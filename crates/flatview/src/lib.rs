@@ -67,7 +67,7 @@ mod vm_memory;
 
 #[cfg(feature = "vm-memory")]
 pub use crate::vm_memory::{DirtyPages, DirtySlice, RamGuard, RamRegion, RamView};
-pub use access::{Access, MemTxAttrs, Port, Reader};
+pub use access::{Access, AccessTrace, MemTxAttrs, Port, Reader};
 pub use dirty::{DirtyClient, GlobalLog};
 pub use dirty_rate::{DirtyRate, DirtyRateMeter};
 pub use error::{InUse, MemoryError};

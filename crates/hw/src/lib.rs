@@ -6,8 +6,9 @@
 //!
 //! | folder | what |
 //! |---|---|
-//! | [`mod@char`] | serial ports |
+//! | [`mod@char`] | serial and parallel ports |
 //! | [`cpiom`] | devices of the avionics board |
+//! | [`dma`] | ISA direct memory access |
 //! | [`input`] | keyboards and mice |
 //! | [`intc`] | interrupt controllers |
 //! | [`isa`] | small devices on ISA ports |
@@ -19,6 +20,7 @@
 
 pub mod char;
 pub mod cpiom;
+pub mod dma;
 pub mod input;
 pub mod intc;
 pub mod isa;

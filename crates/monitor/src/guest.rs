@@ -36,13 +36,30 @@ pub(crate) fn peek_virtual(
     space: &AddressSpace,
     addr: u64,
     buf: &mut [u8],
+    translate: Translate,
 ) -> Result<(), String> {
     let room = PAGE - addr % PAGE;
     let at = room.min(buf.len() as u64) as usize;
     let (here, behind) = buf.split_at_mut(at);
-    let phys = machine.translate(addr).ok_or_else(|| format!("{addr:#x} is not mapped by the CPU"))?;
+    let phys = translate(machine, addr).ok_or_else(|| format!("{addr:#x} is not mapped by the CPU"))?;
     peek(machine, space, phys, here)?;
-    if behind.is_empty() { Ok(()) } else { peek_virtual(machine, space, addr.wrapping_add(room), behind) }
+    match behind.is_empty() {
+        true => Ok(()),
+        false => peek_virtual(machine, space, addr.wrapping_add(room), behind, translate),
+    }
+}
+
+/// How a virtual address becomes a physical one.
+pub(crate) type Translate = fn(&Machine, u64) -> Option<u64>;
+
+/// As the CPU's loads do it, or without a CPU not at all.
+pub(crate) fn translate(machine: &Machine, va: u64) -> Option<u64> {
+    machine.translate(va)
+}
+
+/// As its instruction fetches do it.
+pub(crate) fn translate_code(machine: &Machine, va: u64) -> Option<u64> {
+    machine.with_cpu(0, |cpu| cpu.physical_code(va)).unwrap_or(Some(va))
 }
 
 /// Why a byte cannot be looked at.

@@ -16,6 +16,7 @@ mod session;
 #[cfg(test)]
 mod testing;
 mod text;
+mod tracing;
 
 pub use flatview_board::error::os_error;
 pub use session::{Served, Session, Waker, serve};

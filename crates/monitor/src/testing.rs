@@ -17,10 +17,15 @@ pub fn mips() -> Arc<Machine> {
 
 /// The same with a program of `guests/` and its CPU, which has not begun.
 pub fn mips_with_a_program() -> Arc<Machine> {
-    let image = concat!(env!("CARGO_MANIFEST_DIR"), "/../../guests/images/mips/hello.elf");
+    with_a_program("mips", "mips/hello.elf")
+}
+
+/// A board with a program of `guests/` and its CPU, which has not begun.
+pub fn with_a_program(board: &str, image: &str) -> Arc<Machine> {
+    let images = concat!(env!("CARGO_MANIFEST_DIR"), "/../../guests/images/");
     let config = MachineConfig {
-        board: "mips".to_owned(),
-        kernel: Some(image.into()),
+        board: board.to_owned(),
+        kernel: Some(format!("{images}{image}").into()),
         start_stopped: true,
         ..MachineConfig::default()
     };

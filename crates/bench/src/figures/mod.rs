@@ -9,6 +9,7 @@ mod guests;
 mod iommu;
 mod latency;
 mod mapping;
+mod protection;
 mod ram;
 mod threads;
 
@@ -29,6 +30,7 @@ pub fn all(run: &mut Run) -> Result<(), BenchError> {
     mapping::all(run)?;
     dirty::all(run)?;
     commits::all(run)?;
+    protection::all(run)?;
     latency::all(run)?;
     footprint::all(run)?;
     iommu::all(run)?;

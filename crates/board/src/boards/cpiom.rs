@@ -139,7 +139,7 @@ fn memory_controller(b: &mut BoardBuilder<'_>, system: RegionId, intc: &Intc) ->
     let ram = b.machine_ram("cpiom-sdram", sdram::RAM_SIZE)?;
     let sdram = Sdram::new(&owner, ram.block, b.map_handle(), b.log())?;
     let ram = b.map(system, 0, 0, sdram.ram_region().readonly(ram.rom))?;
-    sdram.set_ram(ram);
+    sdram.set_ram(ram)?;
     let places = [
         (0x2000_0028, 1, sdram.refresh_region()),
         (0x2000_a000, 0, sdram.register_region()),

@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use flatview::{MemoryError, Owner, Region, RegionId};
 use flatview_device::{IrqLine, QtreeDevice, Unmodelled};
+use flatview_hw::char::parallel::Parallel;
 use flatview_hw::char::serial16550::Serial16550;
+use flatview_hw::dma::DmaChannel;
+use flatview_hw::dma::i8257::I8257;
 use flatview_hw::input::i8042::I8042;
 use flatview_hw::intc::i8259::I8259;
 use flatview_hw::isa::pc_testdev::{IOMEM_ADDRESS, PcTestdev};
@@ -28,12 +31,19 @@ pub struct IsaBus {
     pub bus: BusId,
     /// The sixteen interrupts.
     pub irqs: Vec<IrqLine>,
+    /// The DMA controllers, of four channels each; none on boards without.
+    pub dma: Vec<Arc<I8257>>,
 }
 
 impl IsaBus {
     /// An interrupt by number; beyond the sixteen, a line that leads nowhere.
     pub fn irq(&self, n: usize) -> IrqLine {
         self.irqs.get(n).cloned().unwrap_or_else(|| IrqLine::new("unconnected"))
+    }
+
+    /// A DMA channel by number, if the board has it.
+    pub fn dma(&self, n: usize) -> Option<DmaChannel> {
+        self.dma.get(n / 4).map(|controller| controller.channel(n % 4))
     }
 
     /// Adds and maps ports of a device that is not modelled yet.
@@ -93,6 +103,26 @@ impl IsaBus {
                 .number("iobase", port.into())
                 .number("irq", irq as u64)
         });
+        Ok(())
+    }
+
+    /// A parallel port.
+    ///
+    /// # Errors
+    /// What opening the back end gives.
+    pub fn parallel(
+        &self,
+        b: &mut BoardBuilder<'_>,
+        n: usize,
+        port: u16,
+        irq: usize,
+        owner: &Owner,
+    ) -> Result<(), BoardError> {
+        let device = Parallel::new(port, b.parallel(n)?);
+        device.irq().connect_to(&self.irq(irq));
+        self.map(b, [(port, device.region(owner))])?;
+        b.reset(&device);
+        b.plug(self.bus, move || device.qtree(n, irq));
         Ok(())
     }
 

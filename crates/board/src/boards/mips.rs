@@ -132,7 +132,7 @@ fn build(b: &mut BoardBuilder<'_>, variant: &'static Variant) -> Result<(), Boar
     let bus = b.bus(bridge, "isa.0", "ISA");
     b.object(&format!("{}/isa.0", bridge_owner.path()), "ISA");
     let (master, slave) = I8259::pair();
-    let isa = IsaBus { ports: io, bus, irqs: irqs(&master, &slave) };
+    let isa = IsaBus { ports: io, bus, irqs: irqs(&master, &slave), dma: Vec::new() };
     for chip in [&master, &slave] {
         let owner = b.unattached("isa-i8259");
         isa.pic(b, &owner, chip)?;

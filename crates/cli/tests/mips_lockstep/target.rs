@@ -278,7 +278,7 @@ impl Target for InProcess {
 
     fn read(&mut self, at: u32, len: usize) -> Option<Vec<u8>> {
         let mut data = vec![0; len];
-        let phys = Mips::physical(self.cpu.core(), at.into())?;
+        let phys = Mips::physical(self.cpu.core(), at.into(), flatview_cpu::Kind::Read)?;
         self.space.reader().peek(phys, &mut data).ok()?;
         Some(data)
     }

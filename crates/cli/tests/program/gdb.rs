@@ -33,9 +33,13 @@ fn start(name: &str, more: &[&str]) -> (Program, u16) {
 }
 
 fn start_on(board: &str, name: &str, more: &[&str]) -> (Program, u16) {
-    let (port, image) = (free_port(), image_for(board, name));
+    start_image(board, &image_for(board, name), more)
+}
+
+fn start_image(board: &str, image: &str, more: &[&str]) -> (Program, u16) {
+    let port = free_port();
     let gdb = format!("tcp:127.0.0.1:{port}");
-    let mut args = vec!["-M", board, "-kernel", &image, "-S", "-gdb", &gdb, "-display", "none"];
+    let mut args = vec!["-M", board, "-kernel", image, "-S", "-gdb", &gdb, "-display", "none"];
     args.extend(more);
     (Program::start(&args), port)
 }
@@ -181,17 +185,44 @@ fn gdb_debugs_a_little_endian_program_too() {
 
 fn a_whole_session(board: &str) {
     let (mut program, port) = start_on(board, "debug", &["-serial", "stdio", "-monitor", "none"]);
-    let script = "p/x $pc\nbreak inner\ncontinue\nbacktrace\nwatch total\ncontinue\ncontinue\ndelete\n\
-                  rwatch corner.x\ncontinue\ndelete\nwatch unaligned[1]\ncontinue\ndelete\nnext\n\
-                  tbreak *put_char\ncontinue\nx/2i $pc\nstepi\np $pc == (char *)put_char + 4\n\
-                  set var $t9 = 0x1234\np/x $t9\nset var total = 99\np total\n\
-                  hbreak guest_halt\ncontinue\nmonitor info status\ncontinue\n";
-    let Some(said) = gdb(script, port, &image_for(board, "debug")) else { return };
+    let ends = "hbreak guest_halt\ncontinue\nmonitor info status\ncontinue\n";
+    let Some(said) = the_same_session(port, &image_for(board, "debug"), "0x80100000", "$t9", ends) else {
+        return;
+    };
+    assert_in_order(&said, &["guest_halt", "exited normally"]);
+    // Monitors speak on another stream than gdb.
+    assert!(said.contains("VM status: paused (debug)"), "{said}");
+    program.wait_for("total 12, result 168");
+    assert!(program.end().status.success());
+}
+
+#[test]
+fn gdb_debugs_a_powerpc_program_with_its_own_registers() {
+    let file = image_for("ppc", "debug");
+    let (_program, port) = start_image("cpiom", &file, &QUIET);
+    let ends = "delete\nset var $f1 = 2.5\np $f1 * 3\np/x $msr\np/x $cr = 0x12345678\nhbreak guest_done\ncontinue\n\
+                p/x $cr\nx/s &guest_log\ninfo registers system\nkill\n";
+    let Some(said) = the_same_session(port, &file, "0x100000", "$r30", ends) else { return };
+    assert_in_order(
+        &said,
+        &["$5 = 7.5", "$6 = 0x1000", "guest_done", "\"total 12, result 168\\n\"", "pvr", "killed"],
+    );
+}
+
+/// What is alike on all CPUs, with the register `spare`, which the program has no use for; then `ends`.
+fn the_same_session(port: u16, image: &str, entry: &str, spare: &str, ends: &str) -> Option<String> {
+    let script = format!(
+        "p/x $pc\nbreak inner\ncontinue\nbacktrace\nwatch total\ncontinue\ncontinue\ndelete\n\
+         rwatch corner.x\ncontinue\ndelete\nwatch unaligned[1]\ncontinue\ndelete\nnext\n\
+         tbreak *put_char\ncontinue\nx/2i $pc\nstepi\np $pc == (char *)put_char + 4\n\
+         set var {spare} = 0x1234\np/x {spare}\nset var total = 99\np total\n{ends}"
+    );
+    let said = gdb(&script, port, image)?;
     assert_in_order(
         &said,
         &[
-            "$1 = 0x80100000",
-            "Breakpoint 1, inner (depth=2, step=1) at mips/debug/debug.c:21",
+            &format!("$1 = {entry}\n"),
+            "Breakpoint 1, inner (depth=2, step=1) at debug/debug.c:33",
             "int result = depth * 10 + step;",
             "#0  inner (depth=2, step=1)",
             "in middle (depth=2)",
@@ -211,14 +242,9 @@ fn a_whole_session(board: &str) {
             "$2 = 1",
             "$3 = 0x1234",
             "$4 = 99",
-            "guest_halt",
-            "exited normally",
         ],
     );
-    // Monitors speak on another stream than gdb.
-    assert!(said.contains("VM status: paused (debug)"), "{said}");
-    program.wait_for("total 12, result 168");
-    assert!(program.end().status.success());
+    Some(said)
 }
 
 #[test]

@@ -17,3 +17,4 @@ mod mtree_command;
 mod openbios;
 mod qemu_texts;
 mod terminal;
+mod tracing;

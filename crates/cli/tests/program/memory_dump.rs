@@ -190,8 +190,10 @@ fn a_detached_dump_is_complete_though_the_input_ends() {
     let file = folder.path().join("dump");
     let command = format!("dump-guest-memory -d \"{}\"\n", file.display());
     let began = Instant::now();
-    for board in [["-M", "40p", "-m", "128", "-S"].as_slice(), &["-M", "40p", "-m", "128"]] {
-        let said = run(&[board, &["-display", "none", "-monitor", "stdio"]].concat(), &command);
+    let rom = concat!(env!("CARGO_MANIFEST_DIR"), "/../board/tests/empty.rom");
+    let board = ["-M", "40p", "-m", "128", "-bios", rom];
+    for board in [[&board[..], &["-S"]].concat(), board.to_vec()] {
+        let said = run(&[&board[..], &["-display", "none", "-monitor", "stdio"]].concat(), &command);
         assert!(said.status.success(), "{said:?}");
         let memory: usize = loads(&file).iter().map(|(_, bytes)| bytes.len()).sum();
         assert_eq!(memory, 129 << 20);

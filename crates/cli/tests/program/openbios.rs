@@ -10,14 +10,14 @@ use std::time::Duration;
 use crate::driver::{Program, qemu_is_there};
 
 const CAPTURE: &str = include_str!("../../../board/tests/captures/40p-openbios.serial.txt");
-const PROMPT: &str = "\r\n0 > ";
+pub(crate) const PROMPT: &str = "\r\n0 > ";
 /// What is typed, as in the capture.
 const WORDS: [&str; 2] = ["1 2 + .", "dev / ls"];
 /// Debug builds on a busy machine want a while.
-const BOOT: Duration = Duration::from_secs(60);
+pub(crate) const BOOT: Duration = Duration::from_secs(60);
 
 /// Whether OpenBIOS is installed.
-fn is_openbios_there() -> bool {
+pub(crate) fn is_openbios_there() -> bool {
     let there = ["/usr/share/qemu/openbios-ppc", "/usr/share/openbios/openbios-ppc"];
     if there.into_iter().any(|path| Path::new(path).is_file()) {
         return true;

@@ -8,7 +8,7 @@ pub(super) const VPN2: u32 = 0xffff_e000;
 /// The address space in EntryHi.
 pub(super) const ASID: u32 = 0xff;
 /// Bits of EntryLo.
-mod lo {
+pub(super) mod lo {
     pub const G: u32 = 1;
     pub const V: u32 = 2;
     pub const D: u32 = 4;
@@ -48,8 +48,18 @@ impl TlbEntry {
     }
 
     /// The bit of the address that tells the two pages apart.
-    fn odd(&self) -> u32 {
+    pub(super) fn odd(&self) -> u32 {
         (self.mask | 0x1fff).wrapping_add(1) >> 1
+    }
+
+    /// The EntryLo of the page that an address is in.
+    pub(super) fn lo_of(&self, va: u32) -> u32 {
+        if va & self.odd() != 0 { self.lo[1] } else { self.lo[0] }
+    }
+
+    /// Where a page of an EntryLo begins. The R4000 has 36 bits of physical addresses.
+    pub(super) fn phys(&self, lo: u32) -> u64 {
+        u64::from(lo) << 6 & !0xfff & !u64::from(self.odd() - 1)
     }
 }
 
@@ -76,13 +86,17 @@ impl Mips {
         }
     }
 
-    fn translated(&self, va: u32, kind: Kind) -> Result<Mapping, Fault> {
+    /// The entry about an address, in the address space that there is.
+    pub(super) fn entry_about(&self, va: u32) -> Option<&TlbEntry> {
         let asid = self.cp0.entry_hi & ASID;
-        let Some(entry) = self.tlb.iter().find(|e| e.is_about(va, asid)) else {
+        self.tlb.iter().find(|entry| entry.is_about(va, asid))
+    }
+
+    fn translated(&self, va: u32, kind: Kind) -> Result<Mapping, Fault> {
+        let Some(entry) = self.entry_about(va) else {
             return Err(Fault::untranslated(va, kind, true));
         };
-        let odd = entry.odd();
-        let lo = if va & odd != 0 { entry.lo[1] } else { entry.lo[0] };
+        let lo = entry.lo_of(va);
         if lo & lo::V == 0 {
             return Err(Fault::untranslated(va, kind, false));
         }
@@ -90,9 +104,7 @@ impl Mips {
         if kind == Kind::Write && !dirty {
             return Err(Fault::modified(va));
         }
-        let offset = odd - 1;
-        // The R4000 has 36 bits of physical addresses.
-        let phys = u64::from(lo) << 6 & !0xfff & !u64::from(offset) | u64::from(va & offset);
+        let phys = entry.phys(lo) | u64::from(va & (entry.odd() - 1));
         Ok(Mapping { phys, read: true, write: dirty, fetch: true })
     }
 

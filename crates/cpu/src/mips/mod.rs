@@ -3,7 +3,8 @@
 //!
 //! Where things are: `model` says which CPUs there are, `level` which instructions each has, `translate` turns code into blocks, `cp0` has the system registers,
 //! `mmu` the TLB and the address map, `fpu` coprocessor 1, `helpers` what other single instructions do in Rust, `except` how
-//! exceptions are taken, `gdb` the registers as debuggers number them. The words and section numbers are those of
+//! exceptions are taken, `gdb` the registers as debuggers number them, `look` and `disassemble` what monitors show, `trace`
+//! what is logged. The words and section numbers are those of
 //! *MIPS32 Architecture For Programmers*, volumes I to III (MD00082, MD00086, MD00090), revision 2, and of the *24K Core
 //! Family Software User's Manual* (MD00343).
 //!
@@ -12,26 +13,33 @@
 //! of EJTAG (SDBBP, DERET and the registers of debug mode are there), the R4000's 64-bit mode.
 
 mod cp0;
+mod disassemble;
 mod except;
 mod fpu;
 mod gdb;
 mod helpers;
 mod level;
+mod look;
 mod mmu;
 mod model;
+mod trace;
 mod translate;
 
 use std::sync::Arc;
 
 use flatview::Endianness;
-use flatview_device::{Clock, Timer};
+use flatview_device::{Clock, LogMask, Timer};
 
 use crate::core::Core;
 use crate::debug::DebugRegister;
+use crate::disassemble::Disassembler;
 use crate::inputs::Inputs;
 use crate::ir::{Code, Var};
 use crate::isa::{BusError, Fetch, Helper, Isa, Place};
 use crate::tlb::{Kind, Mapping};
+
+pub(crate) use disassemble::disassemble;
+pub(crate) use translate::knows;
 
 pub use cp0::Cp0;
 pub use except::{Exception, Fault};
@@ -166,7 +174,11 @@ impl Isa for Mips {
     }
 
     fn map(core: &mut Core<Self>, va: u64, kind: Kind, mmu: u8) -> Result<Mapping, Fault> {
-        core.isa.map(va as u32, kind, mmu)
+        let result = core.isa.map(va as u32, kind, mmu);
+        if core.logs(LogMask::MMU) {
+            trace::mapped(core, va as u32, &result);
+        }
+        result
     }
 
     fn misaligned(_: &Core<Self>, va: u64, kind: Kind) -> Fault {
@@ -182,7 +194,14 @@ impl Isa for Mips {
     }
 
     fn enter(core: &mut Core<Self>, fault: Fault, place: Place) {
+        let logs = core.logs(LogMask::INT);
+        if logs {
+            trace::raised(core, &fault, place);
+        }
         except::enter(core, fault, place);
+        if logs {
+            trace::taken(core, &fault);
+        }
     }
 
     fn interrupt(core: &mut Core<Self>) -> Option<Fault> {
@@ -235,9 +254,20 @@ impl Isa for Mips {
         text
     }
 
-    fn physical(core: &Core<Self>, va: u64) -> Option<u64> {
-        let va = u32::try_from(va & 0xffff_ffff).ok()?;
-        core.isa.map(va, Kind::Read, core.isa.cp0.mmu()).ok().map(|m| m.phys)
+    fn disassembler(core: &Core<Self>) -> Disassembler {
+        Disassembler::Mips(core.isa.model, Self::debug_order(core))
+    }
+
+    fn tlb(core: &Core<Self>) -> String {
+        look::tlb(&core.isa)
+    }
+
+    fn mappings(core: &Core<Self>) -> String {
+        look::mappings(&core.isa)
+    }
+
+    fn physical(core: &Core<Self>, va: u64, kind: Kind) -> Option<u64> {
+        core.isa.map(va as u32, kind, core.isa.cp0.mmu()).ok().map(|m| m.phys)
     }
 
     fn debug_architecture() -> &'static str {

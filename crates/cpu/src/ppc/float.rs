@@ -318,6 +318,20 @@ pub(super) fn execute(core: &mut Cpu, word: u32) -> Option<Done> {
     Some(finish(core, word, &result))
 }
 
+/// Whether a word of opcode 59 or 63 is an instruction that [`execute`] knows.
+pub(super) fn is_operation(word: u32) -> bool {
+    match (word >> 26, word >> 1 & 31) {
+        (59 | 63, 18 | 20 | 21 | 25 | 28..=31) | (59, 24) | (63, 23 | 26) => true,
+        (63, _) => {
+            matches!(
+                word >> 1 & 0x3ff,
+                0 | 12 | 14 | 15 | 32 | 38 | 40 | 64 | 70 | 72 | 134 | 136 | 264 | 583 | 711
+            )
+        }
+        _ => false,
+    }
+}
+
 /// FPRF for the number with the other sign.
 fn flipped(about: u32) -> u32 {
     match about >> 12 & 31 {

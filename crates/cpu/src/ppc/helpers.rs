@@ -1,11 +1,12 @@
 //! What single instructions do in Rust: traps, system registers, multiples and strings, reservations, cache blocks.
 
 use flatview::Be;
+use flatview_device::LogMask;
 
 use super::except::{dsisr, leave, srr1};
 use super::spr::number;
 use super::state::mode;
-use super::{Exception, Fault, Ppc, SO, SRR1, cr, float, gpr, mmu, spr};
+use super::{Exception, Fault, Ppc, SO, SRR1, cr, float, gpr, mmu, spr, trace};
 use crate::core::Core;
 use crate::ir::MemOp;
 use crate::isa::Helper;
@@ -301,10 +302,15 @@ fn mfsr(core: &mut Cpu, n: u64, _: u64) -> Done {
 }
 
 fn mtsr(core: &mut Cpu, n: u64, value: u64) -> Done {
-    if let Some(segment) = core.isa.segments.get_mut(n as usize & 15)
-        && std::mem::replace(segment, value as u32) != value as u32
-    {
-        core.flush();
+    let n = n as usize & 15;
+    if let Some(segment) = core.isa.segments.get_mut(n) {
+        let old = std::mem::replace(segment, value as u32);
+        if old != value as u32 {
+            core.flush();
+        }
+        if core.logs(LogMask::MMU) {
+            trace::segment_written(core, n, old, value as u32);
+        }
     }
     Ok(0)
 }

@@ -5,16 +5,17 @@
 //! memory.
 
 use flatview::{Be, Reader};
+use flatview_device::LogMask;
 
 use super::except::{dsisr, srr1};
 use super::model::Family;
 use super::spr::{hid2, number};
-use super::{Exception, Fault, Ppc};
+use super::{Exception, Fault, Ppc, trace};
 use crate::core::Core;
 use crate::tlb::{Kind, Mapping};
 
 /// Bits of a segment register.
-mod segment {
+pub(super) mod segment {
     pub const DIRECT_STORE: u32 = 1 << 31;
     pub const SUPERVISOR_KEY: u32 = 1 << 30;
     pub const USER_KEY: u32 = 1 << 29;
@@ -23,7 +24,7 @@ mod segment {
 }
 
 /// Bits of a page table entry.
-mod pte {
+pub(super) mod pte {
     pub const VALID: u32 = 1 << 31;
     pub const SECONDARY: u32 = 1 << 6;
     pub const REFERENCED: u32 = 1 << 8;
@@ -42,7 +43,7 @@ const GUARDED: u32 = 1;
 pub(super) struct Found {
     pub mapping: Mapping,
     /// The bits W, I, M and G.
-    wimg: u32,
+    pub wimg: u32,
     /// Where the page table entry is, if its bits R or C are to be set: these.
     note: Option<(u64, u32)>,
 }
@@ -60,6 +61,17 @@ impl Found {
             note: None,
         }
     }
+}
+
+/// How the page table was searched.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Looked {
+    pub va: u32,
+    pub segment: u32,
+    /// Where the entry is, and whether it is in the secondary group.
+    pub found: Option<(u64, bool)>,
+    /// Whether it allows the access.
+    pub granted: bool,
 }
 
 /// One entry of a TLB that software fills.
@@ -89,7 +101,32 @@ impl Default for SoftTlb {
     }
 }
 
+/// A valid entry, for those who look.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ValidEntry {
+    upper: u32,
+    pub lower: u32,
+    pub page: u32,
+    pub way: u8,
+}
+
+impl ValidEntry {
+    /// The number of the segment that it is about.
+    pub fn vsid(self) -> u32 {
+        self.upper >> 7 & segment::VSID
+    }
+}
+
 impl SoftTlb {
+    /// The entries that are valid, set by set.
+    pub fn valid(&self) -> impl Iterator<Item = ValidEntry> {
+        let ways = self.entries.iter().flat_map(|ways| (0..).zip(ways));
+        ways.filter(|(_, entry)| entry.upper & pte::VALID != 0).map(|(way, entry)| {
+            let Entry { upper, lower, page } = *entry;
+            ValidEntry { upper, lower, page, way }
+        })
+    }
+
     fn set(va: u32) -> usize {
         (va >> 12) as usize % SETS
     }
@@ -155,7 +192,13 @@ fn protected(va: u32, kind: Kind) -> Fault {
 pub(super) fn map(core: &mut Core<Ppc>, va: u32, kind: Kind, mmu: u8) -> Result<Found, Fault> {
     let reader = &core.reader;
     let load = |at: u64| reader.cpu_load::<Be, u32>(at).unwrap_or(0);
-    let mut found = core.isa.translated(va, kind, mmu, &load)?;
+    let result = core.isa.translated(va, kind, mmu, &load);
+    if core.logs(LogMask::MMU)
+        && let Some(looked) = core.isa.search_of(va, kind, mmu, &load, result.is_ok())
+    {
+        trace::searched(core, &looked);
+    }
+    let mut found = result?;
     if let Some((at, bits)) = found.note {
         // A table in memory that cannot be written keeps its bits.
         let _ = reader.fetch_or::<Be, u32>(at, bits);
@@ -177,7 +220,14 @@ impl Ppc {
         self.translated(va, kind, mmu, &load).map(|found| found.mapping.phys)
     }
 
-    fn translated(&self, va: u32, kind: Kind, mmu: u8, load: &dyn Fn(u64) -> u32) -> Result<Found, Fault> {
+    /// Where an address leads; `load` gives the words of the page table.
+    pub(super) fn translated(
+        &self,
+        va: u32,
+        kind: Kind,
+        mmu: u8,
+        load: &dyn Fn(u64) -> u32,
+    ) -> Result<Found, Fault> {
         if mmu & 2 == 0 {
             // Real addressing: cached, and guarded (section 7.2.1).
             return Ok(Found::at(va, GUARDED, true));
@@ -274,6 +324,30 @@ impl Ppc {
             }
         }
         None
+    }
+
+    /// What a translation that is done did with the table in memory; `None` if it did not come so far.
+    fn search_of(
+        &self,
+        va: u32,
+        kind: Kind,
+        mmu: u8,
+        load: &dyn Fn(u64) -> u32,
+        granted: bool,
+    ) -> Option<Looked> {
+        let in_block = || !matches!(self.block(va, kind, mmu & 1 != 0), Ok(None));
+        let segment = self.segments.get((va >> 28) as usize).copied().unwrap_or(0);
+        let unpaged =
+            segment & segment::DIRECT_STORE != 0 || kind == Kind::Fetch && segment & segment::NO_EXECUTE != 0;
+        if mmu & 2 == 0 || in_block() || unpaged || self.searches_by_software() {
+            return None;
+        }
+        let found = self.entry_in_memory(segment, va, load).map(|(_, at)| {
+            let [first, _] = self.groups(segment, va);
+            // Of the entry its lower word.
+            (at - 4, at & !0x3f != u64::from(first))
+        });
+        Some(Looked { va, segment, found, granted })
     }
 
     /// Whether the guest fills the TLBs itself: 755 with HID2\[SWT_EN\].

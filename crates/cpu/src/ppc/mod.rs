@@ -2,7 +2,8 @@
 //!
 //! Where things are: `model` names the processors, `state` has what they keep besides their general registers and how time
 //! passes, `spr` the special-purpose registers, `mmu` segments, page tables and BATs, `except` how exceptions are taken,
-//! `translate` turns code into blocks, by subjects, `float` is the floating-point unit, `helpers` does in Rust what other single instructions want, `gdb` is what debuggers see. Words and section
+//! `translate` turns code into blocks, by subjects, `float` is the floating-point unit, `helpers` does in Rust what other single instructions want, `gdb` is
+//! what debuggers see, `look` and `disassemble` what monitors show, `trace` what is logged. Words and section
 //! numbers are those of *Programming Environments Manual for 32-Bit Microprocessors* (MPCFPE32B, here: PEM), of the *PowerPC
 //! 604 User's Manual* (MPC604UM) and of the *MPC750 Family User's Manual* with its appendix on the MPC755 (MPC750UM).
 //!
@@ -10,25 +11,33 @@
 //! instructions check the address and do what memory would show), performance counters and thermal sensors (their
 //! registers keep what is written), power states (MSR\[POW\] waits for an interrupt).
 
+mod disassemble;
 mod except;
 mod float;
 mod gdb;
 mod helpers;
+mod look;
 mod mmu;
 mod model;
 mod spr;
 mod state;
+mod trace;
 mod translate;
 
 use std::sync::Arc;
 
 use flatview::Endianness;
+use flatview_device::LogMask;
 
 use crate::core::Core;
 use crate::debug::DebugRegister;
+use crate::disassemble::Disassembler;
 use crate::ir::{Code, Var};
 use crate::isa::{BusError, Fetch, Helper, Isa, Place};
 use crate::tlb::{Kind, Mapping};
+
+pub(crate) use disassemble::disassemble;
+pub(crate) use translate::knows;
 
 pub use except::{Exception, Fault};
 pub use model::{Family, PpcModel};
@@ -159,6 +168,9 @@ impl Isa for Ppc {
     }
 
     fn enter(core: &mut Core<Self>, fault: Fault, place: Place) {
+        if core.logs(LogMask::INT) {
+            trace::raised(core, &fault, place);
+        }
         except::enter(core, fault, place);
     }
 
@@ -178,8 +190,20 @@ impl Isa for Ppc {
         state::registers(core)
     }
 
-    fn physical(core: &Core<Self>, va: u64) -> Option<u64> {
-        core.isa.look(&core.reader, va as u32, Kind::Read, core.isa.mmu_of(Kind::Read)).ok()
+    fn disassembler(core: &Core<Self>) -> Disassembler {
+        Disassembler::Ppc(core.isa.model)
+    }
+
+    fn tlb(core: &Core<Self>) -> String {
+        core.isa.tlb_text()
+    }
+
+    fn mappings(core: &Core<Self>) -> String {
+        core.isa.mappings_text(&core.reader)
+    }
+
+    fn physical(core: &Core<Self>, va: u64, kind: Kind) -> Option<u64> {
+        core.isa.look(&core.reader, va as u32, kind, core.isa.mmu_of(kind)).ok()
     }
 
     fn debug_architecture() -> &'static str {

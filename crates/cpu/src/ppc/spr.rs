@@ -9,7 +9,7 @@ use flatview_device::LogMask;
 use super::except::srr1;
 use super::model::Family;
 use super::state::mode;
-use super::{CTR, DAR, DSISR, Fault, LR, Ppc, SPRG, SRR0, SRR1};
+use super::{CTR, DAR, DSISR, Fault, LR, Ppc, SPRG, SRR0, SRR1, trace};
 use crate::core::Core;
 use crate::ir::Var;
 
@@ -196,6 +196,9 @@ pub(super) fn set(core: &mut Core<Ppc>, n: u32, value: u32) {
     }
     let value = if n == number::HID0 { value & !FLASH_INVALIDATE } else { value };
     let changed = core.isa.spr(n) != value;
+    if core.logs(LogMask::MMU) {
+        trace::register_written(core, n, value);
+    }
     core.isa.keep_spr(n, value);
     if changed {
         match n {

@@ -88,6 +88,12 @@ impl<'a> Access<'a> {
         self.range().region()
     }
 
+    /// Its name.
+    #[must_use]
+    pub fn region_name(&self) -> &'a str {
+        self.range().name()
+    }
+
     /// How many accesses this one is nested in.
     #[must_use]
     pub fn depth(&self) -> u32 {

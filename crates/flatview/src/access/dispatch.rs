@@ -140,15 +140,23 @@ impl Access<'_> {
         if let Err(e) = self.taken(ops).and_then(|()| self.may_enter()) {
             return (0, Err(e));
         }
+        let (value, result) = self.read_admitted(ops);
+        self.tell_in_part_of_page(value);
+        (value, result)
+    }
+
+    /// The callbacks of a read that the device takes.
+    #[inline]
+    fn read_admitted(&self, ops: &dyn MmioOps) -> (u64, Result<(), MemTxError>) {
         if self.is_one_call() {
-            return match ops.read(self) {
+            return match self.read_call(ops) {
                 Ok(value) => (value & low_mask(self.size()), Ok(())),
                 Err(e) => (0, Err(e)),
             };
         }
         let mut value = 0;
         let mut result = Ok(());
-        self.for_each_call(|call, shift, wide| match ops.read(call) {
+        self.for_each_call(|call, shift, wide| match call.read_call(ops) {
             // Of a wider word only its piece: the next one may give the rest again, and differently.
             Ok(got) => value |= shifted(got & wide.unwrap_or(low_mask(call.size())), shift),
             Err(e) => result = join(result, Err(e)),
@@ -175,15 +183,16 @@ impl Access<'_> {
             return Ok(());
         }
         self.may_enter()?;
+        self.tell_in_part_of_page(value & low_mask(self.size()));
         if self.is_one_call() {
-            return ops.write(self, value & low_mask(self.size()));
+            return self.write_call(ops, value & low_mask(self.size()));
         }
         let mut result = Ok(());
         self.for_each_call(|call, shift, wide| {
             let mut part = shifted(value, -shift) & low_mask(call.size());
             if let Some(kept) = wide {
                 // A piece of an unaligned access, narrower than the device implements: the rest of the word stays.
-                match ops.read(&Access { write: false, ..*call }) {
+                match (Access { write: false, ..*call }).read_call(ops) {
                     Ok(old) => part = (part & kept) | (old & low_mask(call.size()) & !kept),
                     Err(e) => {
                         result = join(result, Err(e));
@@ -191,9 +200,24 @@ impl Access<'_> {
                     }
                 }
             }
-            result = join(result, ops.write(call, part));
+            result = join(result, call.write_call(ops, part));
         });
         result
+    }
+
+    /// One callback for a read.
+    #[inline]
+    fn read_call(&self, ops: &dyn MmioOps) -> Result<u64, MemTxError> {
+        let result = ops.read(self);
+        self.tell_called(*result.as_ref().unwrap_or(&0));
+        result
+    }
+
+    /// One callback for a write.
+    #[inline]
+    fn write_call(&self, ops: &dyn MmioOps, value: u64) -> Result<(), MemTxError> {
+        self.tell_called(value);
+        ops.write(self, value)
     }
 
     /// Whether the access is one callback as it is.

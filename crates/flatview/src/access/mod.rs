@@ -25,12 +25,14 @@ mod port;
 mod quick;
 mod reader;
 mod table;
+mod trace;
 mod translate;
 
 pub use attrs::MemTxAttrs;
 pub use call::Access;
 pub use port::Port;
 pub use reader::Reader;
+pub use trace::AccessTrace;
 
 pub(crate) use before::flush;
 pub(crate) use port::{from_memory, wrote};

@@ -18,7 +18,7 @@ use crate::publish::Domain;
 use crate::ram::{DiscardRules, Notifiers};
 use crate::thread::{InCallback, InUpdate, in_callback, writing};
 use crate::view::FlatView;
-use crate::{Endianness, MemoryError, Reason, Region, RegionId, SpaceId, WHOLE};
+use crate::{AccessTrace, Endianness, MemoryError, Reason, Region, RegionId, SpaceId, WHOLE};
 
 /// What a map may grow to before a change is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +94,7 @@ pub(crate) struct Inner {
     pub listeners: Registry,
     pub domain: Domain<FlatView>,
     pub log: ArcSwapOption<Box<dyn AccessLog>>,
+    pub trace: ArcSwapOption<Arc<dyn AccessTrace>>,
     pub reentries: AtomicU64,
     pub notifiers: Notifiers,
     pub discards: DiscardRules,
@@ -196,6 +197,7 @@ impl MemoryBuilder {
             listeners: Registry::default(),
             domain: Domain::new(),
             log: ArcSwapOption::empty(),
+            trace: ArcSwapOption::empty(),
             reentries: AtomicU64::new(0),
             notifiers: Notifiers::default(),
             discards: DiscardRules::default(),
@@ -486,6 +488,11 @@ impl Memory {
     /// Where refused accesses are told from now on.
     pub fn set_access_log(&self, log: impl AccessLog + 'static) {
         self.0.log.store(Some(Arc::new(Box::new(log))));
+    }
+
+    /// From now on refused accesses are told nobody.
+    pub fn remove_access_log(&self) {
+        self.0.log.store(None);
     }
 
     /// How many accesses were refused because the device was already in the chain.

@@ -20,6 +20,7 @@ mod ram;
 mod region_io;
 mod spaces;
 mod state;
+mod trace;
 mod transaction;
 mod turn;
 

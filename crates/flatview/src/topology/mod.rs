@@ -18,6 +18,7 @@ mod logging;
 mod record;
 mod region;
 mod sorted;
+mod trace;
 mod tree;
 
 pub use region::{IntoOps, Owner, Region, RegionInfo, RegionType};

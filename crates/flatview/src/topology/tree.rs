@@ -18,6 +18,7 @@ pub(super) enum Undo {
     Body { index: u32, old: Arc<Body> },
     Log { index: u32, client: u8, old: u32 },
     LogEverywhere { counts: [u32; 8], global: GlobalLog },
+    Traced { old: bool },
 }
 
 /// How far the logs went when a transaction began.
@@ -38,6 +39,8 @@ pub(crate) struct Topology {
     sequence: u64,
     pub(super) undo: Vec<Undo>,
     pub(super) logs: Logs,
+    /// Whether somebody is told of each callback.
+    pub(super) traced: bool,
     /// Places whose content changed: a region and a span of its own offsets.
     pub(super) touched: Vec<(u32, Span)>,
     /// Regions of which it may have changed where a view's effective root lies; `true`: their aliases too.
@@ -85,6 +88,7 @@ impl Topology {
             sequence: 0,
             undo: Vec::new(),
             logs: Logs::default(),
+            traced: false,
             touched: Vec::new(),
             rechecks: Vec::new(),
             moved: Vec::new(),
@@ -389,6 +393,7 @@ impl Topology {
                 }
                 Some(Undo::Log { index, client, old }) => self.put_log_count(index, client, old),
                 Some(Undo::LogEverywhere { counts, global }) => self.put_everywhere(counts, global),
+                Some(Undo::Traced { old }) => self.traced = old,
                 Some(Undo::Removed { index, record }) => {
                     let target = record.attrs.target;
                     self.arena.undo_remove(index, record.body.id.generation, *record);

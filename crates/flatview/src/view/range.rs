@@ -66,6 +66,8 @@ impl Flags {
     const ATTENDED: u8 = 32;
     /// Accesses go on where an IOMMU says; there is neither memory nor a callback.
     const IOMMU: u8 = 64;
+    /// Somebody is told of each callback.
+    const TRACED: u8 = 128;
 
     #[inline(always)]
     fn has(self, bit: u8) -> bool {
@@ -83,7 +85,8 @@ impl fmt::Debug for FlatRange {
 }
 
 impl FlatRange {
-    pub(crate) fn new(piece: &Piece, body: &Arc<Body>, attrs: &Attrs, log: u8) -> Self {
+    /// With `traced` somebody is told of its callbacks, if it has any.
+    pub(crate) fn new(piece: &Piece, body: &Arc<Body>, attrs: &Attrs, log: u8, traced: bool) -> Self {
         let romd = matches!(body.kind, Kind::RomDevice) && attrs.romd();
         let at = Self::anchored(piece.span, piece.offset, body);
         let is_ram = matches!(body.kind, Kind::Ram);
@@ -92,7 +95,9 @@ impl FlatRange {
         let attended = body.io().is_some();
         // Where addresses and offsets are aligned alike, the address alone tells whether an access is aligned.
         let alike = (piece.span.start ^ piece.offset) & 7 == 0;
-        let direct = if at.callbacks().is_some() && !attended && alike { body.rules.direct() } else { 0 };
+        let traced = traced && body.ops().is_some();
+        let direct =
+            if at.callbacks().is_some() && !attended && alike && !traced { body.rules.direct() } else { 0 };
         let bits = [
             (backed && (is_ram || romd), Flags::READS_RAM),
             (backed && is_ram && writable && !piece.readonly, Flags::WRITES_RAM),
@@ -101,6 +106,7 @@ impl FlatRange {
             (romd, Flags::ROMD),
             (attended, Flags::ATTENDED),
             (body.iommu().is_some(), Flags::IOMMU),
+            (traced, Flags::TRACED),
         ];
         let bits = bits.iter().filter(|(is, _)| *is).fold(0, |all, (_, bit)| all | bit);
         let flags = Flags { bits, direct, order: body.order, log };
@@ -322,6 +328,12 @@ impl FlatRange {
     #[inline]
     pub(crate) fn io(&self) -> Option<&Arc<RegionIo>> {
         if self.flags.has(Flags::ATTENDED) { self.body().io() } else { None }
+    }
+
+    /// Whether somebody is told of each callback.
+    #[inline]
+    pub(crate) fn is_traced(&self) -> bool {
+        self.flags.has(Flags::TRACED)
     }
 
     /// The order in which the device reads its bytes.

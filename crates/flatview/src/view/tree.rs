@@ -89,7 +89,7 @@ mod tests {
     fn range(start: u64, last: u64, body: &Arc<Body>) -> FlatRange {
         let span = Span { start, last };
         let piece = Piece { span, region: 0, offset: start, readonly: false, nonvolatile: false };
-        FlatRange::new(&piece, body, &Attrs::new(crate::WHOLE), 0)
+        FlatRange::new(&piece, body, &Attrs::new(crate::WHOLE), 0, false)
     }
 
     /// Replaces in both what overlaps `span` by `new`.

@@ -32,6 +32,10 @@ const fn known(name: &'static str, file: &'static str, from: &'static str, to: &
     Fault { name, file, from, to, tests: &["known"] }
 }
 
+const fn traced(name: &'static str, file: &'static str, from: &'static str, to: &'static str) -> Fault {
+    Fault { name, file, from, to, tests: &["trace"] }
+}
+
 const fn tree(name: &'static str, from: &'static str, to: &'static str) -> Fault {
     Fault { name, file: "view/build.rs", from, to, tests: &["lib"] }
 }
@@ -552,6 +556,30 @@ pub const FAULTS: &[Fault] = &[
         "access/dispatch.rs",
         "(part & kept) | (old & low_mask(call.size()) & !kept)",
         "part & kept",
+    ),
+    traced(
+        "a range that is traced takes the short way",
+        "view/range.rs",
+        "&& !traced",
+        "&& (traced || !traced)",
+    ),
+    traced(
+        "turning the trace on changes no view",
+        "topology/trace.rs",
+        "self.touched.extend(all);",
+        "let _ = all;",
+    ),
+    traced(
+        "the pieces of a split write are not told",
+        "access/dispatch.rs",
+        "result = join(result, call.write_call(ops, part));",
+        "result = join(result, ops.write(call, part));",
+    ),
+    traced(
+        "nested accesses are told as those of CPUs",
+        "access/trace.rs",
+        "nesting() == 1",
+        "nesting() >= 1",
     ),
     access("the largest size is refused", "access/dispatch.rs", "self.size() > max)", "self.size() >= max)"),
     access(

@@ -1,3 +1,4 @@
-//! Serial ports.
+//! Serial and parallel ports.
 
+pub mod parallel;
 pub mod serial16550;

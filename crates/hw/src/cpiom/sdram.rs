@@ -4,9 +4,10 @@
 //! bit for each 8 KiB page (bit 31 of word 0 is page 0). While CTRL0 is set, a write to a page with a bit in either
 //! table changes nothing, is an access error to the writer and latches a violation.
 //!
-//! Protection is not a check on every store: each run of protected pages is a ROM device over that window of the RAM's
-//! own block, mapped *in* the RAM region and so above it. Reads keep RAM speed, writes reach `Overlay`, and what is
-//! not protected is untouched RAM. An armed INJECT word is likewise an overlay, of the eight aligned bytes around it,
+//! Protection is not a check on every store: a ROM device over the RAM's own block stands nowhere itself, and each run of
+//! protected pages is a window onto it at the same offset, mapped *in* the RAM region and so above it. Reads keep RAM speed,
+//! writes reach `Overlay`, and what is not protected is untouched RAM. When a run becomes longer, shorter or two, who
+//! answers changes only in the pages that were written about: CPUs keep what they know of the others. An armed INJECT word is likewise an overlay, of the eight aligned bytes around it,
 //! with reads going to callbacks, above the protection. Overlays come and go in transactions that look at the
 //! registers *inside* the transaction, so the last one to commit always shows the newest state.
 //!
@@ -20,7 +21,9 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock, Weak};
 
-use flatview::{Access, AccessRules, DeviceEndian, MemTxError, MmioOps, Owner, RamBlock, Region, RegionId};
+use flatview::{
+    Access, AccessRules, DeviceEndian, MemTxError, MemoryError, MmioOps, Owner, RamBlock, Region, RegionId,
+};
 use flatview_device::bank::{Banked, Written};
 use flatview_device::{
     Bank, DeviceCell, Effects, IrqLine, Log, LogMask, MapHandle, QtreeDevice, Register, RegisterInfo,
@@ -47,6 +50,8 @@ const DISARMED: u64 = 0xffff_ffff;
 /// Bytes of the overlay around an armed word: accesses of up to this size that are aligned see all or none of it.
 const INJECT_SPAN: u64 = 8;
 
+/// What stands over protected pages, and the windows onto it.
+const PROTECTED: &str = "cpiom-sdram-protected";
 /// Priority of protection inside the RAM region, and of the armed word above it.
 const PROTECT_PRIORITY: i32 = 1;
 const INJECT_PRIORITY: i32 = 2;
@@ -114,8 +119,8 @@ pub struct Sdram {
     map: MapHandle,
     owner: Owner,
     log: Log,
-    /// The RAM region, once the board has mapped it.
-    ram: OnceLock<RegionId>,
+    /// The RAM region, once the board has mapped it, and what stands over it where it is protected.
+    ram: OnceLock<(RegionId, RegionId)>,
     overlays: Mutex<Overlays>,
     this: Weak<Sdram>,
 }
@@ -459,8 +464,14 @@ impl Sdram {
     }
 
     /// Tells the device which region its RAM is; later calls do nothing.
-    pub fn set_ram(&self, ram: RegionId) {
-        let _ = self.ram.set(ram);
+    ///
+    /// # Errors
+    /// What adding a region gives.
+    pub fn set_ram(&self, ram: RegionId) -> Result<(), MemoryError> {
+        let Some(memory) = self.map.memory() else { return Ok(()) };
+        let shadow = memory.add(self.overlay(PROTECTED, 0, RAM_SIZE))?;
+        let _ = self.ram.set((ram, shadow));
+        Ok(())
     }
 
     /// The control registers.
@@ -518,7 +529,7 @@ impl Sdram {
     /// Makes the overlays what the registers say. Idempotent, and safe from any thread: the registers are read inside
     /// the transaction, and transactions are one after the other. It costs what was touched, not what is protected.
     fn remap(&self) {
-        let Some(ram) = self.ram.get().copied() else { return };
+        let Some((ram, shadow)) = self.ram.get().copied() else { return };
         let mut followed = Touched::default();
         // What is written inside the transaction, the next one finds; what fails is put back.
         let mut undo = Undo::default();
@@ -549,7 +560,8 @@ impl Sdram {
                         continue;
                     }
                     let start = first * PAGE;
-                    let region = t.add(self.overlay("cpiom-sdram-protected", start, pages * PAGE))?;
+                    let window = Region::alias(PROTECTED, shadow, start, u128::from(pages * PAGE));
+                    let region = t.add(window.owner(&self.owner))?;
                     t.map_overlap(ram, start, region, PROTECT_PRIORITY)?;
                     now.protected.insert(first, (pages, region));
                     undo.added.push(first);

@@ -171,11 +171,9 @@ impl Rs6000Mc {
             self.simms.get().zip(usize::from(socket).checked_sub(1)).and_then(|(simms, n)| simms.get(n));
         if let Some(simm) = simm {
             self.map.update(|t| {
-                if start == end {
-                    return t.set_enabled(*simm, false);
-                }
+                // One that is switched off moves too.
                 t.set_address(*simm, u64::from(start) * UNIT)?;
-                t.set_enabled(*simm, true)
+                t.set_enabled(*simm, start != end)
             });
         }
     }

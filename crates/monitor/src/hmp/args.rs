@@ -38,6 +38,9 @@ pub enum ArgError {
         /// A line of its own in front, or nothing.
         detail: String,
     },
+    /// Neither `on` nor `off`.
+    #[error("Expected 'on' or 'off'")]
+    OnOffExpected,
     /// `-x` where the command has no such option.
     #[error("{command}: unsupported option -{option}")]
     UnsupportedOption {
@@ -45,6 +48,12 @@ pub enum ArgError {
         command: &'static str,
         /// The letter after the dash, empty at the end of the line.
         option: String,
+    },
+    /// A drive's name that is missing.
+    #[error("{command}: block device name expected")]
+    DeviceExpected {
+        /// The command's name.
+        command: &'static str,
     },
     /// Something after the last parameter.
     #[error("{command}: extraneous characters at the end of line")]
@@ -143,6 +152,14 @@ impl<'a> Args<'a> {
         let (word, rest) = self.rest.split_at(end);
         self.rest = rest.trim_start();
         Some(word.to_owned())
+    }
+
+    /// The name of a drive.
+    ///
+    /// # Errors
+    /// Nothing there.
+    pub fn device(&mut self) -> Result<String, ArgError> {
+        self.string().map_err(|_| ArgError::DeviceExpected { command: self.command })
     }
 
     /// The name of a file: as [`string`](Self::string), with an error of its own.

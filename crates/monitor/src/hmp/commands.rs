@@ -3,8 +3,9 @@
 //! Names and parameters of commands that QEMU has are QEMU's, so that what people know works; the explanations are our own.
 
 use super::args::Args;
-use super::{Hmp, HmpError, dirty_rate, dump, info, memory, objects, qom};
+use super::{Hmp, HmpError, dirty_rate, drives, dump, info, memory, objects, qom, tracing};
 use crate::gdb::{self, GdbServer};
+use flatview_board::device::LogMask;
 use flatview_board::{Cause, Request};
 use std::io::Write;
 
@@ -63,6 +64,14 @@ const COMMANDS: Commands = &[
         help: "let CPUs write as fast as they can",
         run: dirty_rate::cancel_limit,
     },
+    Command {
+        name: "change",
+        params: "device [-f] filename [format [read-only-mode]]",
+        help: "put another medium into a drive\n\
+               \t\t\t-f although the guest holds the one that is in it; format: raw, or 'auto' to look at the image;\n\
+               \t\t\tread-only-mode: retain, read-only or read-write (a CD is never written to)",
+        run: drives::change,
+    },
     Command { name: "cont|c", params: "", help: "let the machine run", run: cont },
     Command {
         name: "device_add",
@@ -84,6 +93,12 @@ const COMMANDS: Commands = &[
                \t\t\t-z -l -s -w other formats, none of which is available\n\
                \t\t\tbegin, length: only these physical addresses",
         run: dump::dump_guest_memory,
+    },
+    Command {
+        name: "eject",
+        params: "[-f] device",
+        help: "take the medium out of a drive, whose tray stays open (-f although the guest holds it)",
+        run: drives::eject,
     },
     Command {
         name: "gdbserver",
@@ -121,6 +136,18 @@ const COMMANDS: Commands = &[
         params: "[subcommand]",
         help: "tell about the machine; without a name, list what there is to tell",
         run: info_help,
+    },
+    Command {
+        name: "log",
+        params: "item1[,...]",
+        help: "log these items and no others ('log help' lists them, 'log none' ends it)",
+        run: tracing::log,
+    },
+    Command {
+        name: "logfile",
+        params: "filename",
+        help: "write the log to a file, behind what is in it",
+        run: tracing::logfile,
     },
     Command {
         name: "memsave",
@@ -184,6 +211,12 @@ const COMMANDS: Commands = &[
     Command { name: "system_powerdown", params: "", help: "press the power button", run: system_powerdown },
     Command { name: "system_reset", params: "", help: "press the reset button", run: system_reset },
     Command {
+        name: "trace-event",
+        params: "name on|off [vcpu]",
+        help: "log trace events with a name or pattern, or do so no more ('info trace-events' lists them)",
+        run: tracing::trace_event,
+    },
+    Command {
         name: "x",
         params: "/fmt addr",
         help: "show memory by virtual address\n\
@@ -195,6 +228,12 @@ const COMMANDS: Commands = &[
 
 const INFO: Commands = &[
     Command {
+        name: "block",
+        params: "[-v] [device]",
+        help: "drives and what is in them (-v: more about the images)",
+        run: drives::info,
+    },
+    Command {
         name: "dirty_rate",
         params: "",
         help: "what calc_dirty_rate has measured",
@@ -202,6 +241,12 @@ const INFO: Commands = &[
     },
     Command { name: "dump", params: "", help: "how far the last memory dump is", run: dump::info },
     Command { name: "history", params: "", help: "the commands given so far", run: info::history },
+    Command {
+        name: "mem",
+        params: "",
+        help: "which virtual addresses lead where, and what programs may do there",
+        run: memory::mem,
+    },
     Command { name: "memdev", params: "", help: "memory back ends", run: objects::memdev },
     Command {
         name: "memory-devices",
@@ -237,6 +282,18 @@ const INFO: Commands = &[
     Command { name: "roms", params: "", help: "images that were loaded", run: info::roms },
     Command { name: "status", params: "", help: "whether the machine runs", run: info::status },
     Command {
+        name: "tlb",
+        params: "",
+        help: "the CPU's TLB; of a PowerPC segments and BATs too",
+        run: memory::tlb,
+    },
+    Command {
+        name: "trace-events",
+        params: "[name] [vcpu]",
+        help: "trace events with a name or pattern, and which are logged",
+        run: tracing::info,
+    },
+    Command {
         name: "vcpu_dirty_limit",
         params: "",
         help: "how fast CPUs may write",
@@ -262,6 +319,8 @@ fn help(_: &mut Hmp, args: &mut Args<'_>, out: &mut dyn Write) -> Result<(), Hmp
     let (table, prefix, wanted) = match (name.as_str(), sub) {
         ("info", None) => return list(out, "info ", INFO),
         ("info", Some(sub)) => (INFO, "info ", sub),
+        // As QEMU: its items are what there is to know.
+        ("log", None) => return Ok(out.write_all(LogMask::help(true).as_bytes())?),
         _ => (COMMANDS, "", name),
     };
     match table.iter().find(|c| c.names().any(|n| n == wanted)) {

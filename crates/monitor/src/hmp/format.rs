@@ -3,10 +3,11 @@
 //! `N` is a count, `F` one of `o x u d c i`, `S` one of `b h w g`. What a command leaves out is what the command before it had
 //! ([`Defaults`]). The columns, the paddings and their oddities (`d` shows values under eight bytes unsigned) are QEMU 7.2's.
 //!
-//! It is not a disassembler: format `i` shows each instruction word as the bytes it is, the way QEMU shows a word that it
-//! cannot decode.
+//! Format `i` is the CPU's disassembler's; where there is no CPU, each word is shown as the bytes it is, the way QEMU shows a
+//! word that it cannot decode.
 
 use flatview::Endianness;
+use flatview_board::cpu::Disassembler;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use thiserror::Error;
@@ -106,7 +107,7 @@ pub type Peek<'a> = dyn Fn(u64, &mut [u8]) -> Result<(), String> + 'a;
 
 /// Prints `count` values from `addr` on, as `x` and `xp` do.
 ///
-/// Where `peek` refuses, the line ends with `Cannot access memory` and its reason, and so does the dump. A line is read whole before any of it is printed, so that it never shows half of a
+/// Not for instructions: [`disassemble`]. Where `peek` refuses, the line ends with `Cannot access memory` and its reason, and so does the dump. A line is read whole before any of it is printed, so that it never shows half of a
 /// value. `digits` is the width of the address column: 16 for physical addresses, 8 for a 32-bit CPU's.
 ///
 /// # Errors
@@ -119,9 +120,6 @@ pub fn dump(
     order: Endianness,
     peek: &Peek<'_>,
 ) -> io::Result<()> {
-    if format.radix == Radix::Instruction {
-        return dump_words(out, format.count, addr, order, peek);
-    }
     let line_bytes = if format.size == 1 { 8 } else { 16 };
     // Characters are bytes: a size makes more of them.
     let (size, count) = match format.radix {
@@ -158,26 +156,43 @@ pub fn dump(
     Ok(())
 }
 
-/// Format `i`: words as bytes, in the layout that QEMU uses for words that it cannot decode.
-fn dump_words(
+/// Prints `count` instructions from `addr` on, as `x /i` and `xp /i` do; without a disassembler as bytes.
+///
+/// Where `peek` refuses, the line says `unable to read memory` and its reason, and is the last one.
+///
+/// # Errors
+/// Those of `out`.
+pub fn disassemble(
     out: &mut dyn Write,
     count: u64,
     addr: u64,
-    order: Endianness,
+    digits: usize,
+    disassembler: Option<Disassembler>,
     peek: &Peek<'_>,
 ) -> io::Result<()> {
-    let mut addr = addr;
+    let mask = if digits >= 16 { u64::MAX } else { (1 << (digits * 4)) - 1 };
+    let mut addr = addr & mask;
     for _ in 0..count {
         let mut bytes = [0; 4];
-        if let Err(reason) = peek(addr, &mut bytes) {
-            return writeln!(out, "0x{addr:08x}: Cannot access memory: {reason}");
+        let end = addr.checked_add(3).filter(|&end| end <= mask);
+        let read = match end {
+            Some(_) => peek(addr, &mut bytes),
+            None => Err("the instruction runs past the last address".to_owned()),
+        };
+        if let Err(reason) = read {
+            return writeln!(out, "0x{addr:08x}: unable to read memory: {reason}");
         }
-        let [a, b, c, d] = bytes;
-        let word = integer(&bytes, order);
-        writeln!(out, "0x{addr:08x}:  {word:08x}  .byte    0x{a:02x}, 0x{b:02x}, 0x{c:02x}, 0x{d:02x}")?;
-        addr = addr.wrapping_add(4);
+        let line = disassembler.map_or_else(|| data(addr, bytes), |d| d.line(addr, bytes));
+        writeln!(out, "{line}")?;
+        addr = addr.wrapping_add(4) & mask;
     }
     Ok(())
+}
+
+fn data(addr: u64, [a, b, c, d]: [u8; 4]) -> String {
+    format!(
+        "0x{addr:08x}:  {a:02x}{b:02x}{c:02x}{d:02x}  .byte    0x{a:02x}, 0x{b:02x}, 0x{c:02x}, 0x{d:02x}"
+    )
 }
 
 /// The bytes of a value, in the order of `order`, as an integer.
@@ -232,6 +247,7 @@ pub fn print_value(radix: Radix, value: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use flatview_board::cpu::ppc::PpcModel;
 
     /// What stands at fff08000 in Debian's openbios-ppc 7.2: the expected lines below were printed by QEMU 7.2.22.
     const BYTES: [u8; 32] = [
@@ -279,7 +295,31 @@ mod tests {
             "00000000fff08000: 10385863109039488880 10412604004862328880\n00000000fff08010:  8973425171947913220\n"
         );
         assert_eq!(shown("/0x", BASE), "");
-        assert_eq!(shown("/1i", BASE), "0xfff08000:  9021ff78  .byte    0x90, 0x21, 0xff, 0x78\n");
+    }
+
+    #[test]
+    fn instructions_are_those_of_qemu_and_end_where_nothing_can_be_read() {
+        let shown = |count, addr, disassembler| {
+            let mut out = Vec::new();
+            disassemble(&mut out, count, addr, 8, disassembler, &peek).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let ppc = Some(Disassembler::Ppc(PpcModel::ppc604()));
+        assert_eq!(
+            shown(5, BASE, ppc),
+            "0xfff08000:  9021ff78  stw      r1, -0x88(r1)\n0xfff08004:  9421ff70  stwu     r1, -0x90(r1)\n\
+             0xfff08008:  9081002c  stw      r4, 0x2c(r1)\n0xfff0800c:  90a10030  stw      r5, 0x30(r1)\n\
+             0xfff08010:  7c8802a6  mflr     r4\n"
+        );
+        assert_eq!(
+            shown(9, BASE + 28, ppc),
+            "0xfff0801c:  9061001c  stw      r3, 0x1c(r1)\n\
+             0xfff08020: unable to read memory: nothing is mapped there\n"
+        );
+        assert_eq!(shown(0, BASE, ppc), "");
+        assert_eq!(shown(1, BASE, None), "0xfff08000:  9021ff78  .byte    0x90, 0x21, 0xff, 0x78\n");
+        let end = shown(2, 0xffff_fffe, ppc);
+        assert!(end.starts_with("0xfffffffe: unable to read memory: the instruction runs past"), "{end}");
     }
 
     #[test]

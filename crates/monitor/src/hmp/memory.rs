@@ -12,18 +12,36 @@ pub(super) fn xp(hmp: &mut Hmp, args: &mut Args<'_>, out: &mut dyn Write) -> Don
     dump(hmp, args, out, 16)
 }
 
+fn no_cpu() -> HmpError {
+    let text = "This machine has no CPU that runs: there is no code for it; -bios or -kernel names some";
+    HmpError::Failed(text.to_owned())
+}
+
 /// `info registers`
 pub(super) fn registers(hmp: &mut Hmp, args: &mut Args<'_>, out: &mut dyn Write) -> Done {
     args.end()?;
     let cpus = hmp.machine.registers();
     if cpus.is_empty() {
-        let text = "This machine has no CPU that runs: there is no code for it; -bios or -kernel names some";
-        return Err(HmpError::Failed(text.to_owned()));
+        return Err(no_cpu());
     }
     for (n, registers) in cpus.iter().enumerate() {
         write!(out, "\nCPU#{n}\n{registers}")?;
     }
     Ok(())
+}
+
+/// `info tlb`
+pub(super) fn tlb(hmp: &mut Hmp, args: &mut Args<'_>, out: &mut dyn Write) -> Done {
+    args.end()?;
+    let text = hmp.machine.with_cpu(0, |cpu| cpu.tlb()).map_err(|_| no_cpu())?;
+    Ok(write!(out, "{text}")?)
+}
+
+/// `info mem`
+pub(super) fn mem(hmp: &mut Hmp, args: &mut Args<'_>, out: &mut dyn Write) -> Done {
+    args.end()?;
+    let text = hmp.machine.with_cpu(0, |cpu| cpu.mappings()).map_err(|_| no_cpu())?;
+    Ok(write!(out, "{text}")?)
 }
 
 /// `x /NFS ADDR`: without a CPU to translate, addresses are physical, in the eight digits of a 32-bit CPU's.
@@ -38,10 +56,20 @@ fn dump(hmp: &mut Hmp, args: &mut Args<'_>, out: &mut dyn Write, digits: usize) 
     let space = hmp.machine.cpu_space();
     let order = hmp.machine.memory().target();
     let machine = &hmp.machine;
+    let translate = match format.radix {
+        // As what is executed.
+        format::Radix::Instruction => guest::translate_code,
+        _ => guest::translate,
+    };
     let peek = |addr, buf: &mut [u8]| match digits {
         16 => guest::peek(machine, &space, addr, buf),
-        _ => guest::peek_virtual(machine, &space, addr, buf),
+        _ => guest::peek_virtual(machine, &space, addr, buf, translate),
     };
+    if format.radix == format::Radix::Instruction {
+        // Without a CPU nobody knows which instructions there are.
+        let disassembler = machine.with_cpu(0, |cpu| cpu.disassembler()).ok();
+        return Ok(format::disassemble(out, format.count, addr, digits, disassembler, &peek)?);
+    }
     Ok(format::dump(out, format, addr, digits, order, &peek)?)
 }
 

@@ -11,6 +11,7 @@
 pub mod args;
 pub mod commands;
 mod dirty_rate;
+mod drives;
 mod dump;
 pub mod expr;
 pub mod format;
@@ -20,6 +21,7 @@ mod memory;
 mod objects;
 mod qom;
 mod session;
+mod tracing;
 
 pub use session::{HmpSession, LineEnd};
 
@@ -27,7 +29,7 @@ use crate::os_error;
 use args::{ArgError, Args};
 use commands::{Command, Commands};
 use flatview_board::cpu::GuestCpu;
-use flatview_board::{DirtyRateError, DumpError, Machine, ObjectError, RequestError};
+use flatview_board::{DirtyRateError, DriveError, DumpError, Machine, ObjectError, RequestError};
 use std::io::{self, Write};
 use std::sync::Arc;
 use thiserror::Error;
@@ -58,6 +60,9 @@ pub enum HmpError {
     /// Memory cannot be dumped.
     #[error(transparent)]
     Dump(#[from] DumpError),
+    /// A drive does not do it.
+    #[error(transparent)]
+    Drive(#[from] DriveError),
     /// The dirty rate cannot be measured.
     #[error(transparent)]
     DirtyRate(#[from] DirtyRateError),
@@ -215,5 +220,7 @@ fn split_word(line: &str) -> (&str, &str) {
     line.split_at(end)
 }
 
+#[cfg(test)]
+mod cpu_tests;
 #[cfg(test)]
 mod tests;

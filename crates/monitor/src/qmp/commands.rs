@@ -1,6 +1,6 @@
 //! The commands of QMP: their parameters, checked as QEMU checks them, and what they do.
 
-use super::{QmpError, QmpSession};
+use super::{QmpError, QmpSession, tracing};
 use crate::guest::{self, Unreadable};
 use crate::text::{NO_DIRTY_LIMIT, NO_NUMA, ramblock_table, rom_table};
 use flatview_board::device::QomValue;
@@ -62,11 +62,11 @@ pub struct Parameter {
     pub optional: bool,
 }
 
-const fn needed(name: &'static str, kind: Kind) -> Parameter {
+pub(super) const fn needed(name: &'static str, kind: Kind) -> Parameter {
     Parameter { name, kind, optional: false }
 }
 
-const fn optional(name: &'static str, kind: Kind) -> Parameter {
+pub(super) const fn optional(name: &'static str, kind: Kind) -> Parameter {
     Parameter { name, kind, optional: true }
 }
 
@@ -128,17 +128,17 @@ impl<'a> Parameters<'a> {
     }
 
     /// A text; empty if it was not given.
-    fn string(&self, name: &str) -> &'a str {
+    pub(super) fn string(&self, name: &str) -> &'a str {
         self.value(name).and_then(Value::as_str).unwrap_or_default()
     }
 
     /// True or false; false if it was not given.
-    fn boolean(&self, name: &str) -> bool {
+    pub(super) fn boolean(&self, name: &str) -> bool {
         self.value(name).and_then(Value::as_bool).unwrap_or_default()
     }
 
     /// A whole number, if it was given.
-    fn integer(&self, name: &str) -> Option<i64> {
+    pub(super) fn integer(&self, name: &str) -> Option<i64> {
         self.value(name).and_then(Value::as_i64)
     }
 
@@ -287,6 +287,8 @@ const COMMANDS: &[Command] = &[
         parameters: &[needed("command-line", Kind::String), optional("cpu-index", Kind::Integer)],
         run: human_monitor_command,
     },
+    Command { name: "trace-event-get-state", parameters: tracing::GET, run: tracing::get },
+    Command { name: "trace-event-set-state", parameters: tracing::SET, run: tracing::set },
     Command { name: "memsave", parameters: SAVE_OF_CPU, run: memsave },
     Command { name: "pmemsave", parameters: SAVE, run: pmemsave },
     Command {

@@ -7,6 +7,7 @@
 pub mod commands;
 mod frame;
 mod json;
+mod tracing;
 
 use crate::events::Events;
 use crate::hmp::{Hmp, HmpError};

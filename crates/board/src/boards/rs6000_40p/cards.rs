@@ -1,22 +1,31 @@
 //! The 40p's PCI cards: SCSI, VGA and network. Their configuration space is modelled, so that their regions come and go
-//! where the guest puts them. The SCSI controller has nobody on its bus; what the regions of VGA and network do is not
-//! modelled yet, but for the memory of the VGA card.
+//! where the guest puts them. On the SCSI controller's bus stand the drives that the user asks for; what the regions of VGA and
+//! network do is not modelled yet, but for the memory of the VGA card.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use flatview::{Owner, Region};
-use flatview_device::{IrqLine, QtreeDevice};
+use flatview::{Ops, Owner, Region};
+use flatview_device::IrqLine;
 use flatview_hw::pci::function::{Bar, BarKind, Identity, common_properties};
+use flatview_hw::scsi::bus::{ScsiBus, Unit};
+use flatview_hw::scsi::disk::Kind;
 use flatview_hw::scsi::lsi53c810::Lsi53c810;
 
 use super::super::isa::{IsaBus, VGA_PORTS, placeholder};
 use super::{Host, MIB, function};
+use crate::drives;
 use crate::firmware;
 use crate::{BoardBuilder, BoardError};
 
+/// Where the CD-ROM drive stands that there is without being asked for.
+const CDROM_UNIT: u8 = 2;
+
 pub(super) fn lsi(b: &mut BoardBuilder<'_>, host: &mut Host, irq: &IrqLine) -> Result<(), BoardError> {
     let owner = b.unattached("lsi53c810");
-    let chip = Lsi53c810::new(b.clock(), b.log());
+    let mut drives = drives::scsi(b, CDROM_UNIT)?;
+    let units = drives.iter().map(|(id, drive)| (*id, 0, drive.clone() as Arc<dyn Unit>)).collect();
+    let chip = Lsi53c810::new(ScsiBus::new(units), b.clock(), b.log());
     let bars = [
         (BarKind::Io, 0x100, chip.registers_region("lsi-io", 0x100, &owner)),
         (MEMORY, 0x400, chip.registers_region("lsi-mmio", 0x400, &owner)),
@@ -45,41 +54,16 @@ pub(super) fn lsi(b: &mut BoardBuilder<'_>, host: &mut Host, irq: &IrqLine) -> R
     b.memory().address_space("lsi-pci-io", host.spaces.io)?;
     let bus = b.bus(plug, "scsi.0", "SCSI");
     b.object(&format!("{}/scsi.0", owner.path()), "SCSI");
-    b.object(&format!("{}/scsi.0/legacy[2]", owner.path()), "scsi-cd");
-    b.plug(bus, || {
-        QtreeDevice::new("scsi-cd")
-            .unmodelled()
-            .text("drive", "scsi0-cd2")
-            .text("backend_defaults", "auto")
-            .bare("logical_block_size", "512 (512 B)")
-            .bare("physical_block_size", "512 (512 B)")
-            .bare("min_io_size", "0 (0 B)")
-            .bare("opt_io_size", "0 (0 B)")
-            .bare("discard_granularity", "4096 (4 KiB)")
-            .text("write-cache", "auto")
-            .flag("share-rw", false)
-            .text("account-invalid", "auto")
-            .text("account-failed", "auto")
-            .text("rerror", "auto")
-            .text("werror", "auto")
-            .text("ver", "2.5+")
-            .text("serial", "")
-            .text("vendor", "QEMU")
-            .text("product", "QEMU CD-ROM")
-            .text("device_id", "scsi0-cd2")
-            .number("wwn", 0)
-            .number("port_wwn", 0)
-            .number("port_index", 0)
-            .number("max_io_size", 0x7fff_ffff)
-            .number("scsi_version", 5)
-            .flag("quirk_mode_page_apple_vendor", false)
-            .flag("quirk_mode_sense_rom_use_dbd", false)
-            .flag("quirk_mode_page_vendor_specific_apple", false)
-            .flag("quirk_mode_page_truncated", false)
-            .number("channel", 0)
-            .number("scsi-id", 2)
-            .number("lun", 0)
-    });
+    for (id, drive) in &drives {
+        b.drives().add(drive, &format!("{}/scsi.0/legacy[{id}]", owner.path()));
+    }
+    // Devices are made in the order of their numbers, whatever the order of the options.
+    drives.sort_by_key(|drive| drive.0);
+    for (id, drive) in drives {
+        let kind = if drive.kind() == Kind::CdRom { "scsi-cd" } else { "scsi-hd" };
+        b.object(&format!("{}/scsi.0/legacy[{id}]", owner.path()), kind);
+        b.plug(bus, move || drive.qtree(id, 0));
+    }
     Ok(())
 }
 
@@ -113,7 +97,9 @@ pub(super) fn vga(b: &mut BoardBuilder<'_>, host: &mut Host, isa: &IsaBus) -> Re
     isa.unmodelled(b, &owner, "vbe", &[(0x1ce, 4)])?;
     let block = b.ram_block("pci.0:02.0/vga.vram", 16 * MIB)?;
     let vram = b.add(Region::ram("vga.vram", block).owner(&owner))?;
-    let mmio = b.add(Region::container("vga.mmio", 0x1000).owner(&owner))?;
+    // Between its parts it answers too, as a bus does where nobody is.
+    let nobody = Ops::new().read(|_| Ok(u64::MAX)).write(|_, _| Ok(())).peek(|_, _| Some(u64::MAX));
+    let mmio = b.add(Region::io("vga.mmio", 0x1000, nobody).owner(&owner))?;
     for (name, at, size) in [
         ("edid", 0, 0x180),
         ("vga ioports remapped", 0x400, 0x20),

@@ -12,7 +12,11 @@ use flatview::{AddressSpace, Endianness, Owner, RamBlock, Region, RegionId, Shar
 use flatview_cpu::Cpu;
 use flatview_cpu::ppc::{BusErrors, Ppc, PpcModel};
 use flatview_device::{IrqLine, OrGate, QtreeDevice};
+use flatview_hw::dma::i8257::{self, I8257};
+use flatview_hw::dma::i82374::I82374;
 use flatview_hw::intc::i8259::I8259;
+use flatview_hw::isa::fdc::Fdc;
+use flatview_hw::isa::fdc::drive::Drive;
 use flatview_hw::isa::pc87312::Pc87312;
 use flatview_hw::isa::rs6000_mc::Rs6000Mc;
 use flatview_hw::isa::systemio::SystemIo;
@@ -51,6 +55,9 @@ const ELF_POWERPC: u16 = 20;
 const PCI_IRQ: usize = 15;
 /// The ISA interrupt that the SCSI controller has for itself.
 const SCSI_IRQ: usize = 13;
+/// The floppy controller's interrupt and DMA channel.
+const FLOPPY_IRQ: usize = 6;
+const FLOPPY_DMA: usize = 2;
 
 mod cards;
 
@@ -119,6 +126,8 @@ fn build(b: &mut BoardBuilder<'_>) -> Result<(), BoardError> {
         cards::lsi(b, &mut host, &isa.irq(SCSI_IRQ))?;
         cards::vga(b, &mut host, &isa)?;
         cards::pcnet(b, &mut host)?;
+        // QEMU has a drive for memory cards on every machine.
+        b.drives().add_empty("sd0", None);
     }
     fw_cfg(b, ram_size)?;
     let system = b.memory().system();
@@ -233,6 +242,16 @@ fn bios(b: &mut BoardBuilder<'_>, owner: &Owner) -> Result<bool, BoardError> {
         None => b.firmware_dirs().find(Path::new(FIRMWARE)),
     };
     let Some(path) = path else {
+        // A program of one's own can do without, and a map can be looked at; to run, there would be nothing.
+        let config = b.config();
+        if config.kernel.is_none() && !config.start_stopped && !config.qtest {
+            return Err(BoardError::NoFirmware {
+                board: "40p",
+                name: FIRMWARE,
+                package: "qemu-system-data",
+                searched: b.firmware_dirs().to_string(),
+            });
+        }
         b.warn(format!(
             "no firmware: '{FIRMWARE}' was not found, so the ROM is empty; Debian's package qemu-system-data has it, -L adds a folder to look in, -bios names a file"
         ));
@@ -294,7 +313,7 @@ fn isa_bridge(
     let irqs = irqs(master, slave);
     b.pins(&owner, PinDirection::In, None, &irqs);
     b.pins(&owner, PinDirection::Out, None, &[master.output().clone()]);
-    let isa = IsaBus { ports: host.spaces.io, bus, irqs };
+    let mut isa = IsaBus { ports: host.spaces.io, bus, irqs, dma: Vec::new() };
 
     for chip in [master, slave] {
         let owner = b.unattached("isa-i8259");
@@ -304,59 +323,22 @@ fn isa_bridge(
     let pit = isa.pit(b, &pit)?;
     let pcspk = b.unattached("isa-pcspk");
     isa.pcspk(b, &pcspk, &pit)?;
-    let i82374 = b.unattached("i82374");
-    isa.unmodelled(b, &i82374, "i82374", &[(0x40a, 1), (0x410, 0x30)])?;
-    b.plug(bus, || QtreeDevice::new("i82374").unmodelled().number("iobase", 0x400));
-    for dma in &DMA {
+    let owner = b.unattached("i82374");
+    let extension = I82374::new(b.log());
+    isa.map(b, extension.regions(&owner))?;
+    b.plug(bus, I82374::qtree);
+    // The second controller's high page registers overlap the first one's at port 0x489 and win, being added later.
+    for place in i8257::PLACES {
         let owner = b.unattached("i8257");
-        for (name, ports) in dma.regions {
-            isa.unmodelled(b, &owner, name, ports)?;
-        }
-        b.plug(bus, move || {
-            QtreeDevice::new("i8257")
-                .unmodelled()
-                .number("base", dma.base)
-                .number("page-base", dma.page)
-                .number("pageh-base", dma.page + 0x400)
-                .number("dshift", dma.shift)
-        });
+        let controller = I8257::new(place, &b.memory().memory_space(), b.clock(), b.log());
+        isa.map(b, controller.regions(&owner))?;
+        b.reset(&controller);
+        let picture = controller.clone();
+        b.plug(bus, move || picture.qtree());
+        isa.dma.push(controller);
     }
     Ok(isa)
 }
-
-/// A DMA controller's ports.
-struct Dma {
-    base: u64,
-    page: u64,
-    shift: u64,
-    regions: [(&'static str, &'static [(u64, u64)]); 4],
-}
-
-/// The second controller's high page registers overlap the first one's at port 0x489 and win, being added later.
-static DMA: [Dma; 2] = [
-    Dma {
-        base: 0,
-        page: 0x80,
-        shift: 0,
-        regions: [
-            ("dma-chan", &[(0x00, 8)]),
-            ("dma-page", &[(0x81, 3), (0x87, 1)]),
-            ("dma-pageh", &[(0x481, 3), (0x487, 3)]),
-            ("dma-cont", &[(0x08, 8)]),
-        ],
-    },
-    Dma {
-        base: 0xc0,
-        page: 0x88,
-        shift: 1,
-        regions: [
-            ("dma-chan", &[(0xc0, 16)]),
-            ("dma-page", &[(0x89, 3), (0x8f, 1)]),
-            ("dma-pageh", &[(0x489, 3), (0x48f, 3)]),
-            ("dma-cont", &[(0xd0, 16)]),
-        ],
-    },
-];
 
 fn memory_controller(b: &mut BoardBuilder<'_>, isa: &IsaBus, ram_size: u64) -> Result<(), BoardError> {
     let owner = b.unattached("rs6000-mc");
@@ -451,36 +433,23 @@ fn super_io(b: &mut BoardBuilder<'_>, isa: &IsaBus) -> Result<(), BoardError> {
     b.plug(isa.bus, move || chip.qtree());
 
     let parallel = b.part(&owner, "parallel0", "isa-parallel");
-    isa.unmodelled(b, &parallel, "parallel", &[(0x378, 8)])?;
-    b.plug(isa.bus, || {
-        QtreeDevice::new("isa-parallel")
-            .unmodelled()
-            .number("index", 0)
-            .number("iobase", 0x378)
-            .number("irq", 5)
-            .text("chardev", "parallel0")
-    });
+    isa.parallel(b, 0, 0x378, 5, &parallel)?;
     isa.serial(b, 0, 0x3f8, 4, |b, name| b.part(&owner, name, "isa-serial"))?;
     isa.serial(b, 1, 0x2f8, 3, |b, name| b.part(&owner, name, "isa-serial"))?;
 
     let fdc = b.part(&owner, "isa-fdc", "isa-fdc");
-    isa.unmodelled(b, &fdc, "fdc", &[(0x3f1, 5), (0x3f7, 1)])?;
-    let plug = b.plug(isa.bus, || {
-        QtreeDevice::new("isa-fdc")
-            .unmodelled()
-            .number("iobase", 0x3f0)
-            .number("irq", 6)
-            .number("dma", 2)
-            .text("fdtypeA", "auto")
-            .text("fdtypeB", "auto")
-            .text("fallback", "288")
-    });
+    let drives = [Drive::new(None), Drive::absent()];
+    let controller = Fdc::new(drives, isa.dma(FLOPPY_DMA), b.clock(), b.log());
+    controller.irq().connect_to(&isa.irq(FLOPPY_IRQ));
+    isa.map(b, controller.regions(&fdc))?;
+    b.reset(&controller);
+    let plug = b.plug(isa.bus, || Fdc::qtree(FLOPPY_IRQ, FLOPPY_DMA));
     let bus = b.bus(plug, "floppy-bus.0", "floppy-bus");
     b.object(&format!("{}/floppy-bus.0", fdc.path()), "floppy-bus");
-    b.unattached("floppy");
+    let floppy = b.unattached("floppy");
+    b.drives().add_empty("floppy0", Some(floppy.path()));
     b.plug(bus, || {
         QtreeDevice::new("floppy")
-            .unmodelled()
             .number("unit", 0)
             .text("drive", "floppy0")
             .text("backend_defaults", "auto")

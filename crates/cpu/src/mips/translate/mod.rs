@@ -15,7 +15,7 @@ mod memory;
 
 use super::helpers::id;
 use super::level::Level;
-use super::{DELAYED, Fault, Mips, PC, TARGET, gpr, mode};
+use super::{DELAYED, Fault, Mips, MipsModel, PC, TARGET, gpr, mode};
 use crate::core::Core;
 use crate::ir::{Alu, Code, Cond, End, Insn, Op, Ty, Var};
 use crate::isa::{Fetch, Isa};
@@ -208,6 +208,22 @@ pub(super) fn block(
         }
     };
     Ok(Code { ops: t.ops, insns: t.insns, end, len: n * 4 })
+}
+
+/// Whether a CPU of a model has an instruction; those of an FPU count, which kernels emulate where there is none.
+pub(crate) fn knows(model: &MipsModel, word: u32) -> bool {
+    let mut t = Translator {
+        ops: Vec::new(),
+        insns: Vec::new(),
+        big: true,
+        mmu: 0,
+        cp0: true,
+        cp1: true,
+        whole_fprs: true,
+        level: model.level,
+    };
+    let _ = t.instruction(Word(word), 0);
+    !t.ops.iter().any(|op| matches!(op, Op::Call { helper: id::RESERVED | id::UNUSABLE, .. }))
 }
 
 impl Translator {

@@ -12,9 +12,10 @@ mod memory;
 mod system;
 
 use super::except::srr1;
+use super::float::is_operation as is_float_operation;
 use super::helpers::id;
 use super::state::mode;
-use super::{CR, Fault, Ppc, SO, gpr};
+use super::{CR, Fault, Ppc, PpcModel, SO, gpr};
 use crate::core::Core;
 use crate::ir::{Alu, Code, Cond, End, Insn, Op, Ty, Unary, Var};
 use crate::isa::Fetch;
@@ -180,6 +181,23 @@ pub(super) fn block(
         }
     };
     Ok(Code { ops: t.ops, insns: t.insns, end, len: n * 4 })
+}
+
+/// Whether a CPU of a model has an instruction.
+pub(crate) fn knows(model: &PpcModel, word: u32) -> bool {
+    let mut t = Translator {
+        ops: Vec::new(),
+        insns: Vec::new(),
+        mmu: 0,
+        mode: mode::FP,
+        loads_tlbs: model.family == super::Family::Ppc755,
+    };
+    let _ = t.instruction(Word(word), 0);
+    t.ops.iter().all(|op| match op {
+        Op::Call { helper: id::PROGRAM, .. } => false,
+        Op::Call { helper: id::FLOAT, .. } => is_float_operation(word),
+        _ => true,
+    })
 }
 
 impl Translator {

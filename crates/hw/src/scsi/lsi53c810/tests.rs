@@ -1,5 +1,6 @@
 use flatview::{Endianness, Memory, RamBlock};
 
+use super::registers::*;
 use super::*;
 
 const RAM_SIZE: u64 = 0x1_0000;
@@ -15,7 +16,7 @@ struct Bench {
 fn bench() -> Bench {
     let memory = Memory::new(Endianness::Big);
     let clock = Clock::stepped();
-    let chip = Lsi53c810::new(&clock, &Log::none());
+    let chip = Lsi53c810::new(ScsiBus::default(), &clock, &Log::none());
     let owner = Owner::device("/lsi");
     let block = RamBlock::anonymous("ram", RAM_SIZE).unwrap();
     let registers = memory.add(chip.registers_region("lsi-mmio", 0x400, &owner)).unwrap();

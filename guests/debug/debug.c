@@ -13,8 +13,20 @@ volatile unsigned char unaligned[8];        /* is written in pieces */
 
 static void store_unaligned(unsigned value)
 {
+#ifdef __mips__
     __asm__ volatile("swl %0, 1(%1)\n\tswr %0, 4(%1)" : : "r"(value), "r"(unaligned) : "memory");
+#else
+    __asm__ volatile("stw %0, 1(%1)" : : "r"(value), "b"(unaligned) : "memory");
+#endif
 }
+
+#ifdef __powerpc__
+/* Where exceptions go; here there are none. */
+void guest_vector(void)
+{
+    guest_done();
+}
+#endif
 
 static int inner(int depth, int step)
 {

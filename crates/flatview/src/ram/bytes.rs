@@ -410,8 +410,8 @@ pub(crate) fn opaque(addr: u64) -> u64 {
         let mut same = addr;
         // SAFETY: no instruction at all.
         unsafe {
-            std::arch::asm!("/* {0} */", inout(reg) same, options(pure, nomem, nostack, preserves_flags))
-        };
+            std::arch::asm!("/* {0} */", inout(reg) same, options(pure, nomem, nostack, preserves_flags));
+        }
         same
     }
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]

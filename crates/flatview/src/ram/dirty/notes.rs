@@ -40,7 +40,7 @@ impl<'a> Notes<'a> {
     /// their pages, or an address is at another place in its page than the byte in the block's.
     pub(super) fn new(map: &'a DirtyMap, mask: u8, offset: u64, start: u64, len: u64) -> Option<Self> {
         let last = offset.checked_add(len.checked_sub(1)?)?;
-        if last / DIRTY_PAGE_SIZE >= map.pages || (offset ^ start) % DIRTY_PAGE_SIZE != 0 {
+        if last / DIRTY_PAGE_SIZE >= map.pages || !(offset ^ start).is_multiple_of(DIRTY_PAGE_SIZE) {
             return None;
         }
         let pages = (offset / DIRTY_PAGE_SIZE).wrapping_sub(start / DIRTY_PAGE_SIZE);

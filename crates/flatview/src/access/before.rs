@@ -30,7 +30,7 @@ impl Access<'_> {
     /// Carries out what was coalesced, if the region wants that (QEMU: `prepare_mmio_access`).
     #[inline]
     pub(super) fn flush_coalesced(&self) {
-        if self.range.io().is_some_and(|io| io.flush) {
+        if self.range().io().is_some_and(|io| io.flush) {
             self.reader.memory.flush_coalesced();
         }
     }
@@ -39,7 +39,7 @@ impl Access<'_> {
     /// `memory_region_dispatch_write_eventfds`).
     #[inline]
     pub(super) fn signals(&self, value: u64) -> bool {
-        let taken = self.range.io().and_then(|io| io.signalled_by(self.offset(), self.size(), value));
+        let taken = self.range().io().and_then(|io| io.signalled_by(self.offset(), self.size(), value));
         // Where the kernel matches them it has not matched this one, or the write would not be here.
         taken.filter(|_| !self.reader.memory.kernel_eventfds()).is_some_and(|n| n.signal().is_ok())
     }

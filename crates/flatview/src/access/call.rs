@@ -8,14 +8,24 @@ use crate::topology::Owner;
 use crate::view::FlatRange;
 use crate::{AddressSpace, MemTxError, Reason, RegionId, SpaceId};
 
+/// What an access came through, if not through a reader itself, with what the reader knows of a device.
+#[derive(Clone, Copy)]
+pub(crate) struct Way<'a> {
+    pub space: &'a SpaceInner,
+    /// The access in whose callback this one was made.
+    pub outer: Option<&'a Access<'a>>,
+    pub range: &'a FlatRange,
+}
+
 /// One access to a device, as its callback sees it: what is asked for, who asks, and the chain it is part of.
+///
+/// Little is written down for most accesses: what their callbacks seldom ask for is found when they do.
 pub struct Access<'a> {
     pub(super) reader: &'a Reader,
-    pub(super) space: &'a SpaceInner,
-    /// The access in whose callback this one was made.
-    pub(super) outer: Option<&'a Access<'a>>,
-    pub(super) range: &'a FlatRange,
+    /// `None`: through the reader itself, outside of any other access.
+    pub(super) way: Option<&'a Way<'a>>,
     pub(super) address: u64,
+    pub(super) offset: u64,
     pub(super) attrs: MemTxAttrs,
     pub(super) size: u8,
     pub(super) write: bool,
@@ -24,7 +34,7 @@ pub struct Access<'a> {
 impl fmt::Debug for Access<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = if self.write { "write" } else { "read" };
-        write!(f, "Access({what} {} of {:?} at {:#x})", self.size, self.range.name(), self.offset())
+        write!(f, "Access({what} {} of {:?} at {:#x})", self.size, self.range().name(), self.offset())
     }
 }
 
@@ -38,7 +48,7 @@ impl<'a> Access<'a> {
     #[inline]
     #[must_use]
     pub fn offset(&self) -> u64 {
-        self.range.offset_of(self.address)
+        self.offset
     }
 
     /// Size in bytes: 1, 2, 4 or 8.
@@ -69,31 +79,46 @@ impl<'a> Access<'a> {
     /// The space the access came through.
     #[must_use]
     pub fn space(&self) -> SpaceId {
-        self.space.id
+        self.way.map_or(&*self.reader.space, |way| way.space).id
     }
 
     /// The region that is accessed.
     #[must_use]
     pub fn region(&self) -> RegionId {
-        self.range.region()
+        self.range().region()
     }
 
     /// Its name.
     #[must_use]
     pub fn region_name(&self) -> &'a str {
-        self.range.name()
+        self.range().name()
     }
 
     /// How many accesses this one is nested in.
     #[must_use]
     pub fn depth(&self) -> u32 {
-        std::iter::successors(self.outer, |a| a.outer).count() as u32
+        std::iter::successors(self.outer(), |a| a.outer()).count() as u32
+    }
+
+    /// The access in whose callback this one was made.
+    #[inline]
+    pub(super) fn outer(&self) -> Option<&'a Access<'a>> {
+        self.way.and_then(|way| way.outer)
+    }
+
+    /// The range that is accessed.
+    #[inline]
+    pub(super) fn range(&self) -> &'a FlatRange {
+        match self.way {
+            Some(way) => way.range,
+            None => self.range_of_reader(),
+        }
     }
 
     /// The same access, at other offsets of the region: a piece of it.
     pub(super) fn piece(&self, offset: u64, size: u32) -> Self {
         let address = self.address.wrapping_add(offset.wrapping_sub(self.offset()));
-        Access { size: size as u8, address, ..*self }
+        Access { size: size as u8, address, offset, ..*self }
     }
 
     /// Memory as seen in a space, for a device that accesses memory while it is accessed: DMA, bridges, forwarding.
@@ -110,15 +135,15 @@ impl<'a> Access<'a> {
     /// Refuses an access that enters a device again. Regions without a device as owner, and those that opted out, are
     /// not guarded.
     pub(super) fn admitted(&self) -> Result<(), MemTxError> {
-        let Some(owner) = self.range.body().guarded_by() else {
+        let Some(owner) = self.range().body().guarded_by() else {
             return Ok(());
         };
-        let mut at = self.outer;
+        let mut at = self.outer();
         while let Some(access) = at {
-            if access.range.body().guarded_by() == Some(owner) {
+            if access.range().body().guarded_by() == Some(owner) {
                 return Err(MemTxError::refused(Reason::Reentry));
             }
-            at = access.outer;
+            at = access.outer();
         }
         Ok(())
     }
@@ -126,6 +151,6 @@ impl<'a> Access<'a> {
     /// The device whose callback this is.
     #[must_use]
     pub fn owner(&self) -> Option<&'a Owner> {
-        self.range.body().owner.as_ref()
+        self.range().body().owner.as_ref()
     }
 }

@@ -16,7 +16,7 @@ impl Access<'_> {
     /// The callbacks, if device code may run at all.
     #[inline]
     fn callbacks(&self) -> Result<&dyn MmioOps, MemTxError> {
-        match self.range.body().ops() {
+        match self.range().body().ops() {
             // The nesting is the thread's: a callback may access memory through a reader of its own, or from its filter.
             Some(ops) if !writing() && nesting() < Self::MAX_DEPTH => Ok(ops),
             Some(_) if writing() => Err(self.refused(Reason::InsideUpdate)),
@@ -37,7 +37,7 @@ impl Access<'_> {
     /// Why the device does not take the access, if it does not.
     #[inline]
     fn objection(&self, ops: &dyn MmioOps) -> Option<Reason> {
-        let rules = &self.range.body().rules;
+        let rules = &self.range().body().rules;
         if rules.is_filtered() && ops.filter().is_some_and(|f| !f.accepts(self)) {
             return Some(Reason::Rejected);
         }
@@ -54,7 +54,7 @@ impl Access<'_> {
 
     /// Whether the device would take the access. Nothing is told in the log.
     pub(crate) fn would_be_taken(&self) -> bool {
-        let Some(ops) = self.range.body().ops().filter(|_| !(self.write && self.range.readonly())) else {
+        let Some(ops) = self.range().body().ops().filter(|_| !(self.write && self.range().readonly())) else {
             return false;
         };
         let _running = InCallback::enter();
@@ -79,7 +79,7 @@ impl Access<'_> {
             write: self.write,
             addr: self.offset(),
             size: self.size(),
-            region: Some(&self.range.body().name),
+            region: Some(&self.range().body().name),
             reason,
         });
         MemTxError::refused(reason)
@@ -91,7 +91,7 @@ impl Access<'_> {
         self.reader.memory.reentries.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         if let Some(log) = &*self.reader.memory.log.load() {
             let _running = InCallback::enter();
-            log.reentry(&self.range.body().name, self.offset());
+            log.reentry(&self.range().body().name, self.offset());
         }
     }
 
@@ -99,10 +99,10 @@ impl Access<'_> {
     /// accesses to most devices are.
     #[inline(always)]
     pub(super) fn direct(&self) -> Option<(&dyn MmioOps, InCallback)> {
-        if self.outer.is_some() {
+        if self.outer().is_some() {
             return None;
         }
-        let ops = self.range.direct(self.address, self.size())?;
+        let ops = self.range().direct(self.address, self.size())?;
         Some((ops, InCallback::enter_below(Self::MAX_DEPTH)?))
     }
 
@@ -110,14 +110,14 @@ impl Access<'_> {
     #[cold]
     #[inline(never)]
     pub(super) fn failed(&self, e: &MemTxError) -> MemTxError {
-        e.at(self.address, self.size(), Some(self.range.body().id))
+        e.at(self.address, self.size(), Some(self.range().body().id))
     }
 
     /// As [`dispatch_read`](Self::dispatch_read), all or nothing.
     #[cold]
     #[inline(never)]
     pub(super) fn dispatch_read_exact(&self) -> Result<u64, MemTxError> {
-        if self.range.is_iommu() {
+        if self.range().is_iommu() {
             return self.read_exact_through();
         }
         let (value, result) = self.dispatch_read();
@@ -168,7 +168,7 @@ impl Access<'_> {
     #[cold]
     #[inline(never)]
     pub(super) fn dispatch_write(&self, value: u64) -> Result<(), MemTxError> {
-        if self.range.is_iommu() {
+        if self.range().is_iommu() {
             return self.write_exact_through(value);
         }
         self.write_callbacks(value).map_err(|e| self.failed(&e))
@@ -223,7 +223,7 @@ impl Access<'_> {
     /// Whether the access is one callback as it is.
     #[inline]
     fn is_one_call(&self) -> bool {
-        let rules = &self.range.body().rules;
+        let rules = &self.range().body().rules;
         rules.call_size(self.size()) == self.size() && (rules.calls_unaligned() || !self.is_unaligned())
     }
 
@@ -231,8 +231,8 @@ impl Access<'_> {
     /// shifted in the whole one (negative: the callback's value is the wider), and, for a word of which the access
     /// covers only a part, the mask of that part in it.
     fn for_each_call(&self, mut f: impl FnMut(&Access<'_>, i32, Option<u64>)) {
-        let rules = &self.range.body().rules;
-        let little = self.range.body().order == Endianness::Little;
+        let rules = &self.range().body().rules;
+        let little = self.range().body().order == Endianness::Little;
         let call_size = rules.call_size(self.size());
         if self.is_unaligned() && !rules.calls_unaligned() {
             return self.for_each_aligned_call(f);
@@ -248,8 +248,8 @@ impl Access<'_> {
     /// ours): naturally aligned calls, in ascending order, each as large as fits. Where even the smallest that the
     /// device implements does not fit, the aligned word there is accessed, and a write keeps the rest of that word.
     fn for_each_aligned_call(&self, mut f: impl FnMut(&Access<'_>, i32, Option<u64>)) {
-        let rules = &self.range.body().rules;
-        let little = self.range.body().order == Endianness::Little;
+        let rules = &self.range().body().rules;
+        let little = self.range().body().order == Endianness::Little;
         let mut at = 0;
         while at < self.size() {
             let offset = self.offset().wrapping_add(u64::from(at));

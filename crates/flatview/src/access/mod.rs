@@ -24,6 +24,7 @@ mod dispatch;
 mod port;
 mod quick;
 mod reader;
+mod table;
 mod trace;
 mod translate;
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::call::Way;
 use super::reader::PinnedView;
 use super::{Access, MemTxAttrs, Reader};
 use crate::memory::{InvalidAccess, SpaceInner};
@@ -55,19 +56,24 @@ impl<'a> Port<'a> {
         Self { attrs, ..self }
     }
 
+    /// The way to a range that an access through this takes.
     #[inline(always)]
-    pub(crate) fn access<'b>(
-        &'b self,
-        range: &'b FlatRange,
-        address: u64,
-        size: u32,
-        write: bool,
-    ) -> Access<'b>
+    pub(crate) fn way<'b>(&self, range: &'b FlatRange) -> Way<'b>
     where
         'a: 'b,
     {
-        let Self { reader, space, attrs, outer, .. } = *self;
-        Access { reader, space, outer, range, address, attrs, size: size as u8, write }
+        Way { space: self.space, outer: self.outer, range }
+    }
+
+    /// An access of `size` bytes at an address in the range it is on the way to.
+    #[inline(always)]
+    pub(crate) fn access<'b>(&self, way: &'b Way<'b>, address: u64, size: u32, write: bool) -> Access<'b>
+    where
+        'a: 'b,
+    {
+        let offset = way.range.offset_of(address);
+        let Self { reader, attrs, .. } = *self;
+        Access { reader, way: Some(way), address, offset, attrs, size: size as u8, write }
     }
 
     /// What nothing answers, told in the log.
@@ -137,7 +143,10 @@ impl<'a> Port<'a> {
     pub fn store<O: ByteOrder, V: Value>(&self, addr: u64, value: V) -> Result<(), MemTxError> {
         let view = self.reader.pin(self.space)?;
         let (writes, native) = (view.writes(), from_memory::<O, V>(value));
-        if writes.store(addr, native).or_else(|| writes.store_logged(addr, native)).is_some() {
+        if let Some(noted) = writes.store(addr, native).or_else(|| writes.store_logged(addr, native)) {
+            if !noted && let Some(range) = view.lookup(addr) {
+                range.mark(addr, V::SIZE.into());
+            }
             late(&view, addr, V::SIZE.into());
             return Ok(());
         }
@@ -164,7 +173,8 @@ impl<'a> Port<'a> {
     /// A read through callbacks, in the device's order.
     #[inline(always)]
     pub(super) fn call_read(&self, range: &FlatRange, addr: u64, size: u32) -> Result<u64, MemTxError> {
-        let access = self.access(range, addr, size, false);
+        let way = self.way(range);
+        let access = self.access(&way, addr, size, false);
         let Some((ops, _running)) = access.direct() else {
             return access.dispatch_read_exact();
         };
@@ -176,7 +186,8 @@ impl<'a> Port<'a> {
 
     /// The same, also with what could be read where a part failed; that part reads as 0.
     fn call_read_all(&self, range: &FlatRange, addr: u64, size: u32) -> (u64, Result<(), MemTxError>) {
-        let access = self.access(range, addr, size, false);
+        let way = self.way(range);
+        let access = self.access(&way, addr, size, false);
         match access.direct() {
             Some((ops, _running)) => match ops.read(&access) {
                 Ok(value) => (value & low_mask(size), Ok(())),
@@ -195,7 +206,8 @@ impl<'a> Port<'a> {
         size: u32,
         value: u64,
     ) -> Result<(), MemTxError> {
-        let access = self.access(range, addr, size, true);
+        let way = self.way(range);
+        let access = self.access(&way, addr, size, true);
         // A read-only view of a device keeps writes from it.
         if range.readonly() {
             return Err(access.failed(&access.refused(Reason::Rejected)));

@@ -1,20 +1,60 @@
 //! The short way of loads that do not hit the memory hit last.
 //!
+//! UNSAFE: this module promises the reader's table that what it keeps was found in the view that is held.
+//!
 //! What it is: the lookup, and then either the memory or the one callback that most accesses are, in one small function
 //! that answers in registers. What it is not: complete; what it does not take goes the long way, from the start, and
 //! nothing has happened then.
 
+#![expect(unsafe_code, reason = "what a lookup found is kept without a lifetime")]
+
+use super::call::Way;
 use super::port::from_memory;
 use super::{Access, MemTxAttrs, Reader};
 use crate::order::{low_mask, reorder};
-use crate::thread::InCallback;
+use crate::thread::{Here, InCallback};
 use crate::view::FlatRange;
 use crate::{ByteOrder, MemTxError, Value};
+
+/// The reader has the error.
+struct Failed;
+
+/// Keeps the error of a callback for the caller of its reader.
+#[cold]
+#[inline(never)]
+fn fails_in(access: &Access<'_>, e: &MemTxError) -> Failed {
+    access.reader.failure.set(access.failed(e));
+    Failed
+}
 
 impl Reader {
     /// One load of a value in order `O`; `None` if it failed, and the reader has the error.
     #[inline(never)]
     pub(super) fn load_elsewhere<O: ByteOrder, V: Value>(&self, addr: u64) -> Option<u64> {
+        let done = Here::with(
+            #[inline(always)]
+            |here| {
+                let device = self.known_device(here, addr, V::SIZE)?;
+                let access = device.access(self, addr, V::SIZE, false);
+                Some(match device.ops.read(&access) {
+                    Ok(value) => Ok(reorder(value & low_mask(V::SIZE), V::SIZE, device.order, O::ORDER)),
+                    Err(e) => Err(fails_in(&access, &e)),
+                })
+            },
+        );
+        match done {
+            Some(Ok(value)) => Some(value),
+            Some(Err(Failed)) => None,
+            None => self.load_from_view::<O, V>(addr),
+        }
+    }
+
+    /// The load of what is not known, but may be afterwards.
+    // Not that cold, but nothing of it may stand in the way of what is known.
+    #[cold]
+    #[inline(never)]
+    fn load_from_view<O: ByteOrder, V: Value>(&self, addr: u64) -> Option<u64> {
+        self.grows_next();
         let Some(view) = self.own_lane().pin_current() else {
             return self.load_long_way::<O, V>(addr);
         };
@@ -28,6 +68,8 @@ impl Reader {
         let Some(range) = found else {
             return self.load_long_way::<O, V>(addr);
         };
+        // SAFETY: the own lane is held at the view, in which the range was just found.
+        unsafe { self.keep(&view, addr, range) };
         let Some(ops) = range.direct(addr, V::SIZE) else {
             return match range.readable_ram().and_then(|ram| ram.load::<V>(addr - range.start())) {
                 Some(native) => Some(from_memory::<O, V>(native).widen()),
@@ -37,20 +79,41 @@ impl Reader {
         let Some(_running) = InCallback::enter_below(Access::MAX_DEPTH) else {
             return self.load_long_way::<O, V>(addr);
         };
+        let way = Way { space: &self.space, outer: None, range };
         let access = Access {
             reader: self,
-            space: &self.space,
-            outer: None,
-            range,
+            way: Some(&way),
             address: addr,
+            offset: range.offset_of(addr),
             attrs: MemTxAttrs::UNSPECIFIED,
             size: V::SIZE as u8,
             write: false,
         };
         match ops.read(&access) {
             Ok(value) => Some(reorder(value & low_mask(V::SIZE), V::SIZE, range.order(), O::ORDER)),
-            Err(e) => self.fails(access.failed(&e)),
+            Err(e) => {
+                fails_in(&access, &e);
+                None
+            }
         }
+    }
+
+    /// One store of a value in order `O` to a device that is known; `None` if none is, and nothing has happened.
+    #[inline(always)]
+    pub(super) fn store_to_known_device<O: ByteOrder, V: Value>(
+        &self,
+        addr: u64,
+        value: V,
+    ) -> Option<Result<(), MemTxError>> {
+        Here::with(
+            #[inline(always)]
+            |here| {
+                let device = self.known_device(here, addr, V::SIZE)?;
+                let access = device.access(self, addr, V::SIZE, true);
+                let value = reorder(value.widen(), V::SIZE, O::ORDER, device.order);
+                Some(device.ops.write(&access, value).map_err(|e| access.failed(&e)))
+            },
+        )
     }
 
     /// Keeps the error for the caller.

@@ -4,12 +4,13 @@ use std::cell::{Cell, OnceCell};
 use std::fmt;
 use std::sync::Arc;
 
-use super::port::{from_memory, mark_late};
+use super::port::{from_memory, wrote};
+use super::table::Table;
 use super::{MemTxAttrs, Port};
 use crate::iommu::Iotlb;
 use crate::memory::{Inner, SpaceInner};
 use crate::publish::{LANES, Lane, Memo, Pinned};
-use crate::ram::RamWindow;
+use crate::ram::{RamWindow, opaque};
 use crate::view::{FlatView, Stores};
 use crate::{AddressSpace, ByteOrder, MemTxError, Reason, SpaceId, Value};
 
@@ -21,7 +22,7 @@ impl Memo for LastHit {
     type Writes<'v> = Stores<'v>;
 }
 
-type ViewLane = Lane<FlatView, LastHit>;
+pub(super) type ViewLane = Lane<FlatView, LastHit>;
 pub(crate) type PinnedView<'a> = Pinned<'a, FlatView, LastHit>;
 
 /// One thread's way into an address space.
@@ -35,6 +36,8 @@ pub struct Reader {
     // Dropped before `memory`: lanes look into its views.
     lanes: [(Cell<Option<SpaceId>>, ViewLane); LANES],
     hazards: Arc<crate::publish::Hazards<FlatView>>,
+    /// Of the view that the own lane looks at.
+    pub(super) table: Table,
     pub(super) space: Arc<SpaceInner>,
     pub(super) memory: Arc<Inner>,
     /// Of the callback that failed last, for a moment.
@@ -58,7 +61,8 @@ impl Reader {
         let lanes = std::array::from_fn(lane);
         let failure = Cell::new(MemTxError::error());
         let iotlb = OnceCell::new();
-        Self { lanes, hazards, space: Arc::clone(&space.inner), memory, failure, iotlb }
+        let (table, space) = (Table::new(), Arc::clone(&space.inner));
+        Self { lanes, hazards, table, space, memory, failure, iotlb }
     }
 
     /// Looks at the current view of the reader's own space.
@@ -114,7 +118,7 @@ impl Reader {
         }
         let (id, lane) = usable.ok_or(MemTxError::refused(Reason::TooDeep))?;
         id.set(Some(space.id));
-        if !lane.refresh(slot_now) {
+        if !self.refresh(lane, slot_now) {
             return Err(MemTxError::refused(Reason::TooDeep));
         }
         if from == 0 {
@@ -184,7 +188,9 @@ impl Reader {
     /// See there.
     #[inline]
     pub fn load<O: ByteOrder, V: Value>(&self, addr: u64) -> Result<V, MemTxError> {
-        match self.own_lane().on_reads(move |memory| memory.load::<V>(addr)) {
+        // How it was computed is not computed anew for what is looked for in the table.
+        let addr = opaque(addr);
+        match self.load_quick::<V>(addr) {
             Some(native) => Ok(from_memory::<O, V>(native)),
             // One call and no other: what a loop of loads looks at each time can stay in registers then.
             None => match self.load_elsewhere::<O, V>(addr) {
@@ -210,26 +216,34 @@ impl Reader {
     /// Stores a value in host order, and notes it where writes are logged, if it is in the memory hit last.
     #[inline(always)]
     fn store_quick<V: Value>(&self, addr: u64, native: V) -> Option<()> {
-        let plain = move |memo: Stores<'_>| memo.store(addr, native);
-        let logged = move |memo: Stores<'_>| memo.store_logged(addr, native);
-        let ((), current) = self.own_lane().on_writes(plain, logged)?;
-        if !current {
-            self.stored_late(addr, V::SIZE);
+        let (noted, current) = self.own_lane().on_writes(
+            #[inline(always)]
+            move |memo: Stores<'_>| memo.store(addr, native),
+            #[inline(always)]
+            move |memo: Stores<'_>| memo.store_logged(addr, native),
+        )?;
+        if !noted || !current {
+            self.stored(addr, V::SIZE);
         }
         Some(())
     }
 
-    /// What was stored under the view that the own lane has, which is old by now, may be logged meanwhile.
+    /// Notes what was stored under the view that the own lane has, which may be old by now.
     #[cold]
     #[inline(never)]
-    fn stored_late(&self, addr: u64, size: u32) {
-        if let Some(view) = self.own_lane().pin() {
-            mark_late(&view, addr, u64::from(size));
+    fn stored(&self, addr: u64, size: u32) {
+        if let Some(view) = self.own_lane().pin()
+            && let Some(range) = view.lookup(addr)
+        {
+            wrote(&view, range, addr, size.into());
         }
     }
 
     #[inline(never)]
     fn store_elsewhere<O: ByteOrder, V: Value>(&self, addr: u64, value: V) -> Result<(), MemTxError> {
+        if let Some(done) = self.store_to_known_device::<O, V>(addr, value) {
+            return done;
+        }
         let port = self.port(MemTxAttrs::UNSPECIFIED);
         let view = self.pin(&self.space)?;
         port.store_in::<O, V>(&view, addr, value)
@@ -247,7 +261,8 @@ impl Reader {
     /// See there.
     #[inline]
     pub fn cpu_load<O: ByteOrder, V: Value>(&self, addr: u64) -> Result<V, MemTxError> {
-        match self.own_lane().on_reads(move |memory| memory.load::<V>(addr)) {
+        let addr = opaque(addr);
+        match self.load_quick::<V>(addr) {
             Some(native) => Ok(from_memory::<O, V>(native)),
             None => self.cpu_load_elsewhere::<O, V>(addr),
         }

@@ -33,7 +33,7 @@ impl Access<'_> {
     /// Tells of a callback, if anybody is told.
     #[inline]
     pub(super) fn tell_called(&self, value: u64) {
-        if self.range.is_traced() {
+        if self.range().is_traced() {
             self.tell(|trace| trace.called(self, value));
         }
     }
@@ -51,15 +51,15 @@ impl Access<'_> {
     /// and no other callback is open. `value` is in the device's order.
     #[inline]
     pub(super) fn tell_in_part_of_page(&self, value: u64) {
-        if self.range.is_traced() && nesting() == 1 && self.is_in_part_of_page() {
+        if self.range().is_traced() && nesting() == 1 && self.is_in_part_of_page() {
             let target = self.reader.memory.target;
-            let value = reorder(value, self.size(), self.range.order(), target);
+            let value = reorder(value, self.size(), self.range().order(), target);
             self.tell(|trace| trace.in_part_of_page(self, value));
         }
     }
 
     fn is_in_part_of_page(&self) -> bool {
         let page = self.address & !(PAGE - 1);
-        self.range.start() > page || self.range.last() < (page | (PAGE - 1))
+        self.range().start() > page || self.range().last() < (page | (PAGE - 1))
     }
 }

@@ -237,7 +237,8 @@ impl<'a> Port<'a> {
             return Err(lost(Reason::TooDeep));
         }
         let _running = InCallback::enter();
-        let access = self.access(range, addr, 1, purpose.writes());
+        let way = self.way(range);
+        let access = self.access(&way, addr, 1, purpose.writes());
         if access.is_translated_already() {
             return Err(lost(Reason::Reentry));
         }
@@ -473,24 +474,25 @@ impl<'a> Port<'a> {
 
 impl Access<'_> {
     fn as_port(&self) -> Port<'_> {
-        let Self { reader, space, attrs, outer, .. } = *self;
-        Port { reader, space, attrs, iommus: 0, outer }
+        let Self { reader, attrs, .. } = *self;
+        let space = self.way.map_or(&*reader.space, |way| way.space);
+        Port { reader, space, attrs, iommus: 0, outer: self.outer() }
     }
 
     /// Whether the device is in the middle of translating the same for an access that this one is part of: it keeps its
     /// tables where only itself leads to.
     fn is_translated_already(&self) -> bool {
-        let what = |a: &Access<'_>| (a.range.region(), a.offset(), a.write);
-        let same = |outer: &Access<'_>| outer.range.is_iommu() && what(outer) == what(self);
-        std::iter::successors(self.outer, |a| a.outer).any(same)
+        let what = |a: &Access<'_>| (a.range().region(), a.offset(), a.write);
+        let same = |outer: &Access<'_>| outer.range().is_iommu() && what(outer) == what(self);
+        std::iter::successors(self.outer(), |a| a.outer()).any(same)
     }
 
     /// An exact read of an IOMMU's range; the value is in the range's order.
     #[cold]
     #[inline(never)]
     pub(super) fn read_exact_through(&self) -> Result<u64, MemTxError> {
-        let (size, order) = (self.size(), self.range.order());
-        self.as_port().at_end(self.range, self.address, Wanted::Exactly(size), Purpose::READ, |end| {
+        let (size, order) = (self.size(), self.range().order());
+        self.as_port().at_end(self.range(), self.address, Wanted::Exactly(size), Purpose::READ, |end| {
             let mut bytes = [0; 8];
             let bytes = bytes.get_mut(..size as usize).unwrap_or_default();
             let ram = end.whole(size).and_then(|r| Some((r.readable_ram()?, end.address - r.start())));
@@ -509,8 +511,8 @@ impl Access<'_> {
     #[cold]
     #[inline(never)]
     pub(super) fn write_exact_through(&self, value: u64) -> Result<(), MemTxError> {
-        let (size, order) = (self.size(), self.range.order());
-        self.as_port().at_end(self.range, self.address, Wanted::Exactly(size), Purpose::WRITE, |end| {
+        let (size, order) = (self.size(), self.range().order());
+        self.as_port().at_end(self.range(), self.address, Wanted::Exactly(size), Purpose::WRITE, |end| {
             let mut bytes = [0; 8];
             let bytes = bytes.get_mut(..size as usize).unwrap_or_default();
             put_value(value, order, bytes);

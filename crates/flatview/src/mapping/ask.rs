@@ -45,7 +45,7 @@ impl Port<'_> {
                 continue;
             }
             let (piece, memory) = self.bus_piece(Some(range), at, left, direct);
-            if !memory && !self.access(range, at, piece as u32, write).would_be_taken() {
+            if !memory && !self.access(&self.way(range), at, piece as u32, write).would_be_taken() {
                 return false;
             }
             let (piece, inside) = (piece as u64, range.room(at).min(left as u64));

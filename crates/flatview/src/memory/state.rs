@@ -277,7 +277,7 @@ impl State {
             left.extend(self.spaces.iter().filter(|s| moves(s)).filter_map(|s| s.effective));
         }
         let mut abandoned = Vec::new();
-        for Updated { root: id, view, .. } in prepared.updated {
+        for Updated { root: id, view, windows } in prepared.updated {
             let Some(state) = self.views.get_mut(&Some(id)) else { continue };
             state.view = Arc::clone(&view);
             if left.contains(&id) {
@@ -290,7 +290,7 @@ impl State {
                 old.bump();
                 abandoned.push(old);
             } else {
-                domain.publish(&state.slot, view);
+                domain.publish(&state.slot, view, windows.iter());
             }
         }
         for (id, view) in prepared.fresh {
@@ -392,7 +392,7 @@ impl State {
     pub fn way_back(&self, prepared: &Prepared) -> WayBack {
         let updated = prepared.updated.iter().filter_map(|u| {
             let view = Arc::clone(&self.views.get(&Some(u.root))?.view);
-            Some(Updated { root: u.root, view, windows: SpanSet::new() })
+            Some(Updated { root: u.root, view, windows: u.windows.clone() })
         });
         let moved = prepared.moved.iter().filter_map(|(id, _)| {
             let space = self.space(*id).ok()?;
@@ -475,7 +475,7 @@ impl State {
     /// have not looked again yet; the view must not be freed there.
     fn empty(&self, slot: &Slot<FlatView>, domain: &Domain<FlatView>) {
         if let Some(nothing) = self.views.get(&None) {
-            domain.publish(slot, Arc::clone(&nothing.view));
+            domain.publish(slot, Arc::clone(&nothing.view), [Span::ALL].into_iter());
         }
     }
 

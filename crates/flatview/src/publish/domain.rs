@@ -3,9 +3,11 @@
 //! UNSAFE: slots keep an `Arc` as a raw pointer so that readers can load it without counting.
 #![expect(unsafe_code, reason = "an Arc is kept as a raw pointer that readers load atomically")]
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use super::told::{KEPT, Told};
 use super::{AtomicPtr, AtomicU64, LANES, Mutex, Ordering, fence};
+use crate::span::Span;
 
 /// A place where one value at a time is published.
 pub(crate) struct Slot<T> {
@@ -13,11 +15,20 @@ pub(crate) struct Slot<T> {
     version: AtomicU64,
     /// From `Arc::into_raw`; the slot owns one count of it.
     current: AtomicPtr<T>,
+    /// As the version, but goes up before what it announces is there.
+    begun: AtomicU64,
+    /// What the last versions changed, once a reader has asked.
+    told: OnceLock<Told>,
 }
 
 impl<T> Slot<T> {
     pub fn new(value: Arc<T>) -> Self {
-        Self { version: AtomicU64::new(1), current: AtomicPtr::new(Arc::into_raw(value).cast_mut()) }
+        Self {
+            version: AtomicU64::new(1),
+            current: AtomicPtr::new(Arc::into_raw(value).cast_mut()),
+            begun: AtomicU64::new(1),
+            told: OnceLock::new(),
+        }
     }
 
     #[inline]
@@ -45,7 +56,18 @@ impl<T> Slot<T> {
 
     /// Makes every reader of this slot look again at its next access.
     pub fn bump(&self) {
+        // No note: who moves over this version takes it that everything changed.
+        self.begun.fetch_add(1, Ordering::Release);
         self.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// Gives `f` where what is published now (or a moment ago: what a lane has just loaded) may differ from what a lane
+    /// took at the version `from`; `false` if that is not known.
+    pub(super) fn changed_since(&self, from: u64, mut f: impl FnMut(Span)) -> bool {
+        // The value was loaded before: every publication that it has in it has begun, and (N1) told what it changes.
+        let to = self.begun.load(Ordering::Acquire);
+        let told = self.told.get_or_init(Told::new);
+        to.wrapping_sub(from) < KEPT && (from + 1..=to).all(|version| told.read(version, &mut f))
     }
 }
 
@@ -129,10 +151,16 @@ impl<T> Domain<T> {
         self.readers.lock().retain(|h| !Arc::ptr_eq(h, hazards));
     }
 
-    /// Publishes `value` in `slot`; the old value waits for [`reclaim`](Self::reclaim).
-    pub fn publish(&self, slot: &Slot<T>, value: Arc<T>) {
+    /// Publishes `value` in `slot`, which differs from the old one only in `changed`; the old value waits for
+    /// [`reclaim`](Self::reclaim). One at a time.
+    pub fn publish(&self, slot: &Slot<T>, value: Arc<T>, changed: impl Iterator<Item = Span>) {
+        let version = slot.begun.fetch_add(1, Ordering::Release) + 1;
+        // Nobody has asked yet: whoever does finds no note of this version.
+        if let Some(told) = slot.told.get() {
+            told.tell(version, changed);
+        }
         let old = slot.current.swap(Arc::into_raw(value).cast_mut(), Ordering::AcqRel);
-        slot.bump();
+        slot.version.fetch_add(1, Ordering::Release);
         // SAFETY: the pointer was in the slot, so it is from Arc::into_raw and the slot's count of it is now ours.
         let old = unsafe { Arc::from_raw(old) };
         let mut retired = self.retired.lock();

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::domain::Hazards;
 use super::{Ordering, Slot, fence};
 use crate::ram::light;
+use crate::span::Span;
 use crate::unlikely::unlikely;
 
 /// What a lane remembers of the value it looks at, for reading and for writing. The defaults remember nothing.
@@ -51,6 +52,9 @@ pub(crate) struct Lane<T, M: Memo> {
     slot_ptr: Cell<NonNull<Slot<T>>>,
     /// The version of the slot that `view` was taken at; 0, which no slot has, if there is no view.
     version: Cell<u64>,
+    /// The version of the slot that the last view was taken at; 0 if there was none. What is kept of it for when the lane
+    /// looks again is not used meanwhile.
+    last: Cell<u64>,
     /// Dangling if there is none.
     view: Cell<NonNull<T>>,
     /// Of the value in `view`.
@@ -77,6 +81,7 @@ impl<T, M: Memo> Lane<T, M> {
             slot_ptr: Cell::new(NonNull::from(&*slot)),
             slot: Cell::new(Some(slot)),
             version: Cell::new(0),
+            last: Cell::new(0),
             view: Cell::new(NonNull::dangling()),
             reads: Cell::new(M::Reads::default()),
             writes: Cell::new(M::Writes::default()),
@@ -100,15 +105,22 @@ impl<T, M: Memo> Lane<T, M> {
     }
 
     /// Runs `f` on the memo for reads, if the lane is current: the short way, without pinning. That `f` is `'static`
-    /// keeps it from borrowing, and so from refreshing or parking, the lane.
-    #[inline]
-    pub fn on_reads<R>(&self, f: impl for<'m> FnOnce(M::Reads<'m>) -> Option<R> + 'static) -> Option<R> {
+    /// keeps it from borrowing, and so from refreshing or parking, the lane. If it gives nothing, `or` is run.
+    #[inline(always)]
+    pub fn on_reads<R>(
+        &self,
+        f: impl for<'m> FnOnce(M::Reads<'m>) -> Option<R> + 'static,
+        or: impl FnOnce() -> Option<R>,
+    ) -> Option<R> {
         if !self.is_current() {
             unlikely();
             return None;
         }
         // SAFETY: as for `Pinned::reads`; the lane is current, so it has a view, and `f` cannot change the lane.
-        f(unsafe { reads::<M>(self.reads.get()) })
+        match f(unsafe { reads::<M>(self.reads.get()) }) {
+            None => or(),
+            done => done,
+        }
     }
 
     /// The same with the memo for writes, on which, if `f` gives nothing, `or` is run; and whether the lane was
@@ -119,37 +131,55 @@ impl<T, M: Memo> Lane<T, M> {
         f: impl for<'m> FnOnce(M::Writes<'m>) -> Option<R> + 'static,
         or: impl for<'m> FnOnce(M::Writes<'m>) -> Option<R> + 'static,
     ) -> Option<(R, bool)> {
-        // Taken out first: what `f` writes could be the cells, for all that the compiler knows.
-        let (slot, version) = (self.slot_ptr.get(), self.version.get());
+        // Taken out first: what `f` writes could be the cell, for all that the compiler knows. The version is looked at where it
+        // stands, by the instruction that compares.
+        let slot = self.slot_ptr.get();
         // SAFETY: as in `is_current`; `f` cannot change the lane.
         let slot = unsafe { slot.as_ref() };
-        if !slot.is_at(version) {
+        let is_current = || slot.is_at(self.version.get());
+        if !is_current() {
             unlikely();
             return None;
         }
         // The memo is taken out for each anew: `f` need not wait for what only `or` looks at.
         // SAFETY: as for `on_reads`.
-        let done = match f(unsafe { writes::<M>(self.writes.get()) }) {
-            Some(done) => done,
-            // SAFETY: as for `on_reads`.
-            None => or(unsafe { writes::<M>(self.writes.get()) })?,
-        };
+        if let Some(done) = f(unsafe { writes::<M>(self.writes.get()) }) {
+            light();
+            return Some((done, is_current()));
+        }
+        unlikely();
+        // SAFETY: as for `on_reads`.
+        let done = or(unsafe { writes::<M>(self.writes.get()) })?;
         light();
-        Some((done, slot.is_at(version)))
+        Some((done, is_current()))
     }
 
+    /// Whether somebody holds the lane: a pin, or the thread for a callback.
     #[inline]
     pub fn is_pinned(&self) -> bool {
-        self.pins.get() > 0
+        self.pins.get() > 0 || crate::thread::holds(self.as_held())
     }
 
     /// Takes the value that is published now in the slot that `slot_now` names; `false` if the lane is pinned.
     ///
     /// `slot_now` must not touch this lane.
+    #[cfg(test)]
     pub fn refresh(&self, slot_now: impl Fn() -> Arc<Slot<T>>) -> bool {
+        self.refresh_telling(slot_now, false, |_| ())
+    }
+
+    /// The same; `changed` gets the spans in which the value may differ from the one that the lane had last, before it was
+    /// parked or not, or `None` for everywhere, which it also gets if it does not `care`.
+    pub fn refresh_telling(
+        &self,
+        slot_now: impl Fn() -> Arc<Slot<T>>,
+        care: bool,
+        mut changed: impl FnMut(Option<Span>),
+    ) -> bool {
         let Some(hazard) = self.hazards.get(self.index).filter(|_| !self.is_pinned()) else {
             return false;
         };
+        let (old_slot, from) = (self.slot_ptr.get(), self.last.get());
         self.reads.set(M::Reads::default());
         self.writes.set(M::Writes::default());
         self.view.set(NonNull::dangling());
@@ -168,7 +198,17 @@ impl<T, M: Memo> Lane<T, M> {
                 && slot.current() == p
                 && Arc::ptr_eq(&slot, &slot_now())
             {
+                // P4. The old slot is in its cell yet, so it is no other at the same place. `from` was looked at before the old
+                // value was loaded, and so has no change that the old value lacks.
+                let known = care
+                    && from != 0
+                    && std::ptr::eq(old_slot.as_ptr(), &*slot)
+                    && slot.changed_since(from, |span| changed(Some(span)));
+                if !known {
+                    changed(None);
+                }
                 self.version.set(version);
+                self.last.set(version);
                 self.view.set(view);
                 self.slot_ptr.set(NonNull::from(&*slot));
                 self.slot.set(Some(slot));
@@ -204,11 +244,31 @@ impl<T, M: Memo> Lane<T, M> {
         if self.version.get() == 0 { None } else { Some(self.pinned()) }
     }
 
+    /// As [`pin`](Self::pin), for who has just seen that the lane is current, and so has a value.
     #[inline(always)]
-    fn pinned(&self) -> Pinned<'_, T, M> {
+    pub fn pinned(&self) -> Pinned<'_, T, M> {
+        debug_assert_ne!(self.version.get(), 0, "a lane that has a value");
         // As many as accesses nest: it cannot overflow.
         self.pins.set(self.pins.get().wrapping_add(1));
         Pinned { lane: self, view: self.view.get() }
+    }
+}
+
+impl<T, M: Memo> Lane<T, M> {
+    /// What a thread [holds](crate::thread::Here) while it holds the lane for a callback.
+    #[inline(always)]
+    pub fn as_held(&self) -> *const () {
+        std::ptr::from_ref(self).cast()
+    }
+
+    /// The value that the lane is held at, for as long as it is.
+    ///
+    /// # Safety
+    /// The lane is held while the reference is used.
+    pub unsafe fn held(&self) -> &T {
+        debug_assert!(self.is_pinned(), "a lane that is held");
+        // SAFETY: as for `Pinned`'s `deref`.
+        unsafe { self.view.get().as_ref() }
     }
 }
 

@@ -9,6 +9,7 @@ use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
 use super::{Domain, Lane, Memo, Slot};
+use crate::span::Span;
 
 /// Remembers nothing.
 struct Nothing;
@@ -87,6 +88,10 @@ impl Looks {
     }
 }
 
+fn everywhere() -> std::array::IntoIter<Span, 1> {
+    [Span::ALL].into_iter()
+}
+
 fn look(lane: &Lane<Watched, Nothing>, looks: &Looks) -> u32 {
     if !lane.is_current() {
         assert!(lane.refresh(|| looks.slot_now()));
@@ -109,7 +114,7 @@ fn a_reader_never_sees_a_value_that_was_freed() {
         let writer = {
             let (domain, looks) = (Arc::clone(&domain), Arc::clone(&looks));
             thread::spawn(move || {
-                domain.publish(&looks.slots[0], Watched::new(2));
+                domain.publish(&looks.slots[0], Watched::new(2), everywhere());
                 drop(domain.reclaim());
             })
         };
@@ -135,9 +140,9 @@ fn a_reader_that_held_a_value_keeps_it_until_it_moves_on() {
         let writer = {
             let (domain, looks) = (Arc::clone(&domain), Arc::clone(&looks));
             thread::spawn(move || {
-                domain.publish(&looks.slots[0], Watched::new(2));
+                domain.publish(&looks.slots[0], Watched::new(2), everywhere());
                 drop(domain.reclaim());
-                domain.publish(&looks.slots[0], Watched::new(3));
+                domain.publish(&looks.slots[0], Watched::new(3), everywhere());
                 drop(domain.reclaim());
             })
         };
@@ -165,7 +170,7 @@ fn a_reader_of_a_space_that_moves_sees_the_old_view_or_the_new_one_and_then_only
             let (domain, looks) = (Arc::clone(&domain), Arc::clone(&looks));
             thread::spawn(move || {
                 looks.move_to(1);
-                domain.publish(&looks.slots[0], Watched::new(0));
+                domain.publish(&looks.slots[0], Watched::new(0), everywhere());
                 drop(domain.reclaim());
             })
         };
@@ -191,7 +196,7 @@ fn what_changes_after_a_move_is_seen_through_the_new_slot() {
             let (domain, looks) = (Arc::clone(&domain), Arc::clone(&looks));
             thread::spawn(move || {
                 looks.move_to(1);
-                domain.publish(&looks.slots[1], Watched::new(3));
+                domain.publish(&looks.slots[1], Watched::new(3), everywhere());
                 drop(domain.reclaim());
             })
         };
@@ -223,10 +228,51 @@ fn a_reader_that_comes_and_goes_while_others_publish_keeps_nothing() {
                 domain.unregister(&hazards);
             })
         };
-        domain.publish(&looks.slots[0], Watched::new(2));
+        domain.publish(&looks.slots[0], Watched::new(2), everywhere());
         drop(domain.reclaim());
         reader.join().unwrap();
         drop(domain.reclaim());
         assert_eq!(domain.waiting(u64::MAX), 0);
+    });
+}
+
+#[test]
+fn what_a_lane_keeps_of_a_place_is_what_the_value_has_there() {
+    // The value tells of its two places how often each was changed: 10 * first + second. The reader keeps the first until it
+    // is told that it changed.
+    fn keep(lane: &Lane<Watched, Nothing>, looks: &Looks, kept: &mut Option<u32>) {
+        if !lane.is_current() {
+            let fresh = |span: Option<Span>| {
+                if span.is_none_or(|s| s.start == 0) {
+                    *kept = None;
+                }
+            };
+            assert!(lane.refresh_telling(|| looks.slot_now(), true, fresh));
+        }
+        let first = lane.pin().unwrap().read() / 10;
+        assert_eq!(*kept.get_or_insert(first), first);
+    }
+    let place = |n| [Span { start: n, last: n }].into_iter();
+    loom::model(move || {
+        let (domain, looks) = (Arc::new(Domain::new()), Looks::new(11, 0));
+        let lane = looks.reader(&domain);
+        let mut kept = None;
+        keep(&lane, &looks, &mut kept);
+        // So that there are notes from now on.
+        domain.publish(&looks.slots[0], Watched::new(12), place(1));
+        keep(&lane, &looks, &mut kept);
+        let writer = {
+            let (domain, looks) = (Arc::clone(&domain), Arc::clone(&looks));
+            thread::spawn(move || {
+                domain.publish(&looks.slots[0], Watched::new(13), place(1));
+                domain.publish(&looks.slots[0], Watched::new(23), place(0));
+            })
+        };
+        keep(&lane, &looks, &mut kept);
+        keep(&lane, &looks, &mut kept);
+        writer.join().unwrap();
+        keep(&lane, &looks, &mut kept);
+        assert_eq!(kept, Some(2));
+        finish(&domain, lane);
     });
 }

@@ -11,6 +11,8 @@
 //!   published that pointer *after* the hazard was set; while it is pinned the hazard does not change.
 //! - **P3** reading takes no lock, clones no `Arc` and writes nothing while the slot's version is the one last
 //!   seen; a refresh takes a reference and never a lock.
+//! - **P4** a lane that goes on to another value says where the two may differ: everywhere, unless both are of one slot
+//!   and every publication between them was [noted](told).
 //!
 //! The order that matters: a reader sets its hazard, then looks at the slot again; a writer replaces the value in
 //! the slot, then looks at the hazards. The `SeqCst` fence between the two steps on either side makes sure that at
@@ -18,6 +20,7 @@
 
 mod domain;
 mod lane;
+mod told;
 
 pub(crate) use domain::{Domain, Hazards, Reclaimed, Slot};
 pub(crate) use lane::{Lane, Memo, Pinned};

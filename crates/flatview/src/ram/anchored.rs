@@ -86,7 +86,7 @@ impl<T> Anchored<T> {
 
     /// The callbacks.
     #[inline]
-    pub fn callbacks(&self) -> Option<&dyn MmioOps> {
+    pub fn callbacks(&self) -> Option<&(dyn MmioOps + 'static)> {
         match &self.target {
             // SAFETY: `new` lets in only references to what the anchor keeps, and the reference that is given borrows
             // `self`, which holds the anchor.

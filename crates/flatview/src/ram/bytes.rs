@@ -336,6 +336,88 @@ unsafe fn store_bytes(p: *mut u8, size: u32, v: u64) {
     }
 }
 
+/// As [`load_raw`], `index` bytes from `base` on: where the host can, its one instruction adds them too.
+///
+/// # Safety
+/// As for [`load_raw`], of that place; `base` is of the same memory, wherever it points.
+#[inline(always)]
+pub(super) unsafe fn load_at(base: *mut u8, index: u64, size: u32) -> u64 {
+    #[cfg(all(target_arch = "x86_64", not(miri), not(flatview_tsan)))]
+    {
+        use std::arch::asm;
+        let v: u64;
+        macro_rules! load {
+            ($how:literal) => {
+                asm!($how, p = in(reg) base, i = in(reg) index, v = lateout(reg) v, options(nostack, preserves_flags, readonly))
+            };
+        }
+        // SAFETY: each is one load of `size` bytes there, which the caller promises; x86 loads at any alignment.
+        unsafe {
+            match size {
+                1 => load!("movzx {v:e}, byte ptr [{p} + {i}]"),
+                2 => load!("movzx {v:e}, word ptr [{p} + {i}]"),
+                4 => load!("mov {v:e}, dword ptr [{p} + {i}]"),
+                8 => load!("mov {v}, qword ptr [{p} + {i}]"),
+                _ => v = load_bytes(base.wrapping_add(index as usize), size),
+            };
+        }
+        v
+    }
+    // SAFETY: the caller's.
+    #[cfg(not(all(target_arch = "x86_64", not(miri), not(flatview_tsan))))]
+    unsafe {
+        load_raw(base.wrapping_add(index as usize), size)
+    }
+}
+
+/// As [`store_raw`], in the same way.
+///
+/// # Safety
+/// As for [`load_at`], and the bytes are writable.
+#[inline(always)]
+pub(super) unsafe fn store_at(base: *mut u8, index: u64, size: u32, v: u64) {
+    #[cfg(all(target_arch = "x86_64", not(miri), not(flatview_tsan)))]
+    {
+        use std::arch::asm;
+        macro_rules! store {
+            ($how:literal) => {
+                asm!($how, p = in(reg) base, i = in(reg) index, v = in(reg) v, options(nostack, preserves_flags))
+            };
+        }
+        // SAFETY: each is one store of `size` bytes there, which the caller promises; x86 stores at any alignment.
+        unsafe {
+            match size {
+                1 => store!("mov byte ptr [{p} + {i}], {v:l}"),
+                2 => store!("mov word ptr [{p} + {i}], {v:x}"),
+                4 => store!("mov dword ptr [{p} + {i}], {v:e}"),
+                8 => store!("mov qword ptr [{p} + {i}], {v}"),
+                _ => store_bytes(base.wrapping_add(index as usize), size, v),
+            };
+        }
+    }
+    // SAFETY: the caller's.
+    #[cfg(not(all(target_arch = "x86_64", not(miri), not(flatview_tsan))))]
+    unsafe {
+        store_raw(base.wrapping_add(index as usize), size, v);
+    }
+}
+
+/// The same address, of which the compiler does not know how it was computed.
+#[inline(always)]
+pub(crate) fn opaque(addr: u64) -> u64 {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    {
+        let mut same = addr;
+        // SAFETY: no instruction at all.
+        unsafe {
+            std::arch::asm!("/* {0} */", inout(reg) same, options(pure, nomem, nostack, preserves_flags));
+        }
+        same
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    addr
+}
+
 /// The one copy between guest and host memory.
 ///
 /// # Safety

@@ -60,8 +60,8 @@ pub use prealloc::{Prealloc, PreallocProgress};
 
 pub(crate) use anchored::{Anchored, Answer};
 pub(crate) use atomic::Rmw;
-pub(crate) use bytes::RamSpan;
+pub(crate) use bytes::{RamSpan, opaque};
 pub(crate) use device::RamDeviceOps;
-pub(crate) use dirty::{BlockDirty, Claimed, MOST_CLIENTS, NoBarrier, Notes, heavy, light, prepare};
+pub(crate) use dirty::{BlockDirty, Claimed, MOST_CLIENTS, NoBarrier, heavy, light, prepare};
 pub(crate) use notify::Notifiers;
-pub(crate) use window::RamWindow;
+pub(crate) use window::{LoggedWindow, RamPlace, RamWindow};

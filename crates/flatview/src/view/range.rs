@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::listen::RegionIo;
-use crate::ram::{Anchored, Answer, HostPtr, Notes, RamBlock, RamSpan, RamWindow};
+use crate::ram::{Anchored, Answer, HostPtr, LoggedWindow, RamBlock, RamPlace, RamSpan, RamWindow};
 use crate::span::Span;
 use crate::topology::{Attrs, Body, Kind};
 use crate::{Endianness, MmioOps, RegionId, RegionType, Value};
@@ -314,6 +314,16 @@ impl FlatRange {
         if simple { self.at.callbacks() } else { None }
     }
 
+    /// The sizes, or-ed, of which an aligned access is one callback as it is, and the callbacks, if reads and writes are.
+    #[inline]
+    pub(crate) fn kept_callbacks(&self) -> Option<(u8, &(dyn MmioOps + 'static))> {
+        if self.flags.direct == 0 || self.readonly() {
+            None
+        } else {
+            Some((self.flags.direct, self.at.callbacks()?))
+        }
+    }
+
     /// What accesses ask before they reach the device: the region's ioeventfds and coalesced ranges.
     #[inline]
     pub(crate) fn io(&self) -> Option<&Arc<RegionIo>> {
@@ -363,22 +373,27 @@ impl FlatRange {
         self.readable_ram().map(|span| RamWindow::new(self.start(), span))
     }
 
+    /// Where that memory is, for who knows that an address is in it.
+    #[inline]
+    pub(crate) fn load_place(&self) -> Option<RamPlace> {
+        self.readable_ram().map(|span| RamPlace::new(self.start(), span))
+    }
+
     /// The memory at its addresses, if stores go to it.
     #[inline(always)]
     pub(crate) fn stores(&self) -> Option<Stores<'_>> {
-        let memory = RamWindow::new(self.start(), self.writable_ram()?);
+        let span = self.writable_ram()?;
         Some(match self.flags.log {
-            0 => Stores { plain: memory, ..Stores::default() },
-            _ => Stores { logged: memory, notes: self.notes()?, ..Stores::default() },
+            0 => Stores { plain: RamWindow::new(self.start(), span), ..Stores::default() },
+            _ => Stores { logged: self.logged(span)?, ..Stores::default() },
         })
     }
 
-    /// Where writes to its memory are noted, if what is aligned in it is aligned in the block.
+    /// The same where writes are noted, if what is aligned in it is aligned in the block.
     #[cold]
-    fn notes(&self) -> Option<Notes<'_>> {
+    fn logged<'a>(&'a self, span: RamSpan<'a>) -> Option<LoggedWindow<'a>> {
         let (block, base) = self.body().block().filter(|(block, _)| block.is_aligned())?;
-        let ahead = base.wrapping_add(self.offset).wrapping_sub(self.start());
-        block.dirty().notes(self.flags.log, ahead)
+        LoggedWindow::new(self.start(), span, block.dirty(), self.flags.log, base.wrapping_add(self.offset))
     }
 }
 
@@ -388,37 +403,25 @@ pub(crate) struct Stores<'a> {
     /// Holds no address if writes there are logged.
     plain: RamWindow<'a>,
     /// Holds no address if they are not.
-    logged: RamWindow<'a>,
-    /// Where they are noted then.
-    notes: Notes<'a>,
+    logged: LoggedWindow<'a>,
 }
 
 impl Stores<'_> {
-    /// Stores a value in host order, if it is in the memory and writes there are not logged.
+    /// Stores a value in host order, if it is in the memory and writes there are not logged: then nothing need be noted.
     #[inline(always)]
-    pub fn store<V: Value>(&self, addr: u64, native: V) -> Option<()> {
-        self.plain.store(addr, native)
+    pub fn store<V: Value>(&self, addr: u64, native: V) -> Option<bool> {
+        self.plain.store(addr, native).map(|()| true)
     }
 
-    /// Stores a value in host order, and notes it, if it is in the memory and writes there are logged.
+    /// Stores a value in host order, if it is in the memory and writes there are logged; and whether it is noted already.
     #[inline(always)]
-    pub fn store_logged<V: Value>(&self, addr: u64, native: V) -> Option<()> {
-        // What the window takes is aligned, and so in one page.
-        self.logged.store_aligned(addr, native)?;
-        self.notes.mark_aligned(addr);
-        Some(())
+    pub fn store_logged<V: Value>(&self, addr: u64, native: V) -> Option<bool> {
+        self.logged.store(addr, native)
     }
 
     /// Copies bytes in, and notes it where writes are logged, if all of them are in the memory.
     #[inline]
     pub fn write(&self, addr: u64, bytes: &[u8]) -> Option<()> {
-        match self.plain.write(addr, bytes) {
-            None => {
-                self.logged.write(addr, bytes)?;
-                self.notes.mark(addr, bytes.len() as u64);
-                Some(())
-            }
-            done => done,
-        }
+        self.plain.write(addr, bytes).or_else(|| self.logged.write(addr, bytes))
     }
 }

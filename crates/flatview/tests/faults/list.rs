@@ -28,6 +28,10 @@ const fn access(name: &'static str, file: &'static str, from: &'static str, to: 
     Fault { name, file, from, to, tests: &["bytes"] }
 }
 
+const fn known(name: &'static str, file: &'static str, from: &'static str, to: &'static str) -> Fault {
+    Fault { name, file, from, to, tests: &["known"] }
+}
+
 const fn traced(name: &'static str, file: &'static str, from: &'static str, to: &'static str) -> Fault {
     Fault { name, file, from, to, tests: &["trace"] }
 }
@@ -413,8 +417,78 @@ pub const FAULTS: &[Fault] = &[
     fault(
         "readers are not told of a changed view",
         "memory/state.rs",
-        "domain.publish(&state.slot, view);",
+        "domain.publish(&state.slot, view, windows.iter());",
         "drop(view);",
+    ),
+    // What a reader keeps of the ranges it hit.
+    known(
+        "a change is told without its place",
+        "memory/state.rs",
+        "view, windows.iter());",
+        "view, windows.iter().skip(1));",
+    ),
+    known(
+        "of three places that a change touches the first is forgotten",
+        "publish/told.rs",
+        "known.iter().flatten().fold(span,",
+        "known.iter().flatten().skip(1).fold(span,",
+    ),
+    known(
+        "that more changes passed than are noted is not noticed",
+        "publish/told.rs",
+        "n.version.load(Ordering::Acquire) == version",
+        "n.version.load(Ordering::Acquire) >= version",
+    ),
+    known("the last change is not looked at", "publish/domain.rs", "(from + 1..=to)", "(from + 1..to)"),
+    known(
+        "a narrow change empties all pages but its last",
+        "access/table.rs",
+        "..=span.last >> PAGE {\n            let addr",
+        "..span.last >> PAGE {\n            let addr",
+    ),
+    known(
+        "a change empties no devices",
+        "access/table.rs",
+        "self.registers.empty(registers, TOGETHER);",
+        "let _ = registers;",
+    ),
+    known(
+        "a change leaves the last registers of a page",
+        "access/table.rs",
+        "self.registers.empty(registers, TOGETHER);",
+        "self.registers.empty(registers, TOGETHER - 1);",
+    ),
+    known(
+        "a change empties no memory",
+        "access/table.rs",
+        "/ size_of::<Page>(), 1);",
+        "/ size_of::<Page>(), 0);",
+    ),
+    known("a wide change empties no devices", "access/table.rs", "self.registers.empty_all();", ""),
+    known("a wide change empties no memory", "access/table.rs", "self.pages.empty_all();", ""),
+    known(
+        "a device that begins inside of 32 bytes is kept for all of them",
+        "access/table.rs",
+        "let all = range.start() <= granule && ",
+        "let all = ",
+    ),
+    known(
+        "a device that ends inside of 32 bytes is kept for all of them",
+        "access/table.rs",
+        " && granule | ((1 << GRANULE) - 1) <= range.last();",
+        ";",
+    ),
+    known(
+        "a page is kept for all of its memory, wherever that is",
+        "access/table.rs",
+        "r.load_place() == Some(place);",
+        "r.is_ram_backed();",
+    ),
+    known(
+        "a page whose first range is memory is kept for all of it",
+        "access/table.rs",
+        "} else if to.last() < last {",
+        "} else if to.last() < page {",
     ),
     // Accesses.
     access(

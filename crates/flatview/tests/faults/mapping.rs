@@ -94,7 +94,7 @@ pub const FAULTS: &[Fault] = &[
     held(
         "a read-only view of a device seems to take writes",
         "access/dispatch.rs",
-        ".filter(|_| !(self.write && self.range.readonly()))",
+        ".filter(|_| !(self.write && self.range().readonly()))",
         "",
     ),
 ];

@@ -25,6 +25,7 @@
 
 mod fence;
 mod newly;
+mod notes;
 mod snapshot;
 
 #[cfg(all(test, loom))]
@@ -51,6 +52,7 @@ use crate::DirtyClient;
 pub use snapshot::DirtySnapshot;
 
 pub(crate) use fence::{NoBarrier, heavy, light, prepare};
+pub(crate) use notes::Notes;
 
 /// The unit of dirty tracking, in bytes (QEMU: `TARGET_PAGE_SIZE`). A block's last page may be shorter.
 pub const DIRTY_PAGE_SIZE: u64 = 4096;
@@ -103,6 +105,18 @@ impl DirtyMap {
             words: (0..pages.div_ceil(TOGETHER)).map(|_| AtomicU64::new(0)).collect(),
             new_pages: NewPages::default(),
         }
+    }
+
+    /// The first page's byte; those of the others follow, where a word's lowest byte is its first.
+    fn bytes(&self) -> *mut u8 {
+        self.words.as_ptr().cast_mut().cast()
+    }
+
+    /// The bits of a page.
+    #[cfg(not(all(target_arch = "x86_64", not(any(loom, miri, flatview_tsan)))))]
+    fn bits(&self, page: u64) -> u8 {
+        let word = self.words.get((page / TOGETHER) as usize).map_or(0, |w| w.load(Ordering::Relaxed));
+        (word >> (page % TOGETHER * 8)) as u8
     }
 
     /// Notes for the clients of `mask` that `len` bytes at `offset` were just written (D1).
@@ -179,46 +193,6 @@ impl DirtyMap {
                 f(number, gathered(bits >> client));
             }
         });
-    }
-}
-
-/// Where a reader notes its stores to the memory it hit last, and for whom. The default notes nothing.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Notes<'a> {
-    map: Option<&'a DirtyMap>,
-    /// The map's.
-    words: &'a [AtomicU64],
-    /// From an address to its offset in the block.
-    ahead: u64,
-    mask: u8,
-}
-
-impl Notes<'_> {
-    /// Notes that an aligned value of up to eight bytes at `addr` was just written.
-    #[inline(always)]
-    pub fn mark_aligned(&self, addr: u64) {
-        light();
-        let page = addr.wrapping_add(self.ahead) / DIRTY_PAGE_SIZE;
-        let bits = u64::from(self.mask) << (page % TOGETHER * 8);
-        match self.words.get((page / TOGETHER) as usize) {
-            Some(word) if word.load(Ordering::Relaxed) & bits == bits => (),
-            _ => self.mark(addr, 1),
-        }
-    }
-
-    /// Notes that `len` bytes at `addr` were just written.
-    // The parts of the notes are given on, not the notes: those would have to be somewhere in memory.
-    #[inline(always)]
-    pub fn mark(&self, addr: u64, len: u64) {
-        mark_apart(self.map, self.mask, addr.wrapping_add(self.ahead), len);
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn mark_apart(map: Option<&DirtyMap>, mask: u8, offset: u64, len: u64) {
-    if let Some(map) = map {
-        map.mark(mask, offset, len);
     }
 }
 
@@ -311,10 +285,10 @@ impl BlockDirty {
         }
     }
 
-    /// Where writes are noted for the clients of `mask`, if anywhere; `ahead` is the way from an address to its offset in the block.
-    pub fn notes(&self, mask: u8, ahead: u64) -> Option<Notes<'_>> {
-        let map = self.map.get()?;
-        Some(Notes { map: Some(map), words: &map.words, ahead, mask })
+    /// Where writes to `len` bytes at `offset`, which stand at the address `start`, are noted for the clients of `mask`, if
+    /// anywhere, and if pages of addresses are pages of the block.
+    pub fn notes(&self, mask: u8, offset: u64, start: u64, len: u64) -> Option<Notes<'_>> {
+        Notes::new(self.map.get()?, mask, offset, start, len)
     }
 
     /// The same for every client: for writers that know no view, or whose view may be old.

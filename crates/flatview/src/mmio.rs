@@ -8,6 +8,7 @@
 
 use std::fmt;
 
+use crate::access::DirectOps;
 use crate::{Access, DeviceEndian, MemTxError};
 
 /// How a device wants to be accessed (QEMU: the `valid`, `impl` and `endianness` fields of `MemoryRegionOps`).
@@ -174,7 +175,7 @@ impl AccessRules {
 /// No lock of this crate is held during a callback. It may access memory through
 /// [`Access::port`](crate::Access::port), change the map, or remove its own region: the view it runs in keeps
 /// everything alive until it returns.
-pub trait MmioOps: Send + Sync {
+pub trait MmioOps: DirectOps + Send + Sync {
     /// How the device wants to be accessed. Asked once, when the region is added.
     fn rules(&self) -> AccessRules {
         AccessRules::default()

@@ -30,15 +30,19 @@ impl Here {
         self.open.get() as u32 + u32::from(!self.holds.get().is_null())
     }
 
-    /// Begins a callback, for which `what` is held until what is given goes, also when it panics, if the thread is in no other
-    /// and in no `update`. No count need be put back: it is written twice, and that is all.
+    /// Whether the thread is in no callback and in no `update`.
     #[inline(always)]
-    pub fn only_callback(&self, what: *const ()) -> Option<OnlyCallback<'_>> {
-        if self.open.get() != 0 || !self.holds.get().is_null() {
-            return None;
-        }
+    pub fn is_idle(&self) -> bool {
+        self.open.get() | self.holds.get().addr() as u64 == 0
+    }
+
+    /// Begins a callback of an [idle](Self::is_idle) thread, for which `what` is held until what is given goes, also when it panics. No count need be
+    /// put back: it is written twice, and that is all.
+    #[inline(always)]
+    pub fn only_callback(&self, what: *const ()) -> OnlyCallback<'_> {
+        debug_assert!(self.is_idle(), "a thread in no callback and in no update");
         self.holds.set(what);
-        Some(OnlyCallback(self))
+        OnlyCallback(self)
     }
 }
 
@@ -140,13 +144,14 @@ mod tests {
         assert!(second.is_some() && nesting() == 2);
         let (one, other) = (1_u8, 2_u8);
         let (one, other) = (std::ptr::from_ref(&one).cast(), std::ptr::from_ref(&other).cast());
-        let refused = |here: &Here| here.only_callback(other).is_none();
+        let refused = |here: &Here| !here.is_idle();
         assert!(Here::with(refused));
         drop((second, callback));
         assert!(!in_callback());
         Here::with(|here| {
+            assert!(here.is_idle());
             let only = here.only_callback(one);
-            assert!(only.is_some() && nesting() == 1 && holds(one) && !holds(other));
+            assert!(nesting() == 1 && holds(one) && !holds(other));
             assert!(refused(here) && InCallback::enter_below(1).is_none());
             let inner = InCallback::enter_below(2);
             assert!(inner.is_some() && nesting() == 2);

@@ -20,16 +20,19 @@
 mod attrs;
 mod before;
 mod call;
+mod direct;
 mod dispatch;
 mod port;
 mod quick;
 mod reader;
+mod registers;
 mod table;
 mod trace;
 mod translate;
 
 pub use attrs::MemTxAttrs;
 pub use call::Access;
+pub use direct::DirectOps;
 pub use port::Port;
 pub use reader::Reader;
 pub use trace::AccessTrace;

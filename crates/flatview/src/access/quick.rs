@@ -1,6 +1,6 @@
 //! The short way of loads that do not hit the memory hit last.
 //!
-//! UNSAFE: this module promises the reader's table that what it keeps was found in the view that is held.
+//! UNSAFE: this module promises the reader's table that what it keeps was found in the view that is held, and devices that are known that the view has them.
 //!
 //! What it is: the lookup, and then either the memory or the one callback that most accesses are, in one small function
 //! that answers in registers. What it is not: complete; what it does not take goes the long way, from the start, and
@@ -9,6 +9,7 @@
 #![expect(unsafe_code, reason = "what a lookup found is kept without a lifetime")]
 
 use super::call::Way;
+use super::direct::fails_in;
 use super::port::from_memory;
 use super::{Access, MemTxAttrs, Reader};
 use crate::order::{low_mask, reorder};
@@ -16,37 +17,17 @@ use crate::thread::{Here, InCallback};
 use crate::view::FlatRange;
 use crate::{ByteOrder, MemTxError, Value};
 
-/// The reader has the error.
-struct Failed;
-
-/// Keeps the error of a callback for the caller of its reader.
-#[cold]
-#[inline(never)]
-fn fails_in(access: &Access<'_>, e: &MemTxError) -> Failed {
-    access.reader.failure.set(access.failed(e));
-    Failed
-}
-
 impl Reader {
-    /// One load of a value in order `O`; `None` if it failed, and the reader has the error.
+    /// One load of a value in order `O`; `None` if it failed, and the reader has the error. Of the value more than `V` has may be anything.
     #[inline(never)]
     pub(super) fn load_elsewhere<O: ByteOrder, V: Value>(&self, addr: u64) -> Option<u64> {
-        let done = Here::with(
-            #[inline(always)]
-            |here| {
-                let device = self.known_device(here, addr, V::SIZE)?;
-                let access = device.access(self, addr, V::SIZE, false);
-                Some(match device.ops.read(&access) {
-                    Ok(value) => Ok(reorder(value & low_mask(V::SIZE), V::SIZE, device.order, O::ORDER)),
-                    Err(e) => Err(fails_in(&access, &e)),
-                })
-            },
-        );
-        match done {
-            Some(Ok(value)) => Some(value),
-            Some(Err(Failed)) => None,
-            None => self.load_from_view::<O, V>(addr),
+        if let Some(device) = self.known_device(addr, V::SIZE)
+            && Here::with(Here::is_idle)
+        {
+            // SAFETY: the own lane is current, and the table, by T1, has what it looks at.
+            return unsafe { device.read::<O>(self, addr, V::SIZE) };
         }
+        self.load_from_view::<O, V>(addr)
     }
 
     /// The load of what is not known, but may be afterwards.
@@ -98,22 +79,17 @@ impl Reader {
         }
     }
 
-    /// One store of a value in order `O` to a device that is known; `None` if none is, and nothing has happened.
+    /// One store of a value in order `O` to a device that is known; `None` if none is, and nothing has happened, or if it failed.
     #[inline(always)]
     pub(super) fn store_to_known_device<O: ByteOrder, V: Value>(
         &self,
         addr: u64,
         value: V,
     ) -> Option<Result<(), MemTxError>> {
-        Here::with(
-            #[inline(always)]
-            |here| {
-                let device = self.known_device(here, addr, V::SIZE)?;
-                let access = device.access(self, addr, V::SIZE, true);
-                let value = reorder(value.widen(), V::SIZE, O::ORDER, device.order);
-                Some(device.ops.write(&access, value).map_err(|e| access.failed(&e)))
-            },
-        )
+        let device = self.known_device(addr, V::SIZE).filter(|_| Here::with(Here::is_idle))?;
+        // SAFETY: as in `load_elsewhere`.
+        let done = unsafe { device.write::<O>(self, addr, V::SIZE, value.widen()) };
+        Some(if done { Ok(()) } else { Err(self.failure.get()) })
     }
 
     /// Keeps the error for the caller.

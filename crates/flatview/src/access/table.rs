@@ -1,11 +1,11 @@
 //! What a reader knows of the places that it hit, found again by one look.
 //!
-//! UNSAFE: this module keeps pointers to memory and callbacks of a view without a lifetime, and finds lines by address.
+//! UNSAFE: this module keeps pointers to memory of a view without a lifetime, and finds lines by address.
 //!
-//! What it is: two tables of the reader's own: one of registers, by 32 bytes, with the callbacks that answer there, and one of
-//! pages of memory, by 4 KiB, with the way from addresses to host memory. A line is found by a shift and, for registers, a
-//! multiplication; there is one for each place, and what is pushed out of it is found in the view again. What it is not:
-//! complete, or shared. Both begin with no lines, get some when lookups miss often, and more while places fight for them.
+//! What it is: two tables of the reader's own: one of [registers](super::registers), by 32 bytes, with the callbacks that answer
+//! there, and one of pages of memory, by 4 KiB, with the way from addresses to host memory. A line is found by a shift and, for
+//! registers, a multiplication; there is one for each place, and what is pushed out of it is found in the view again. What it is
+//! not: complete, or shared. Both begin with no lines, get some when lookups miss often, and more while places fight for them.
 //!
 //! What must hold:
 //! - **T1** a line tells what the view that the reader's own lane looks at has in all of the line's place: lines are filled
@@ -18,26 +18,23 @@
 #![expect(unsafe_code, reason = "what is kept of a view is kept without a lifetime")]
 
 use std::cell::{Cell, RefCell};
-use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::reader::ViewLane;
-use super::{Access, MemTxAttrs, Reader};
-use crate::order::Endianness;
+use super::registers::{GRANULE, Kinds, KnownDevice, Registers};
+use super::{Access, Reader};
 use crate::publish::Slot;
 use crate::ram::RamPlace;
 use crate::span::Span;
-use crate::thread::{Here, OnlyCallback};
 use crate::view::{FlatRange, FlatView};
 use crate::{MmioOps, Value};
 
-/// Powers of two: a page, and the registers that have a line together.
+/// A power of two.
 const PAGE: u32 = 12;
-const GRANULE: u32 = 5;
 /// Lines of one page of registers, which stand side by side.
 const TOGETHER: usize = 1 << (PAGE - GRANULE);
-/// Lines of a table at first, and at most (512 KiB of registers, 256 KiB of pages: half of a second-level cache, each).
+/// Lines of a table at first, and at most (256 KiB each: a quarter of a second-level cache).
 const FIRST: usize = 64;
 const MOST: usize = 1 << 14;
 /// So often a lookup misses before there are any lines: a reader that is made for a few accesses allocates nothing.
@@ -59,23 +56,7 @@ trait Line: Sized + 'static {
     /// Lines for who has none, which are never written.
     fn none() -> NonNull<Self>;
     fn empty(&self);
-    fn is_empty(&self) -> bool;
 }
-
-/// The callbacks that answer in a granule.
-#[repr(C, align(32))]
-struct Registers {
-    /// The address of the granule, with the sizes of which an access is one callback as it is, or-ed, in the lowest four bits,
-    /// and whether the device is big-endian in the next; 0 if the line is empty.
-    tag: Cell<u64>,
-    /// From an address to its offset in the region.
-    ahead: Cell<u64>,
-    /// Uninitialised if the line is empty.
-    ops: Cell<MaybeUninit<NonNull<dyn MmioOps>>>,
-}
-
-const SIZES: u64 = 0xf;
-const BIG: u64 = 0x10;
 
 /// Where memory at the addresses of a page is.
 #[repr(C, align(16))]
@@ -98,19 +79,14 @@ static NO_PAGES: Fixed<[Page; 1]> = Fixed([Page::EMPTY]);
 
 impl Line for Registers {
     const BEHIND: usize = TOGETHER - 1;
-    const EMPTY: Self =
-        Self { tag: Cell::new(0), ahead: Cell::new(0), ops: Cell::new(MaybeUninit::uninit()) };
+    const EMPTY: Self = Self::EMPTY;
 
     fn none() -> NonNull<Self> {
         NonNull::from(&NO_REGISTERS.0).cast()
     }
 
     fn empty(&self) {
-        self.tag.set(0);
-    }
-
-    fn is_empty(&self) -> bool {
-        self.tag.get() == 0
+        Self::empty(self);
     }
 }
 
@@ -124,10 +100,6 @@ impl Line for Page {
 
     fn empty(&self) {
         self.tag.set(NOWHERE);
-    }
-
-    fn is_empty(&self) -> bool {
-        self.tag.get() == NOWHERE
     }
 }
 
@@ -238,30 +210,10 @@ impl<L: Line> Lines<L> {
     }
 }
 
-/// A device that is being called.
-pub(super) struct KnownDevice<'a> {
-    pub ops: &'a dyn MmioOps,
-    /// The device's order.
-    pub order: Endianness,
-    /// From an address to its offset in the region.
-    ahead: u64,
-    /// Holds the reader's own lane.
-    _running: OnlyCallback<'a>,
-}
-
-impl KnownDevice<'_> {
-    /// The access to it.
-    #[inline(always)]
-    pub fn access<'a>(&'a self, reader: &'a Reader, address: u64, size: u32, write: bool) -> Access<'a> {
-        let offset = address.wrapping_add(self.ahead);
-        let attrs = MemTxAttrs::UNSPECIFIED;
-        Access { reader, way: None, address, offset, attrs, size: size as u8, write }
-    }
-}
-
 /// What a reader knows.
 pub(super) struct Table {
     registers: Lines<Registers>,
+    kinds: Kinds,
     pages: Lines<Page>,
 }
 
@@ -287,7 +239,7 @@ fn page_at(addr: u64, mask: usize) -> usize {
 
 impl Table {
     pub fn new() -> Self {
-        Self { registers: Lines::new(), pages: Lines::new() }
+        Self { registers: Lines::new(), kinds: Kinds::new(), pages: Lines::new() }
     }
 
     fn has_lines(&self) -> bool {
@@ -339,14 +291,10 @@ impl Table {
             return;
         }
         let line = self.registers(addr);
-        let old = line.tag.get();
-        if !line.is_empty() && old & !(SIZES | BIG) != granule {
+        if line.is_of_another(addr) {
             self.registers.misses();
         }
-        let order = if range.order() == Endianness::Big { BIG } else { 0 };
-        line.tag.set(granule | u64::from(sizes) | order);
-        line.ahead.set(range.offset_of(0));
-        line.ops.set(MaybeUninit::new(NonNull::from(ops)));
+        line.fill(&self.kinds, addr, range, sizes, ops);
     }
 
     fn keep_page(&self, view: &FlatView, addr: u64, range: &FlatRange) {
@@ -361,7 +309,7 @@ impl Table {
         }
         // SAFETY: `page_at` gives the mask's part.
         let line = unsafe { self.pages.at(at) };
-        if !line.is_empty() && line.tag.get() != page {
+        if line.tag.get() != NOWHERE && line.tag.get() != page {
             self.pages.misses();
         }
         line.tag.set(page);
@@ -373,6 +321,7 @@ impl Table {
         let pages = |s: &Span| (s.last >> PAGE) - (s.start >> PAGE);
         let Some(span) = place.filter(|s| pages(s) < FEW_PAGES) else {
             self.registers.empty_all();
+            self.kinds.clear();
             self.pages.empty_all();
             return;
         };
@@ -388,6 +337,7 @@ impl Table {
     fn grow(&self) {
         if self.registers.wants_more() {
             self.registers.grow();
+            self.kinds.make_room();
         }
         if self.pages.wants_more() {
             self.pages.grow();
@@ -428,30 +378,13 @@ impl Reader {
         )
     }
 
-    /// The callbacks that are known to answer an access as it is, if the thread is in no callback and in no update: from now on
-    /// the thread is in one and the own lane is held, until what is given goes.
+    /// The device that is known to answer an access as it is, if the own lane is current.
     #[inline(always)]
-    pub(super) fn known_device<'t>(
-        &'t self,
-        here: &'t Here,
-        addr: u64,
-        size: u32,
-    ) -> Option<KnownDevice<'t>> {
-        let lane = self.own_lane();
-        if !lane.is_current() {
+    pub(super) fn known_device(&self, addr: u64, size: u32) -> Option<KnownDevice<'_>> {
+        if !self.own_lane().is_current() {
             return None;
         }
-        let line = self.table.registers(addr);
-        let tag = line.tag.get();
-        if (tag ^ addr) >> GRANULE != 0 || tag as u32 & size == 0 || addr & u64::from(size - 1) != 0 {
-            return None;
-        }
-        let running = here.only_callback(lane.as_held())?;
-        // SAFETY: a line with a tag was filled. T1: the callbacks are those of a range of the view that the lane looks at, and
-        // the lane is held from here on.
-        let ops = unsafe { line.ops.get().assume_init().as_ref() };
-        let order = if tag & BIG == 0 { Endianness::Little } else { Endianness::Big };
-        Some(KnownDevice { ops, ahead: line.ahead.get(), order, _running: running })
+        self.table.registers(addr).find(&self.table.kinds, addr, size)
     }
 
     /// Keeps what a lookup found.

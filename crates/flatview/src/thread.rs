@@ -30,19 +30,15 @@ impl Here {
         self.open.get() as u32 + u32::from(!self.holds.get().is_null())
     }
 
-    /// Whether the thread is in no callback and in no `update`.
+    /// Begins a callback, for which `what` is held until what is given goes, also when it panics, if the thread is in no other
+    /// and in no `update`. No count need be put back: it is written twice, and that is all.
     #[inline(always)]
-    pub fn is_idle(&self) -> bool {
-        self.open.get() | self.holds.get().addr() as u64 == 0
-    }
-
-    /// Begins a callback of an [idle](Self::is_idle) thread, for which `what` is held until what is given goes, also when it panics. No count need be
-    /// put back: it is written twice, and that is all.
-    #[inline(always)]
-    pub fn only_callback(&self, what: *const ()) -> OnlyCallback<'_> {
-        debug_assert!(self.is_idle(), "a thread in no callback and in no update");
+    pub fn only_callback(&self, what: *const ()) -> Option<OnlyCallback<'_>> {
+        if self.open.get() | self.holds.get().addr() as u64 != 0 {
+            return None;
+        }
         self.holds.set(what);
-        OnlyCallback(self)
+        Some(OnlyCallback(self))
     }
 }
 
@@ -144,14 +140,13 @@ mod tests {
         assert!(second.is_some() && nesting() == 2);
         let (one, other) = (1_u8, 2_u8);
         let (one, other) = (std::ptr::from_ref(&one).cast(), std::ptr::from_ref(&other).cast());
-        let refused = |here: &Here| !here.is_idle();
+        let refused = |here: &Here| here.only_callback(other).is_none();
         assert!(Here::with(refused));
         drop((second, callback));
         assert!(!in_callback());
         Here::with(|here| {
-            assert!(here.is_idle());
             let only = here.only_callback(one);
-            assert!(nesting() == 1 && holds(one) && !holds(other));
+            assert!(only.is_some() && nesting() == 1 && holds(one) && !holds(other));
             assert!(refused(here) && InCallback::enter_below(1).is_none());
             let inner = InCallback::enter_below(2);
             assert!(inner.is_some() && nesting() == 2);

@@ -15,15 +15,15 @@ use super::{Access, MemTxAttrs, Reader};
 use crate::thread::Here;
 use crate::{MemTxError, MmioOps};
 
-/// Reads at an address and its offset in the region, so many bytes; `None` if it failed, and the reader has the error. Bits above
-/// the size are anything.
+/// Reads at an address and its offset in the region, so many bytes; `None` if it failed, and the reader has the error, or if the
+/// thread is in a callback or in an `update`: then nothing has happened, and the reader has no error. Bits above the size are
+/// anything.
 ///
 /// # Safety
-/// The callbacks are of the type that this was made for, and there as long as the reader's own lane is held. The thread is in no
-/// callback and in no `update`.
+/// The callbacks are of the type that this was made for, and there as long as the reader's own lane is held.
 pub type ReadCall = unsafe fn(NonNull<()>, &Reader, u64, u64, u32) -> Option<u64>;
 
-/// Writes the lowest so many bytes of a value, which is the last; `false` if it failed, and the reader has the error.
+/// Writes the lowest so many bytes of a value, which is the last; `false` where a [`ReadCall`] gives `None`.
 ///
 /// # Safety
 /// As for [`ReadCall`].
@@ -66,7 +66,7 @@ fn swapped(value: u64, size: u32) -> u64 {
 #[cold]
 #[inline(never)]
 pub(super) fn fails_in(access: &Access<'_>, e: &MemTxError) {
-    access.reader.failure.set(access.failed(e));
+    access.reader.failure.set(Some(access.failed(e)));
 }
 
 #[inline(always)]
@@ -87,7 +87,10 @@ unsafe fn read<T: MmioOps, const SWAPPED: bool>(
     Here::with(
         #[inline(always)]
         |here| {
-            let _running = here.only_callback(reader.own_lane().as_held());
+            let Some(_running) = here.only_callback(reader.own_lane().as_held()) else {
+                reader.failure.set(None);
+                return None;
+            };
             // SAFETY: the caller's promise; the lane is held from here on.
             let ops = unsafe { ops.cast::<T>().as_ref() };
             let access = access(reader, address, offset, size, false);
@@ -115,7 +118,10 @@ unsafe fn write<T: MmioOps, const SWAPPED: bool>(
     Here::with(
         #[inline(always)]
         |here| {
-            let _running = here.only_callback(reader.own_lane().as_held());
+            let Some(_running) = here.only_callback(reader.own_lane().as_held()) else {
+                reader.failure.set(None);
+                return false;
+            };
             // SAFETY: the caller's promise; the lane is held from here on.
             let ops = unsafe { ops.cast::<T>().as_ref() };
             let access = access(reader, address, offset, size, true);

@@ -13,21 +13,31 @@ use super::direct::fails_in;
 use super::port::from_memory;
 use super::{Access, MemTxAttrs, Reader};
 use crate::order::{low_mask, reorder};
-use crate::thread::{Here, InCallback};
+use crate::thread::InCallback;
 use crate::view::FlatRange;
 use crate::{ByteOrder, MemTxError, Value};
 
 impl Reader {
-    /// One load of a value in order `O`; `None` if it failed, and the reader has the error. Of the value more than `V` has may be anything.
+    /// One load of a value in order `O`; `None` if it [was not done](Self::load_not_done). Of the value more than `V` has may be
+    /// anything.
+    // No more than looks and jumps: what it calls answers in its place.
     #[inline(never)]
     pub(super) fn load_elsewhere<O: ByteOrder, V: Value>(&self, addr: u64) -> Option<u64> {
-        if let Some(device) = self.known_device(addr, V::SIZE)
-            && Here::with(Here::is_idle)
-        {
+        match self.known_device(addr, V::SIZE) {
             // SAFETY: the own lane is current, and the table, by T1, has what it looks at.
-            return unsafe { device.read::<O>(self, addr, V::SIZE) };
+            Some(device) => unsafe { device.read::<O>(self, addr, V::SIZE) },
+            None => self.load_from_view::<O, V>(addr),
         }
-        self.load_from_view::<O, V>(addr)
+    }
+
+    /// After a load gave nothing: its error or, if the thread was in the middle of something, the load.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn load_not_done<O: ByteOrder, V: Value>(&self, addr: u64) -> Result<V, MemTxError> {
+        if let Some(e) = self.failure.get() {
+            return Err(e);
+        }
+        self.port(MemTxAttrs::UNSPECIFIED).load::<O, V>(addr)
     }
 
     /// The load of what is not known, but may be afterwards.
@@ -79,23 +89,26 @@ impl Reader {
         }
     }
 
-    /// One store of a value in order `O` to a device that is known; `None` if none is, and nothing has happened, or if it failed.
+    /// One store of a value in order `O` to a device that is known; `None` if none is, or the thread is in the middle of something:
+    /// then nothing has happened.
     #[inline(always)]
     pub(super) fn store_to_known_device<O: ByteOrder, V: Value>(
         &self,
         addr: u64,
         value: V,
     ) -> Option<Result<(), MemTxError>> {
-        let device = self.known_device(addr, V::SIZE).filter(|_| Here::with(Here::is_idle))?;
+        let device = self.known_device(addr, V::SIZE)?;
         // SAFETY: as in `load_elsewhere`.
-        let done = unsafe { device.write::<O>(self, addr, V::SIZE, value.widen()) };
-        Some(if done { Ok(()) } else { Err(self.failure.get()) })
+        if unsafe { device.write::<O>(self, addr, V::SIZE, value.widen()) } {
+            return Some(Ok(()));
+        }
+        self.failure.get().map(Err)
     }
 
     /// Keeps the error for the caller.
     #[cold]
     fn fails(&self, error: MemTxError) -> Option<u64> {
-        self.failure.set(error);
+        self.failure.set(Some(error));
         None
     }
 

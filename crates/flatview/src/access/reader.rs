@@ -40,8 +40,8 @@ pub struct Reader {
     pub(super) table: Table,
     pub(super) space: Arc<SpaceInner>,
     pub(super) memory: Arc<Inner>,
-    /// Of the callback that failed last, for a moment.
-    pub(super) failure: Cell<MemTxError>,
+    /// Of the access that was not done last, for a moment: its error, if it failed.
+    pub(super) failure: Cell<Option<MemTxError>>,
     /// The translations of IOMMUs that it remembers, once it has met one.
     pub(super) iotlb: OnceCell<Box<Iotlb>>,
 }
@@ -59,7 +59,7 @@ impl Reader {
         let slot = space.inner.slot.load_full();
         let lane = |i| (Cell::new(None), Lane::new(i, Arc::clone(&hazards), Arc::clone(&slot)));
         let lanes = std::array::from_fn(lane);
-        let failure = Cell::new(MemTxError::error());
+        let failure = Cell::new(None);
         let iotlb = OnceCell::new();
         let (table, space) = (Table::new(), Arc::clone(&space.inner));
         Self { lanes, hazards, table, space, memory, failure, iotlb }
@@ -195,7 +195,7 @@ impl Reader {
             // One call and no other: what a loop of loads looks at each time can stay in registers then.
             None => match self.load_elsewhere::<O, V>(addr) {
                 Some(value) => Ok(V::narrow(value)),
-                None => Err(self.failure.get()),
+                None => self.load_not_done::<O, V>(addr),
             },
         }
     }

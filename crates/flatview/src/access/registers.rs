@@ -155,11 +155,10 @@ pub(super) struct KnownDevice<'a> {
 }
 
 impl KnownDevice<'_> {
-    /// Reads a value in order `O`; `None` if it failed, and the reader has the error.
+    /// Reads a value in order `O`; as a [`ReadCall`] does.
     ///
     /// # Safety
-    /// The device is what the reader's own lane has at the address, the lane is current, and the thread is in no callback and in
-    /// no `update`.
+    /// The device is what the reader's own lane has at the address, and the lane is current.
     #[inline(always)]
     pub unsafe fn read<O: ByteOrder>(self, reader: &Reader, addr: u64, size: u32) -> Option<u64> {
         let [little, big] = self.kind.read;
@@ -168,7 +167,7 @@ impl KnownDevice<'_> {
         unsafe { call(self.ops, reader, addr, self.offset, size) }
     }
 
-    /// Writes a value in order `O`; `false` if it failed, and the reader has the error.
+    /// Writes a value in order `O`; as a [`WriteCall`] does.
     ///
     /// # Safety
     /// As for [`read`](Self::read).

@@ -15,19 +15,21 @@ use super::{Access, MemTxAttrs, Reader};
 use crate::thread::Here;
 use crate::{MemTxError, MmioOps};
 
-/// Reads at an address and its offset in the region, so many bytes; `None` if it failed, and the reader has the error, or if the
+/// Reads at an address, of callbacks, at the offset in their region, so many bytes, on this thread; `None` if it failed, and the reader has the error, or if the
 /// thread is in a callback or in an `update`: then nothing has happened, and the reader has no error. Bits above the size are
 /// anything.
 ///
 /// # Safety
 /// The callbacks are of the type that this was made for, and there as long as the reader's own lane is held.
-pub type ReadCall = unsafe fn(NonNull<()>, &Reader, u64, u64, u32) -> Option<u64>;
+// What the first two are stays where it is from the caller of a reader on. To find out what the thread is in the middle of may be a
+// call, before which all else would be put away: so it is found first.
+pub type ReadCall = unsafe fn(&Reader, u64, NonNull<()>, u64, u32, &Here) -> Option<u64>;
 
 /// Writes the lowest so many bytes of a value, which is the last; `false` where a [`ReadCall`] gives `None`.
 ///
 /// # Safety
 /// As for [`ReadCall`].
-pub type WriteCall = unsafe fn(NonNull<()>, &Reader, u64, u64, u32, u64) -> bool;
+pub type WriteCall = unsafe fn(&Reader, u64, NonNull<()>, u64, u32, u64) -> bool;
 
 /// The functions of one type of callbacks.
 #[derive(Debug, Clone, Copy)]
@@ -78,39 +80,41 @@ fn access(reader: &Reader, address: u64, offset: u64, size: u32, write: bool) ->
 /// # Safety
 /// See [`ReadCall`].
 unsafe fn read<T: MmioOps, const SWAPPED: bool>(
-    ops: NonNull<()>,
     reader: &Reader,
     address: u64,
+    ops: NonNull<()>,
     offset: u64,
     size: u32,
+    here: &Here,
 ) -> Option<u64> {
-    Here::with(
-        #[inline(always)]
-        |here| {
-            let Some(_running) = here.only_callback(reader.own_lane().as_held()) else {
-                reader.failure.set(None);
-                return None;
-            };
-            // SAFETY: the caller's promise; the lane is held from here on.
-            let ops = unsafe { ops.cast::<T>().as_ref() };
-            let access = access(reader, address, offset, size, false);
-            match ops.read(&access) {
-                Ok(value) => Some(if SWAPPED { swapped(value, size) } else { value }),
-                Err(e) => {
-                    fails_in(&access, &e);
-                    None
-                }
-            }
-        },
-    )
+    let Some(_running) = here.only_callback(reader.own_lane().as_held()) else {
+        reader.failure.set(None);
+        return None;
+    };
+    // SAFETY: the caller's promise; the lane is held from here on.
+    let ops = unsafe { ops.cast::<T>().as_ref() };
+    let access = access(reader, address, offset, size, false);
+    match ops.read(&access) {
+        Ok(value) => Some(if SWAPPED { swapped(value, size) } else { value }),
+        Err(e) => {
+            fails_in(&access, &e);
+            None
+        }
+    }
+}
+
+/// The same of what is not one callback as it is: nothing has happened.
+pub(super) fn no_read(reader: &Reader, _: u64, _: NonNull<()>, _: u64, _: u32, _: &Here) -> Option<u64> {
+    reader.failure.set(None);
+    None
 }
 
 /// # Safety
 /// See [`WriteCall`].
 unsafe fn write<T: MmioOps, const SWAPPED: bool>(
-    ops: NonNull<()>,
     reader: &Reader,
     address: u64,
+    ops: NonNull<()>,
     offset: u64,
     size: u32,
     value: u64,
@@ -134,4 +138,10 @@ unsafe fn write<T: MmioOps, const SWAPPED: bool>(
             }
         },
     )
+}
+
+/// As [`no_read`].
+pub(super) fn no_write(reader: &Reader, _: u64, _: NonNull<()>, _: u64, _: u32, _: u64) -> bool {
+    reader.failure.set(None);
+    false
 }

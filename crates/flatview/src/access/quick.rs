@@ -13,7 +13,7 @@ use super::direct::fails_in;
 use super::port::from_memory;
 use super::{Access, MemTxAttrs, Reader};
 use crate::order::{low_mask, reorder};
-use crate::thread::InCallback;
+use crate::thread::{Here, InCallback};
 use crate::view::FlatRange;
 use crate::{ByteOrder, MemTxError, Value};
 
@@ -22,10 +22,10 @@ impl Reader {
     /// anything.
     // No more than looks and jumps: what it calls answers in its place.
     #[inline(never)]
-    pub(super) fn load_elsewhere<O: ByteOrder, V: Value>(&self, addr: u64) -> Option<u64> {
-        match self.known_device(addr, V::SIZE) {
+    pub(super) fn load_elsewhere<O: ByteOrder, V: Value>(&self, addr: u64, here: &Here) -> Option<u64> {
+        match self.known_device::<V>(addr) {
             // SAFETY: the own lane is current, and the table, by T1, has what it looks at.
-            Some(device) => unsafe { device.read::<O>(self, addr, V::SIZE) },
+            Some(device) => unsafe { device.read::<O, V>(self, addr, here) },
             None => self.load_from_view::<O, V>(addr),
         }
     }
@@ -97,9 +97,9 @@ impl Reader {
         addr: u64,
         value: V,
     ) -> Option<Result<(), MemTxError>> {
-        let device = self.known_device(addr, V::SIZE)?;
+        let device = self.known_device::<V>(addr)?;
         // SAFETY: as in `load_elsewhere`.
-        if unsafe { device.write::<O>(self, addr, V::SIZE, value.widen()) } {
+        if unsafe { device.write::<O, V>(self, addr, value) } {
             return Some(Ok(()));
         }
         self.failure.get().map(Err)

@@ -11,6 +11,7 @@ use crate::iommu::Iotlb;
 use crate::memory::{Inner, SpaceInner};
 use crate::publish::{LANES, Lane, Memo, Pinned};
 use crate::ram::{RamWindow, opaque};
+use crate::thread::Here;
 use crate::view::{FlatView, Stores};
 use crate::{AddressSpace, ByteOrder, MemTxError, Reason, SpaceId, Value};
 
@@ -193,7 +194,10 @@ impl Reader {
         match self.load_quick::<V>(addr) {
             Some(native) => Ok(from_memory::<O, V>(native)),
             // One call and no other: what a loop of loads looks at each time can stay in registers then.
-            None => match self.load_elsewhere::<O, V>(addr) {
+            None => match Here::with(
+                #[inline(always)]
+                |here| self.load_elsewhere::<O, V>(addr, here),
+            ) {
                 Some(value) => Ok(V::narrow(value)),
                 None => self.load_not_done::<O, V>(addr),
             },

@@ -2,9 +2,9 @@
 //!
 //! UNSAFE: this module keeps pointers to callbacks of a view without a lifetime and without their type.
 //!
-//! What it is: a line of 16 bytes for each 32 bytes of registers, so that the lines of 10,000 devices leave room beside them in the second-level cache, and
-//! the *kinds* that lines share: how callbacks of one type, of one byte order, are called. What it is not: the table, which finds
-//! the lines and empties them.
+//! What it is: a line of 16 bytes for each 32 bytes of registers, so that the lines of 10,000 devices leave room beside them in
+//! the second-level cache, and the *kinds* that lines share: how callbacks of one type and one byte order are called, and how
+//! addresses become offsets. What it is not: the table, which finds the lines and empties them.
 //!
 //! What must hold, beside the table's **T1** to **T3**:
 //! - **K1** the kind that a line names was there when the line was filled, and is there as it was while the line is not empty.
@@ -16,84 +16,112 @@ use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
 
 use super::Reader;
-use super::direct::{DirectCalls, ReadCall, WriteCall};
+use super::direct::{self, DirectCalls, ReadCall, WriteCall};
+use crate::thread::Here;
 use crate::view::FlatRange;
-use crate::{ByteOrder, Endianness, MmioOps};
+use crate::{ByteOrder, Endianness, MmioOps, Value};
 
 /// A power of two: the registers that have a line together.
 pub(super) const GRANULE: u32 = 5;
 /// Kinds of one reader at most; what would need more is found in the view each time.
-const KINDS: usize = 1 << KIND_BITS;
+const KINDS: usize = 128;
 
 /// The callbacks that answer in a granule.
 #[repr(C, align(16))]
 pub(super) struct Registers {
-    /// The address of the granule, with the sizes of which an access is one callback as it is, or-ed, in the lowest four bits;
-    /// 0 if the line is empty.
+    /// The address of the granule, or `NOWHERE`.
     tag: Cell<u64>,
-    /// See [`Packed`].
+    /// Means nothing if the line is empty.
     device: Cell<Packed>,
 }
 
-const SIZES: u64 = 0xf;
+/// Not what any address has left of it without its place in the granule, but for what aligned ones do not have.
+const NOWHERE: u64 = 1 << (GRANULE - 1);
 
-/// From the highest bit on: the pointer to the callbacks without what all of them have in common, the granule's number in its part of the region, the kind.
+/// A pointer to callbacks in the lower 48 bits, where a process has its memory if it did not ask for more; above it where the kind
+/// is, in words.
 #[derive(Clone, Copy)]
 struct Packed(*const ());
 
-const KIND_BITS: u32 = 7;
-const NUMBER_BITS: u32 = 13;
-/// Of a pointer: what is given by an `Arc` is aligned to its counts, and a process has the lower half of 48 bits, if it did not ask
-/// for more.
-const ALIGNED: u32 = 3;
-const POINTER_BITS: u32 = 47;
-const _: () = assert!(KIND_BITS + NUMBER_BITS + POINTER_BITS - ALIGNED == 64);
-
-/// A part of a region whose granules one kind can number.
-const PART: u64 = 1 << (NUMBER_BITS + GRANULE);
+const POINTER_BITS: u32 = 48;
 
 impl Packed {
-    fn new(ops: NonNull<()>, number: u64, kind: usize) -> Option<Self> {
-        let at = ops.addr().get();
-        let fits = at & ((1 << ALIGNED) - 1) == 0 && at >> POINTER_BITS == 0;
-        let rest = (number as usize) << KIND_BITS | kind;
-        let packed = ops.as_ptr().cast_const().map_addr(|at| at << (64 - POINTER_BITS) | rest);
-        (fits && number < 1 << NUMBER_BITS && kind < KINDS).then_some(Self(packed))
+    fn new(ops: NonNull<()>, kind: usize) -> Option<Self> {
+        let words = kind * (size_of::<Kind>() / size_of::<usize>());
+        let fits = ops.addr().get() >> POINTER_BITS == 0 && words < 1 << (usize::BITS - POINTER_BITS);
+        fits.then(|| Self(ops.as_ptr().cast_const().map_addr(|at| at | words << POINTER_BITS)))
     }
 
     /// The callbacks.
     #[inline(always)]
     fn ops(self) -> NonNull<()> {
-        let at = self.0.map_addr(|at| at >> (64 - POINTER_BITS) & !((1 << ALIGNED) - 1));
+        let at = self.0.map_addr(|at| at & ((1 << POINTER_BITS) - 1));
         // SAFETY: it was made of a pointer that is not null and has no other bits.
         unsafe { NonNull::new_unchecked(at.cast_mut()) }
     }
 
-    /// The offset of the granule in its part of the region.
-    #[inline(always)]
-    fn offset(self) -> u64 {
-        const SHIFT: u32 = KIND_BITS - GRANULE;
-        (self.0.addr() as u64) >> SHIFT & (PART - (1 << GRANULE))
-    }
-
+    /// Where the kind is, in words.
     #[inline(always)]
     fn kind(self) -> usize {
-        self.0.addr() & (KINDS - 1)
+        self.0.addr() >> POINTER_BITS
     }
 }
 
-/// How callbacks of one type, of one byte order, in one part of their regions are called.
+/// How callbacks of one type and one byte order are called, and where in their regions addresses are.
 #[derive(Clone, Copy)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub(super) struct Kind {
-    /// By the order of the value: little-endian, big-endian.
-    read: [ReadCall; 2],
-    write: [WriteCall; 2],
-    /// The offset of the part.
+    /// The bits of an address that are in the offset as they are, and what is added to them.
+    mask: u64,
     part: u64,
+    /// By the order of the value (little-endian, big-endian) and its size (1, 2, 4, 8).
+    read: [[ReadCall; 4]; 2],
+    write: [[WriteCall; 4]; 2],
     /// What it was made of.
     calls: &'static DirectCalls,
     order: Endianness,
+    sizes: u8,
+}
+
+/// What a line is filled from.
+struct Wanted {
+    mask: u64,
+    part: u64,
+    calls: &'static DirectCalls,
+    order: Endianness,
+    sizes: u8,
+}
+
+impl Wanted {
+    fn of(range: &FlatRange, sizes: u8, ops: &(dyn MmioOps + 'static)) -> Self {
+        let (start, last) = (range.start(), range.last());
+        // All addresses of the range have the bits in common that its ends have.
+        let mask = u64::MAX.checked_shr((start ^ last).leading_zeros()).unwrap_or(0);
+        let part = range.offset().wrapping_sub(start & mask);
+        Self { mask, part, calls: ops.direct_calls(), order: range.order(), sizes }
+    }
+
+    fn is(&self, kind: &Kind) -> bool {
+        std::ptr::eq(self.calls, kind.calls)
+            && (self.mask, self.part, self.order, self.sizes) == (kind.mask, kind.part, kind.order, kind.sizes)
+    }
+
+    fn kind(&self) -> Kind {
+        let Self { mask, part, calls, order, sizes } = *self;
+        let takes = |log: usize| sizes & 1 << log != 0;
+        let orders = [Endianness::Little, Endianness::Big];
+        let [read, read_swapped] = calls.read;
+        let [write, write_swapped] = calls.write;
+        let read = orders.map(|o| {
+            let call = if o == order { read } else { read_swapped };
+            std::array::from_fn(|log| if takes(log) { call } else { direct::no_read })
+        });
+        let write = orders.map(|o| {
+            let call = if o == order { write } else { write_swapped };
+            std::array::from_fn(|log| if takes(log) { call } else { direct::no_write })
+        });
+        Kind { mask, part, read, write, calls, order, sizes }
+    }
 }
 
 /// The kinds of one reader.
@@ -122,49 +150,54 @@ impl Kinds {
     }
 
     /// The number of the kind, if there is one or there is room.
-    fn number(&self, calls: &'static DirectCalls, order: Endianness, part: u64) -> Option<usize> {
+    fn number(&self, wanted: &Wanted) -> Option<usize> {
         let mut owned = self.owned.borrow_mut();
-        let same = |k: &Kind| std::ptr::eq(k.calls, calls) && k.order == order && k.part == part;
-        if let Some(at) = owned.iter().position(same) {
+        if let Some(at) = owned.iter().position(|kind| wanted.is(kind)) {
             return Some(at);
         }
         if owned.len() >= KINDS.min(owned.capacity()) {
             return None;
         }
-        let by_order = |wanted| usize::from(order != wanted);
-        let orders = [Endianness::Little, Endianness::Big].map(by_order);
-        let (read, write) = (orders.map(|o| calls.read[o & 1]), orders.map(|o| calls.write[o & 1]));
-        owned.push(Kind { read, write, part, calls, order });
+        owned.push(wanted.kind());
         Some(owned.len() - 1)
     }
 
     /// # Safety
-    /// There is a kind with this number.
+    /// A kind is so many words after the first.
     #[inline(always)]
-    unsafe fn get(&self, number: usize) -> &Kind {
+    unsafe fn get(&self, words: usize) -> &Kind {
         // SAFETY: the caller's promise; while there is one `first` is where the vector has them, which never grows beyond its room.
-        unsafe { self.first.get().add(number).as_ref() }
+        unsafe { self.first.get().cast::<usize>().add(words).cast::<Kind>().as_ref() }
     }
 }
 
 /// A device that answers at an address.
 pub(super) struct KnownDevice<'a> {
     ops: NonNull<()>,
-    offset: u64,
     kind: &'a Kind,
 }
 
+/// Where a kind has the calls for values of an order.
+const fn by_order<O: ByteOrder>() -> usize {
+    matches!(O::ORDER, Endianness::Big) as usize
+}
+
 impl KnownDevice<'_> {
+    #[inline(always)]
+    fn offset(&self, addr: u64) -> u64 {
+        (addr & self.kind.mask).wrapping_add(self.kind.part)
+    }
+
     /// Reads a value in order `O`; as a [`ReadCall`] does.
     ///
     /// # Safety
     /// The device is what the reader's own lane has at the address, and the lane is current.
     #[inline(always)]
-    pub unsafe fn read<O: ByteOrder>(self, reader: &Reader, addr: u64, size: u32) -> Option<u64> {
-        let [little, big] = self.kind.read;
-        let call = if matches!(O::ORDER, Endianness::Little) { little } else { big };
+    #[expect(clippy::indexing_slicing, reason = "constants below the length")]
+    pub unsafe fn read<O: ByteOrder, V: Value>(self, reader: &Reader, addr: u64, here: &Here) -> Option<u64> {
+        let call = self.kind.read[const { by_order::<O>() }][const { V::SIZE.ilog2() as usize }];
         // SAFETY: K2, and the caller's promise: T1, the view keeps the callbacks.
-        unsafe { call(self.ops, reader, addr, self.offset, size) }
+        unsafe { call(reader, addr, self.ops, self.offset(addr), V::SIZE, here) }
     }
 
     /// Writes a value in order `O`; as a [`WriteCall`] does.
@@ -172,57 +205,46 @@ impl KnownDevice<'_> {
     /// # Safety
     /// As for [`read`](Self::read).
     #[inline(always)]
-    pub unsafe fn write<O: ByteOrder>(self, reader: &Reader, addr: u64, size: u32, value: u64) -> bool {
-        let [little, big] = self.kind.write;
-        let call = if matches!(O::ORDER, Endianness::Little) { little } else { big };
+    #[expect(clippy::indexing_slicing, reason = "constants below the length")]
+    pub unsafe fn write<O: ByteOrder, V: Value>(self, reader: &Reader, addr: u64, value: V) -> bool {
+        let call = self.kind.write[const { by_order::<O>() }][const { V::SIZE.ilog2() as usize }];
         // SAFETY: as for `read`.
-        unsafe { call(self.ops, reader, addr, self.offset, size, value) }
+        unsafe { call(reader, addr, self.ops, self.offset(addr), V::SIZE, value.widen()) }
     }
 }
 
 impl Registers {
-    pub const EMPTY: Self = Self { tag: Cell::new(0), device: Cell::new(Packed(std::ptr::null())) };
+    pub const EMPTY: Self = Self { tag: Cell::new(NOWHERE), device: Cell::new(Packed(std::ptr::null())) };
 
     pub fn empty(&self) {
-        self.tag.set(0);
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.tag.get() == 0
+        self.tag.set(NOWHERE);
     }
 
     /// Whether it is another granule's.
     pub fn is_of_another(&self, addr: u64) -> bool {
-        !self.is_empty() && (self.tag.get() ^ addr) >> GRANULE != 0
+        let tag = self.tag.get();
+        tag != NOWHERE && (tag ^ addr) >> GRANULE != 0
     }
 
-    /// What answers an access as it is, if the line is of its granule.
+    /// What answers an aligned value, if the line is of its granule.
     #[inline(always)]
-    pub fn find<'k>(&self, kinds: &'k Kinds, addr: u64, size: u32) -> Option<KnownDevice<'k>> {
-        let tag = self.tag.get();
-        if (tag ^ addr) >> GRANULE != 0 || tag as u32 & size == 0 || addr & u64::from(size - 1) != 0 {
+    pub fn find<'k, V: Value>(&self, kinds: &'k Kinds, addr: u64) -> Option<KnownDevice<'k>> {
+        // Without its place in the granule, but with what a naturally aligned address does not have.
+        if self.tag.get() != addr & (!((1 << GRANULE) - 1) | (u64::from(V::SIZE) - 1)) {
             return None;
         }
         let device = self.device.get();
         // SAFETY: K1: a line with a tag was filled.
-        let kind = unsafe { kinds.get(device.kind()) };
-        let offset = (device.offset() | addr & ((1 << GRANULE) - 1)).wrapping_add(kind.part);
-        Some(KnownDevice { ops: device.ops(), offset, kind })
+        Some(KnownDevice { ops: device.ops(), kind: unsafe { kinds.get(device.kind()) } })
     }
 
     /// Takes what answers in the granule of an address, which is all in the range.
     pub fn fill(&self, kinds: &Kinds, addr: u64, range: &FlatRange, sizes: u8, ops: &(dyn MmioOps + 'static)) {
-        let granule = addr & !((1 << GRANULE) - 1);
-        let offset = range.offset_of(granule);
-        let part = offset & !(PART - 1);
-        // Its bits are put together with those of the address.
-        let aligned = offset & ((1 << GRANULE) - 1) == 0;
-        let kind = kinds.number(ops.direct_calls(), range.order(), part).filter(|_| aligned);
-        let packed = kind.and_then(|kind| {
-            Packed::new(NonNull::from(ops).cast(), (offset - part) >> GRANULE, kind)
-        });
+        let packed = kinds
+            .number(&Wanted::of(range, sizes, ops))
+            .and_then(|kind| Packed::new(NonNull::from(ops).cast(), kind));
         if let Some(packed) = packed {
-            self.tag.set(granule | u64::from(sizes) & SIZES);
+            self.tag.set(addr & !((1 << GRANULE) - 1));
             self.device.set(packed);
         }
     }

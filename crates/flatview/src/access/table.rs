@@ -378,13 +378,13 @@ impl Reader {
         )
     }
 
-    /// The device that is known to answer an access as it is, if the own lane is current.
+    /// The device that is known at an address that is aligned for a value, if the own lane is current.
     #[inline(always)]
-    pub(super) fn known_device(&self, addr: u64, size: u32) -> Option<KnownDevice<'_>> {
+    pub(super) fn known_device<V: Value>(&self, addr: u64) -> Option<KnownDevice<'_>> {
         if !self.own_lane().is_current() {
             return None;
         }
-        self.table.registers(addr).find(&self.table.kinds, addr, size)
+        self.table.registers(addr).find::<V>(&self.table.kinds, addr)
     }
 
     /// Keeps what a lookup found.

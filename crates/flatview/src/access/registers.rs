@@ -220,6 +220,11 @@ impl Registers {
         self.tag.set(NOWHERE);
     }
 
+    /// The address of the granule, if the line is not empty.
+    pub fn granule(&self) -> u64 {
+        self.tag.get()
+    }
+
     /// Whether it is another granule's.
     pub fn is_of_another(&self, addr: u64) -> bool {
         let tag = self.tag.get();

@@ -56,6 +56,8 @@ trait Line: Sized + 'static {
     /// Lines for who has none, which are never written.
     fn none() -> NonNull<Self>;
     fn empty(&self);
+    /// Whether it is of the page with this number.
+    fn is_of(&self, page: u64) -> bool;
 }
 
 /// Where memory at the addresses of a page is.
@@ -88,6 +90,10 @@ impl Line for Registers {
     fn empty(&self) {
         Self::empty(self);
     }
+
+    fn is_of(&self, page: u64) -> bool {
+        self.granule() >> PAGE == page
+    }
 }
 
 impl Line for Page {
@@ -100,6 +106,10 @@ impl Line for Page {
 
     fn empty(&self) {
         self.tag.set(NOWHERE);
+    }
+
+    fn is_of(&self, page: u64) -> bool {
+        self.tag.get() >> PAGE == page
     }
 }
 
@@ -159,20 +169,23 @@ impl<L: Line> Lines<L> {
         }
     }
 
-    /// Empties `count` lines from one on.
-    fn empty(&self, from: usize, count: usize) {
+    /// Empties those of `count` lines from one on that are of this page, or all of them.
+    fn empty(&self, from: usize, count: usize, page: Option<u64>) {
         let (lines, mut used) = (self.owned.borrow(), self.used.borrow_mut());
         let end = from.saturating_add(count).min(lines.len());
         let mut at = from;
         while at < end {
             let Some(word) = used.get_mut(at / 64) else { return };
             let here = (64 - at % 64).min(end - at);
-            let mask = (u64::MAX >> (64 - here)) << (at % 64);
-            let mut bits = *word & mask;
-            *word &= !mask;
+            let mut bits = *word & (u64::MAX >> (64 - here)) << (at % 64);
             while bits != 0 {
-                if let Some(line) = lines.get(at / 64 * 64 + bits.trailing_zeros() as usize) {
+                let bit = bits.trailing_zeros();
+                // Lines of other pages stand among those of this one.
+                if let Some(line) = lines.get(at / 64 * 64 + bit as usize)
+                    && page.is_none_or(|page| line.is_of(page))
+                {
                     line.empty();
+                    *word &= !(1 << bit);
                 }
                 bits &= bits - 1;
             }
@@ -181,7 +194,7 @@ impl<L: Line> Lines<L> {
     }
 
     fn empty_all(&self) {
-        self.empty(0, self.count.get());
+        self.empty(0, self.count.get(), None);
     }
 
     /// Whether lookups miss so often that there should be (more) lines.
@@ -328,8 +341,8 @@ impl Table {
         for page in span.start >> PAGE..=span.last >> PAGE {
             let addr = page << PAGE;
             let registers = registers_at(addr, self.registers.mask.get()) / size_of::<Registers>();
-            self.registers.empty(registers, TOGETHER);
-            self.pages.empty(page_at(addr, self.pages.mask.get()) / size_of::<Page>(), 1);
+            self.registers.empty(registers, TOGETHER, Some(page));
+            self.pages.empty(page_at(addr, self.pages.mask.get()) / size_of::<Page>(), 1, Some(page));
         }
     }
 

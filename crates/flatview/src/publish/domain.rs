@@ -9,10 +9,15 @@ use super::told::{KEPT, Told};
 use super::{AtomicPtr, AtomicU64, LANES, Mutex, Ordering, fence};
 use crate::span::Span;
 
+/// Alone in its cache line: readers look at it all the time, and need not fetch it again because something beside it was written.
+#[repr(align(64))]
+struct Alone<T>(T);
+
 /// A place where one value at a time is published.
+#[repr(C)]
 pub(crate) struct Slot<T> {
     /// Goes up whenever readers must look again.
-    version: AtomicU64,
+    version: Alone<AtomicU64>,
     /// From `Arc::into_raw`; the slot owns one count of it.
     current: AtomicPtr<T>,
     /// As the version, but goes up before what it announces is there.
@@ -24,7 +29,7 @@ pub(crate) struct Slot<T> {
 impl<T> Slot<T> {
     pub fn new(value: Arc<T>) -> Self {
         Self {
-            version: AtomicU64::new(1),
+            version: Alone(AtomicU64::new(1)),
             current: AtomicPtr::new(Arc::into_raw(value).cast_mut()),
             begun: AtomicU64::new(1),
             told: OnceLock::new(),
@@ -33,14 +38,14 @@ impl<T> Slot<T> {
 
     #[inline]
     pub fn version(&self) -> u64 {
-        self.version.load(Ordering::Acquire)
+        self.version.0.load(Ordering::Acquire)
     }
 
     /// Whether the version is still the one that was seen before. Nothing is read on the strength of a yes that the first
     /// look did not order, so that what a reader remembers can stay in registers.
     #[inline(always)]
     pub(super) fn is_at(&self, version: u64) -> bool {
-        self.version.load(Ordering::Relaxed) == version
+        self.version.0.load(Ordering::Relaxed) == version
     }
 
     #[inline]
@@ -54,11 +59,32 @@ impl<T> Slot<T> {
         self.current().cast_const() == value
     }
 
-    /// Makes every reader of this slot look again at its next access.
+    /// Makes every reader of this slot look again at its next access. One at a time, with [`Domain::publish`].
     pub fn bump(&self) {
-        // No note: who moves over this version takes it that everything changed.
-        self.begun.fetch_add(1, Ordering::Release);
-        self.version.fetch_add(1, Ordering::Release);
+        self.begin([Span::ALL].into_iter());
+        self.version.0.fetch_add(1, Ordering::Release);
+    }
+
+    /// Begins a version, and notes what it changes.
+    fn begin(&self, changed: impl Iterator<Item = Span>) {
+        let version = self.begun.fetch_add(1, Ordering::Release) + 1;
+        // Pairs with the fence in `told`.
+        fence(Ordering::SeqCst);
+        // Nobody has asked yet: whoever does finds no note of this version.
+        if let Some(told) = self.told.get() {
+            told.tell(version, changed);
+        }
+    }
+
+    /// The notes, and the version after which there are some.
+    fn told(&self) -> (&Told, u64) {
+        let told = self.told.get_or_init(Told::new);
+        let since = told.since(|| {
+            // Who has begun a version and found no notes is seen here.
+            fence(Ordering::SeqCst);
+            self.begun.load(Ordering::Acquire)
+        });
+        (told, since)
     }
 
     /// Gives `f` where what is published now (or a moment ago: what a lane has just loaded) may differ from what a lane
@@ -66,8 +92,16 @@ impl<T> Slot<T> {
     pub(super) fn changed_since(&self, from: u64, mut f: impl FnMut(Span)) -> bool {
         // The value was loaded before: every publication that it has in it has begun, and (N1) told what it changes.
         let to = self.begun.load(Ordering::Acquire);
-        let told = self.told.get_or_init(Told::new);
-        to.wrapping_sub(from) < KEPT && (from + 1..=to).all(|version| told.read(version, &mut f))
+        let (told, since) = self.told();
+        if from == to {
+            return true;
+        }
+        from >= since
+            && to.wrapping_sub(from) < KEPT
+            && (from + 1..to).all(|version| told.read(version, &mut f))
+            // The last one may have begun this moment: if there is no whole note of it, and not because its place was
+            // taken, then (N1) what was loaded is older.
+            && (told.read(to, &mut f) || self.begun.load(Ordering::Acquire) == to)
     }
 }
 
@@ -154,13 +188,9 @@ impl<T> Domain<T> {
     /// Publishes `value` in `slot`, which differs from the old one only in `changed`; the old value waits for
     /// [`reclaim`](Self::reclaim). One at a time.
     pub fn publish(&self, slot: &Slot<T>, value: Arc<T>, changed: impl Iterator<Item = Span>) {
-        let version = slot.begun.fetch_add(1, Ordering::Release) + 1;
-        // Nobody has asked yet: whoever does finds no note of this version.
-        if let Some(told) = slot.told.get() {
-            told.tell(version, changed);
-        }
+        slot.begin(changed);
         let old = slot.current.swap(Arc::into_raw(value).cast_mut(), Ordering::AcqRel);
-        slot.version.fetch_add(1, Ordering::Release);
+        slot.version.0.fetch_add(1, Ordering::Release);
         // SAFETY: the pointer was in the slot, so it is from Arc::into_raw and the slot's count of it is now ours.
         let old = unsafe { Arc::from_raw(old) };
         let mut retired = self.retired.lock();

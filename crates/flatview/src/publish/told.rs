@@ -7,6 +7,8 @@
 //! - **N1** a note is visible before the value that it is about can be loaded from the slot.
 //! - **N2** who finds a note of a version finds it whole: a note that is being written has no version.
 //! - **N3** what the notes from one version to another do not name is the same in both.
+//! - **N4** every version after the one that [`since`](Told::since) gives has a note, before its value can be loaded; who sees
+//!   that a note is being written sees that its version has begun.
 
 use super::{AtomicU64, Ordering, fence};
 use crate::span::Span;
@@ -30,23 +32,41 @@ struct Note {
 }
 
 /// The notes of a slot.
-pub(super) struct Told(Box<[Note]>);
+pub(super) struct Told {
+    notes: Box<[Note]>,
+    /// `u64::MAX` until it is known.
+    since: AtomicU64,
+}
 
 impl Told {
     pub fn new() -> Self {
         let place = || Place { start: AtomicU64::new(1), last: AtomicU64::new(0) };
         let note = |_| Note { version: AtomicU64::new(0), places: std::array::from_fn(|_| place()) };
-        Self((0..KEPT).map(note).collect())
+        Self { notes: (0..KEPT).map(note).collect(), since: AtomicU64::new(u64::MAX) }
+    }
+
+    /// The version after which each has a note. `begun` gives the last one that may have none, now that the notes can be found.
+    pub fn since(&self, begun: impl FnOnce() -> u64) -> u64 {
+        match self.since.load(Ordering::Relaxed) {
+            // Two may do this at once: either answer is right.
+            u64::MAX => {
+                let since = begun();
+                self.since.store(since, Ordering::Relaxed);
+                since
+            }
+            since => since,
+        }
     }
 
     fn note(&self, version: u64) -> Option<&Note> {
-        self.0.get((version % KEPT) as usize)
+        self.notes.get((version % KEPT) as usize)
     }
 
     /// Notes what `version` changes. Whoever publishes does so alone.
     pub fn tell(&self, version: u64, spans: impl Iterator<Item = Span>) {
         let Some(note) = self.note(version) else { return };
-        note.version.store(0, Ordering::Relaxed);
+        // Who sees it sees that the version has begun (N4).
+        note.version.store(0, Ordering::Release);
         // Who sees a part of the new note sees that it has no version (N2); pairs with the fence in `read`.
         fence(Ordering::Release);
         let mut known = [None; SPANS];

@@ -1,6 +1,7 @@
 //! The short way of loads that do not hit the memory hit last.
 //!
-//! UNSAFE: this module promises the reader's table that what it keeps was found in the view that is held, and devices that are known that the view has them.
+//! UNSAFE: this module promises the reader's table that what it keeps was found in the view that is held, and devices that are known that the view has them, and
+//! the reader's lane that what copies bytes leaves it alone.
 //!
 //! What it is: the lookup, and then either the memory or the one callback that most accesses are, in one small function
 //! that answers in registers. What it is not: complete; what it does not take goes the long way, from the start, and
@@ -28,6 +29,13 @@ impl Reader {
             Some(device) => unsafe { device.read::<O, V>(self, addr, here) },
             None => self.load_from_view::<O, V>(addr),
         }
+    }
+
+    /// Copies bytes out, if they are all in the memory hit last.
+    #[inline(always)]
+    pub(super) fn read_quick(&self, addr: u64, out: &mut [u8]) -> Option<()> {
+        // SAFETY: what copies bytes knows no lanes.
+        unsafe { self.own_lane().on_reads_alone(|memory| memory.read(addr, out)) }
     }
 
     /// After a load gave nothing: its error or, if the thread was in the middle of something, the load.

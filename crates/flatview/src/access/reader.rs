@@ -162,12 +162,10 @@ impl Reader {
     /// See there.
     #[inline]
     pub fn read(&self, addr: u64, out: &mut [u8]) -> Result<(), MemTxError> {
-        if let Some(view) = self.own_lane().pin_current()
-            && view.reads().read(addr, out).is_some()
-        {
-            return Ok(());
+        match self.read_quick(addr, out) {
+            Some(()) => Ok(()),
+            None => self.read_elsewhere(addr, out),
         }
-        self.read_elsewhere(addr, out)
     }
 
     #[inline(never)]

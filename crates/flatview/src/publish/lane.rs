@@ -123,7 +123,20 @@ impl<T, M: Memo> Lane<T, M> {
         }
     }
 
-    /// The same with the memo for writes, on which, if `f` gives nothing, `or` is run; and whether the lane was
+    /// Runs `f` on the memo for reads, if the lane is current, without pinning.
+    ///
+    /// # Safety
+    /// `f` does nothing with the lane.
+    #[inline(always)]
+    pub unsafe fn on_reads_alone<R>(&self, f: impl for<'m> FnOnce(M::Reads<'m>) -> Option<R>) -> Option<R> {
+        if !self.is_current() {
+            return None;
+        }
+        // SAFETY: as for `on_reads`; that `f` leaves the lane alone is the caller's promise.
+        f(unsafe { reads::<M>(self.reads.get()) })
+    }
+
+    /// As [`on_reads`](Self::on_reads) with the memo for writes, on which, if `f` gives nothing, `or` is run; and whether the lane was
     /// [still](Self::is_still_current) current afterwards.
     #[inline(always)]
     pub fn on_writes<R>(

@@ -182,6 +182,9 @@ impl RamSpan<'_> {
 #[inline]
 pub(super) unsafe fn copy_out(from: *mut u8, out: &mut [u8]) {
     match out.len() {
+        // Asked first: what is long need not be told from four sizes.
+        // SAFETY: the caller's.
+        n if n > 8 => unsafe { copy_raw(from, out.as_mut_ptr(), n) },
         n @ (1 | 2 | 4 | 8) if (from as usize).is_multiple_of(n) => {
             // SAFETY: the caller's.
             let v = unsafe { load_raw(from, n as u32) };

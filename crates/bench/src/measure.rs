@@ -204,6 +204,38 @@ pub fn race(contenders: &mut [Contender<'_>], plan: Plan) -> Race {
     })
 }
 
+/// Puts what follows so many bytes after the beginning of a cache line, give or take what the compiler puts in between. Where the
+/// linker happens to put a loop of few instructions decides up to a factor of two: in some places the processor takes one jump in each
+/// cycle, in others two or three.
+#[macro_export]
+macro_rules! place {
+    ($bytes:expr) => {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: instructions that do nothing.
+        unsafe {
+            std::arch::asm!(
+                ".p2align 6",
+                ".skip {bytes}, 0x90",
+                bytes = const $bytes,
+                options(nomem, nostack, preserves_flags)
+            );
+        }
+    };
+}
+
+/// Runs a loop at each of four places in a cache line, about a quarter of the operations at each, and all but the last a multiple of
+/// eight.
+#[macro_export]
+macro_rules! at_four_places {
+    ($ops:expr, $run:ident, $($argument:expr),*) => {{
+        let quarter = $ops / 32 * 8;
+        $run::<0>($($argument,)* quarter)
+            .wrapping_add($run::<16>($($argument,)* quarter))
+            .wrapping_add($run::<32>($($argument,)* quarter))
+            .wrapping_add($run::<48>($($argument,)* $ops - 3 * quarter))
+    }};
+}
+
 /// A stream of numbers that neither the compiler nor the processor foresees, at the cost of a few instructions that
 /// do not wait for each other.
 #[derive(Debug, Clone, Copy)]

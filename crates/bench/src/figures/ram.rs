@@ -1,4 +1,7 @@
 //! Exact loads and stores of RAM.
+//!
+//! UNSAFE: instructions that do nothing, to place loops.
+#![expect(unsafe_code, reason = "loops are placed by instructions that do nothing")]
 
 use ::vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use flatview::{Be, Le, Reader};
@@ -9,11 +12,16 @@ use crate::maps::Ram;
 use crate::measure::{Contender, Dice, Plan};
 use crate::peers::{raw::RawRam, vm_memory};
 use crate::run::Run;
+use crate::{at_four_places, place};
 
 /// Loads from eight places of one cache line, in turn.
-#[inline(never)]
 pub(super) fn load_same(reader: &Reader, ops: u64) -> u64 {
-    (0..ops).fold(0, |sum: u64, i| sum.wrapping_add(reader.load::<Le, u64>((i & 7) * 8).unwrap_or(0)))
+    #[inline(never)]
+    fn at<const PLACE: u32>(reader: &Reader, ops: u64) -> u64 {
+        place!(PLACE);
+        (0..ops).fold(0, |sum: u64, i| sum.wrapping_add(reader.load::<Le, u64>((i & 7) * 8).unwrap_or(0)))
+    }
+    at_four_places!(ops, at, reader)
 }
 
 #[inline(never)]
@@ -37,9 +45,19 @@ fn cpu_load_same(reader: &Reader, ops: u64) -> u64 {
     (0..ops).fold(0, |sum: u64, i| sum.wrapping_add(reader.cpu_load::<Le, u64>((i & 7) * 8).unwrap_or(0)))
 }
 
-#[inline(never)]
+/// Stores to eight places of one cache line, in turn; gives how many went well.
 pub(super) fn store_same(reader: &Reader, ops: u64) -> u64 {
-    (0..ops).filter(|i| reader.store::<Le, u64>((i & 7) * 8, *i).is_ok()).count() as u64
+    #[inline(never)]
+    fn at<const PLACE: u32>(reader: &Reader, ops: u64) -> u64 {
+        place!(PLACE);
+        for i in 0..ops {
+            if reader.store::<Le, u64>((i & 7) * 8, i).is_err() {
+                return i;
+            }
+        }
+        ops
+    }
+    at_four_places!(ops, at, reader)
 }
 
 #[inline(never)]
@@ -55,7 +73,12 @@ pub(super) fn load_random(reader: &Reader, ops: u64, seed: u64, words: u64) -> u
 #[inline(never)]
 fn store_random(reader: &Reader, ops: u64, seed: u64, words: u64) -> u64 {
     let mut dice = Dice::new(seed);
-    (0..ops).filter(|i| reader.store::<Le, u64>(dice.below(words) * 8, *i).is_ok()).count() as u64
+    for i in 0..ops {
+        if reader.store::<Le, u64>(dice.below(words) * 8, i).is_err() {
+            return i;
+        }
+    }
+    ops
 }
 
 const RELAXED: std::sync::atomic::Ordering = std::sync::atomic::Ordering::Relaxed;

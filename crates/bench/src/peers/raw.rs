@@ -8,6 +8,8 @@
 
 use flatview::HostPtr;
 
+use crate::{at_four_places, place};
+
 /// Bytes of a RAM block, accessed without any check.
 #[derive(Debug, Clone)]
 pub struct RawRam {
@@ -91,24 +93,32 @@ impl RawRam {
     // Loops. They stand here so that the promises above are kept in one place: every offset is taken below `span`.
 
     /// Loads from eight places of one cache line, in turn.
-    #[inline(never)]
     pub fn load_same(&self, ops: u64) -> u64 {
-        let mut sum = 0_u64;
-        for i in 0..ops {
-            // SAFETY: below 64 bytes, and every block has a page.
-            sum = sum.wrapping_add(unsafe { self.load((i & 7) * 8) });
+        #[inline(never)]
+        fn at<const PLACE: u32>(raw: &RawRam, ops: u64) -> u64 {
+            let mut sum = 0_u64;
+            place!(PLACE);
+            for i in 0..ops {
+                // SAFETY: below 64 bytes, and every block has a page.
+                sum = sum.wrapping_add(unsafe { raw.load((i & 7) * 8) });
+            }
+            sum
         }
-        sum
+        at_four_places!(ops, at, self)
     }
 
     /// Stores to eight places of one cache line, in turn.
-    #[inline(never)]
     pub fn store_same(&self, ops: u64) -> u64 {
-        for i in 0..ops {
-            // SAFETY: below 64 bytes, and every block has a page.
-            unsafe { self.store((i & 7) * 8, i) };
+        #[inline(never)]
+        fn at<const PLACE: u32>(raw: &RawRam, ops: u64) -> u64 {
+            place!(PLACE);
+            for i in 0..ops {
+                // SAFETY: below 64 bytes, and every block has a page.
+                unsafe { raw.store((i & 7) * 8, i) };
+            }
+            ops
         }
-        ops
+        at_four_places!(ops, at, self)
     }
 
     /// Loads from random places of the first `words` words.

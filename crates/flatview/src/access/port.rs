@@ -143,7 +143,8 @@ impl<'a> Port<'a> {
     pub fn store<O: ByteOrder, V: Value>(&self, addr: u64, value: V) -> Result<(), MemTxError> {
         let view = self.reader.pin(self.space)?;
         let (writes, native) = (view.writes(), from_memory::<O, V>(value));
-        if let Some(noted) = writes.store(addr, native).or_else(|| writes.store_logged(addr, native)) {
+        let plain = writes.store(addr, native).map(|()| true);
+        if let Some(noted) = plain.or_else(|| writes.store_logged(addr, native)) {
             if !noted && let Some(range) = view.lookup(addr) {
                 range.mark(addr, V::SIZE.into());
             }

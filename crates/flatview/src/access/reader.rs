@@ -10,9 +10,9 @@ use super::{MemTxAttrs, Port};
 use crate::iommu::Iotlb;
 use crate::memory::{Inner, SpaceInner};
 use crate::publish::{LANES, Lane, Memo, Pinned};
-use crate::ram::{RamWindow, opaque};
+use crate::ram::{RamWindow, Stores, opaque};
 use crate::thread::Here;
-use crate::view::{FlatView, Stores};
+use crate::view::FlatView;
 use crate::{AddressSpace, ByteOrder, MemTxError, Reason, SpaceId, Value};
 
 /// A reader remembers the memory it hit last.
@@ -218,16 +218,14 @@ impl Reader {
     /// Stores a value in host order, and notes it where writes are logged, if it is in the memory hit last.
     #[inline(always)]
     fn store_quick<V: Value>(&self, addr: u64, native: V) -> Option<()> {
-        let (noted, current) = self.own_lane().on_writes(
+        self.own_lane().on_writes(
             #[inline(always)]
             move |memo: Stores<'_>| memo.store(addr, native),
             #[inline(always)]
             move |memo: Stores<'_>| memo.store_logged(addr, native),
-        )?;
-        if !noted || !current {
-            self.stored(addr, V::SIZE);
-        }
-        Some(())
+            #[inline(always)]
+            || self.stored(addr, V::SIZE),
+        )
     }
 
     /// Notes what was stored under the view that the own lane has, which may be old by now.

@@ -512,7 +512,7 @@ impl Memory {
             return Err(MemoryError::WouldWaitForItself);
         }
         let mark = self.0.domain.mark();
-        self.read_state(State::bump_all);
+        self.read_state(|state| state.bump_all(&self.0.domain));
         let mut pause = std::time::Duration::from_micros(1);
         loop {
             // With the turn, so that nothing is reclaimed that listeners are just told of.

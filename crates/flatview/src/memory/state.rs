@@ -287,7 +287,7 @@ impl State {
                 for space in self.spaces.iter().filter(|s| s.effective == Some(id) && !moves(s)) {
                     space.inner.slot.store(Arc::clone(&state.slot));
                 }
-                old.bump();
+                domain.bump(&old);
                 abandoned.push(old);
             } else {
                 domain.publish(&state.slot, view, windows.iter());
@@ -301,7 +301,7 @@ impl State {
         // All enter before any leaves: a view that one space leaves and another enters must stay.
         let mut left = Vec::with_capacity(prepared.moved.len());
         for (space, walk) in prepared.moved {
-            left.extend(self.look_elsewhere(space, walk));
+            left.extend(self.look_elsewhere(space, walk, domain));
         }
         for view in left {
             self.leave_view(view, domain);
@@ -422,7 +422,12 @@ impl State {
     }
 
     /// Lets a space look at the view of another effective root, and gives the one it has left.
-    fn look_elsewhere(&mut self, id: SpaceId, walk: Walk) -> Option<Option<RegionId>> {
+    fn look_elsewhere(
+        &mut self,
+        id: SpaceId,
+        walk: Walk,
+        domain: &Domain<FlatView>,
+    ) -> Option<Option<RegionId>> {
         let space = self.spaces.iter_mut().find(|s| s.inner.id == id)?;
         let left = std::mem::replace(&mut space.effective, walk.effective);
         let old_path = std::mem::take(&mut space.path);
@@ -440,7 +445,7 @@ impl State {
         if let Some(view) = self.views.get_mut(&walk.effective) {
             view.spaces += 1;
             let old_slot = inner.slot.swap(Arc::clone(&view.slot));
-            old_slot.bump();
+            domain.bump(&old_slot);
         }
         Some(left)
     }
@@ -520,9 +525,9 @@ impl State {
     }
 
     /// Makes every reader look again at its next access.
-    pub fn bump_all(&self) {
+    pub fn bump_all(&self, domain: &Domain<FlatView>) {
         for view in self.views.values() {
-            view.slot.bump();
+            domain.bump(&view.slot);
         }
     }
 }

@@ -9,15 +9,10 @@ use super::told::{KEPT, Told};
 use super::{AtomicPtr, AtomicU64, LANES, Mutex, Ordering, fence};
 use crate::span::Span;
 
-/// Alone in its cache line: readers look at it all the time, and need not fetch it again because something beside it was written.
-#[repr(align(64))]
-struct Alone<T>(T);
-
 /// A place where one value at a time is published.
-#[repr(C)]
 pub(crate) struct Slot<T> {
     /// Goes up whenever readers must look again.
-    version: Alone<AtomicU64>,
+    version: AtomicU64,
     /// From `Arc::into_raw`; the slot owns one count of it.
     current: AtomicPtr<T>,
     /// As the version, but goes up before what it announces is there.
@@ -29,7 +24,7 @@ pub(crate) struct Slot<T> {
 impl<T> Slot<T> {
     pub fn new(value: Arc<T>) -> Self {
         Self {
-            version: Alone(AtomicU64::new(1)),
+            version: AtomicU64::new(1),
             current: AtomicPtr::new(Arc::into_raw(value).cast_mut()),
             begun: AtomicU64::new(1),
             told: OnceLock::new(),
@@ -38,14 +33,7 @@ impl<T> Slot<T> {
 
     #[inline]
     pub fn version(&self) -> u64 {
-        self.version.0.load(Ordering::Acquire)
-    }
-
-    /// Whether the version is still the one that was seen before. Nothing is read on the strength of a yes that the first
-    /// look did not order, so that what a reader remembers can stay in registers.
-    #[inline(always)]
-    pub(super) fn is_at(&self, version: u64) -> bool {
-        self.version.0.load(Ordering::Relaxed) == version
+        self.version.load(Ordering::Acquire)
     }
 
     #[inline]
@@ -57,12 +45,6 @@ impl<T> Slot<T> {
     /// used again.
     pub fn publishes(&self, value: *const T) -> bool {
         self.current().cast_const() == value
-    }
-
-    /// Makes every reader of this slot look again at its next access. One at a time, with [`Domain::publish`].
-    pub fn bump(&self) {
-        self.begin([Span::ALL].into_iter());
-        self.version.0.fetch_add(1, Ordering::Release);
     }
 
     /// Begins a version, and notes what it changes.
@@ -114,22 +96,73 @@ impl<T> Drop for Slot<T> {
     }
 }
 
-/// The hazards of one reader, one for each lane.
+/// What one lane of a reader and the domain tell each other.
 #[derive(Debug)]
-pub(crate) struct Hazards<T>([AtomicPtr<T>; LANES]);
+pub(super) struct Hazard<T> {
+    /// The value that the lane looks at.
+    pub named: AtomicPtr<T>,
+    /// Whether the lane need not look again.
+    pub fresh: Fresh,
+}
+
+/// Its own address, or 0 if a lane must look again: it looks at no value, or something newer was published, or is elsewhere.
+///
+/// Who knows where it is compares it with that, which takes one instruction and no other register; a comparison with a constant in
+/// memory takes two operations of the processor.
+#[derive(Debug)]
+pub(super) struct Fresh(AtomicU64);
+
+impl Fresh {
+    fn no() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    fn address(&self) -> u64 {
+        std::ptr::from_ref(self).addr() as u64
+    }
+
+    #[inline(always)]
+    pub fn is(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == self.address()
+    }
+
+    pub fn set(&self) {
+        self.0.store(self.address(), Ordering::Relaxed);
+    }
+
+    pub fn unset(&self) {
+        self.0.store(0, Ordering::Release);
+    }
+}
+
+/// The hazards of one reader, one for each lane.
+// Alone in its cache lines: what a reader looks at with each access is not fetched again because of what stands beside it.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(crate) struct Hazards<T>([Hazard<T>; LANES]);
 
 impl<T> Hazards<T> {
     fn new() -> Self {
-        Self(std::array::from_fn(|_| AtomicPtr::new(std::ptr::null_mut())))
+        let hazard = |_| Hazard { named: AtomicPtr::new(std::ptr::null_mut()), fresh: Fresh::no() };
+        Self(std::array::from_fn(hazard))
     }
 
+    /// Of a lane below [`LANES`].
     #[inline]
-    pub(super) fn get(&self, lane: usize) -> Option<&AtomicPtr<T>> {
-        self.0.get(lane)
+    pub(super) fn of(&self, lane: usize) -> &Hazard<T> {
+        let [first, ..] = &self.0;
+        self.0.get(lane).unwrap_or(first)
     }
 
     fn name(&self, p: *const T) -> bool {
-        self.0.iter().any(|h| h.load(Ordering::Acquire).cast_const() == p)
+        self.0.iter().any(|h| h.named.load(Ordering::Acquire).cast_const() == p)
+    }
+
+    /// Tells the lanes that look at this value to look again.
+    fn announce(&self, p: *const T) {
+        for hazard in self.0.iter().filter(|h| h.named.load(Ordering::Acquire).cast_const() == p) {
+            hazard.fresh.unset();
+        }
     }
 }
 
@@ -190,13 +223,30 @@ impl<T> Domain<T> {
     pub fn publish(&self, slot: &Slot<T>, value: Arc<T>, changed: impl Iterator<Item = Span>) {
         slot.begin(changed);
         let old = slot.current.swap(Arc::into_raw(value).cast_mut(), Ordering::AcqRel);
-        slot.version.0.fetch_add(1, Ordering::Release);
+        slot.version.fetch_add(1, Ordering::Release);
+        self.announce(old);
         // SAFETY: the pointer was in the slot, so it is from Arc::into_raw and the slot's count of it is now ours.
         let old = unsafe { Arc::from_raw(old) };
         let mut retired = self.retired.lock();
         let number = retired.next;
         retired.next += 1;
         retired.values.push((number, old));
+    }
+
+    /// Makes every reader that looks at what the slot has look again at its next access. One at a time, with
+    /// [`publish`](Self::publish).
+    pub fn bump(&self, slot: &Slot<T>) {
+        slot.begin([Span::ALL].into_iter());
+        slot.version.fetch_add(1, Ordering::Release);
+        self.announce(slot.current());
+    }
+
+    /// Tells the lanes that look at a value, which is not what they would find now.
+    fn announce(&self, value: *const T) {
+        // Pairs with the fence in Lane::refresh: a lane that is not told sees that its value was replaced, or that its slot is
+        // not where it must look any more.
+        fence(Ordering::SeqCst);
+        self.readers.lock().iter().for_each(|hazards| hazards.announce(value));
     }
 
     /// Takes out the retired values that no reader looks at. The caller drops them when it holds no lock, because

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use super::domain::Hazards;
+use super::domain::{Fresh, Hazards};
 use super::{Ordering, Slot, fence};
 use crate::ram::light;
 use crate::span::Span;
@@ -41,14 +41,44 @@ unsafe fn writes<'to, M: Memo>(memo: M::Writes<'_>) -> M::Writes<'to> {
     unsafe { std::mem::transmute_copy(&memo) }
 }
 
+/// Does something that diverges if a lane is stale, looking where that is written with the instruction that compares: loaded into a
+/// register, as the compiler would, it takes one of those that decide how many accesses the processor has under way.
+#[cfg(all(target_arch = "x86_64", not(miri), not(loom), not(flatview_tsan)))]
+macro_rules! if_stale {
+    ($fresh:expr, $otherwise:block) => {
+        // SAFETY: the lane's pointer points into the Arc of hazards that it holds; an aligned load of eight bytes, as `is_current` has.
+        unsafe {
+            std::arch::asm!(
+                "cmp qword ptr [{fresh}], {fresh}",
+                "jne {otherwise}",
+                fresh = in(reg) $fresh.as_ptr(),
+                otherwise = label { unlikely(); $otherwise },
+                options(nostack, readonly),
+            )
+        }
+    };
+}
+#[cfg(not(all(target_arch = "x86_64", not(miri), not(loom), not(flatview_tsan))))]
+macro_rules! if_stale {
+    ($fresh:expr, $otherwise:block) => {
+        // SAFETY: the lane's pointer points into the Arc of hazards that it holds.
+        if !unsafe { $fresh.as_ref() }.is() {
+            unlikely();
+            $otherwise
+        }
+    };
+}
+
 /// A reader's look at the value published in a slot, with memos of that value.
 ///
 /// A lane belongs to one thread at a time (`!Sync` by its cells).
 pub(crate) struct Lane<T, M: Memo> {
     index: usize,
     hazards: Arc<Hazards<T>>,
+    /// Points into `hazards`, to reach it by one load.
+    fresh: NonNull<Fresh>,
     slot: Cell<Option<Arc<Slot<T>>>>,
-    /// Points into the `Arc` in `slot`, to reach the version without taking it out of its cell.
+    /// Points into the `Arc` in `slot`, to know it without taking it out of its cell.
     slot_ptr: Cell<NonNull<Slot<T>>>,
     /// The version of the slot that `view` was taken at; 0, which no slot has, if there is no view.
     version: Cell<u64>,
@@ -77,6 +107,7 @@ impl<T, M: Memo> Lane<T, M> {
     pub fn new(index: usize, hazards: Arc<Hazards<T>>, slot: Arc<Slot<T>>) -> Self {
         Self {
             index,
+            fresh: NonNull::from(&hazards.of(index).fresh),
             hazards,
             slot_ptr: Cell::new(NonNull::from(&*slot)),
             slot: Cell::new(Some(slot)),
@@ -89,11 +120,12 @@ impl<T, M: Memo> Lane<T, M> {
         }
     }
 
-    /// Whether the lane has a value and its slot has announced no newer one.
-    #[inline]
+    /// Whether the lane has a value and no newer one was announced. Nothing is read on the strength of a yes that the first look did
+    /// not order, so that what a reader remembers can stay in registers.
+    #[inline(always)]
     pub fn is_current(&self) -> bool {
-        // SAFETY: `slot_ptr` points into the Arc that `slot` holds; both are only changed together.
-        unsafe { self.slot_ptr.get().as_ref() }.is_at(self.version.get())
+        // SAFETY: `fresh` points into the Arc of hazards that the lane holds.
+        unsafe { self.fresh.as_ref() }.is()
     }
 
     /// The same after a write: if the answer is yes, then nothing was announced before the write was done, as seen by
@@ -112,10 +144,7 @@ impl<T, M: Memo> Lane<T, M> {
         f: impl for<'m> FnOnce(M::Reads<'m>) -> Option<R> + 'static,
         or: impl FnOnce() -> Option<R>,
     ) -> Option<R> {
-        if !self.is_current() {
-            unlikely();
-            return None;
-        }
+        if_stale!(self.fresh, { return None });
         // SAFETY: as for `Pinned::reads`; the lane is current, so it has a view, and `f` cannot change the lane.
         match f(unsafe { reads::<M>(self.reads.get()) }) {
             None => or(),
@@ -136,35 +165,36 @@ impl<T, M: Memo> Lane<T, M> {
         f(unsafe { reads::<M>(self.reads.get()) })
     }
 
-    /// As [`on_reads`](Self::on_reads) with the memo for writes, on which, if `f` gives nothing, `or` is run; and whether the lane was
-    /// [still](Self::is_still_current) current afterwards.
+    /// As [`on_reads`](Self::on_reads) with the memo for writes, on which, if `f` gives nothing, `or` is run; it also says whether all is
+    /// done. If not, or if the lane is not [still](Self::is_still_current) current afterwards, then `late` is run.
     #[inline(always)]
-    pub fn on_writes<R>(
+    pub fn on_writes(
         &self,
-        f: impl for<'m> FnOnce(M::Writes<'m>) -> Option<R> + 'static,
-        or: impl for<'m> FnOnce(M::Writes<'m>) -> Option<R> + 'static,
-    ) -> Option<(R, bool)> {
-        // Taken out first: what `f` writes could be the cell, for all that the compiler knows. The version is looked at where it
-        // stands, by the instruction that compares.
-        let slot = self.slot_ptr.get();
-        // SAFETY: as in `is_current`; `f` cannot change the lane.
-        let slot = unsafe { slot.as_ref() };
-        let is_current = || slot.is_at(self.version.get());
-        if !is_current() {
-            unlikely();
-            return None;
-        }
+        f: impl for<'m> FnOnce(M::Writes<'m>) -> Option<()> + 'static,
+        or: impl for<'m> FnOnce(M::Writes<'m>) -> Option<bool> + 'static,
+        late: impl Fn(),
+    ) -> Option<()> {
+        // Taken out first: what `f` writes could be where it is, for all that the compiler knows.
+        let fresh = self.fresh;
+        if_stale!(fresh, { return None });
         // The memo is taken out for each anew: `f` need not wait for what only `or` looks at.
         // SAFETY: as for `on_reads`.
-        if let Some(done) = f(unsafe { writes::<M>(self.writes.get()) }) {
+        if f(unsafe { writes::<M>(self.writes.get()) }).is_some() {
             light();
-            return Some((done, is_current()));
+            if_stale!(fresh, {
+                late();
+                return Some(());
+            });
+            return Some(());
         }
         unlikely();
         // SAFETY: as for `on_reads`.
         let done = or(unsafe { writes::<M>(self.writes.get()) })?;
         light();
-        Some((done, is_current()))
+        if !done || !self.is_current() {
+            late();
+        }
+        Some(())
     }
 
     /// Whether somebody holds the lane: a pin, or the thread for a callback.
@@ -189,9 +219,10 @@ impl<T, M: Memo> Lane<T, M> {
         care: bool,
         mut changed: impl FnMut(Option<Span>),
     ) -> bool {
-        let Some(hazard) = self.hazards.get(self.index).filter(|_| !self.is_pinned()) else {
+        if self.is_pinned() {
             return false;
-        };
+        }
+        let hazard = self.hazards.of(self.index);
         let (old_slot, from) = (self.slot_ptr.get(), self.last.get());
         self.reads.set(M::Reads::default());
         self.writes.set(M::Writes::default());
@@ -201,8 +232,10 @@ impl<T, M: Memo> Lane<T, M> {
             let slot = slot_now();
             let version = slot.version();
             let p = slot.current();
-            hazard.store(p, Ordering::Release);
-            // Pairs with the fence in Domain::reclaim: either we see that the value was replaced, or the writer
+            // Before the lane says what it looks at, or it could undo what it is told of that.
+            hazard.fresh.set();
+            hazard.named.store(p, Ordering::Release);
+            // Pairs with the fences in Domain::announce and reclaim: either we see that the value was replaced, or the writer
             // sees our hazard.
             fence(Ordering::SeqCst);
             // The slot that a space looks through is changed first and the old slot's version after that: if the
@@ -239,15 +272,15 @@ impl<T, M: Memo> Lane<T, M> {
         self.writes.set(M::Writes::default());
         self.view.set(NonNull::dangling());
         self.version.set(0);
-        if let Some(hazard) = self.hazards.get(self.index) {
-            hazard.store(std::ptr::null_mut(), Ordering::Release);
-        }
+        let hazard = self.hazards.of(self.index);
+        hazard.fresh.unset();
+        hazard.named.store(std::ptr::null_mut(), Ordering::Release);
     }
 
     /// Holds the lane at its value while the guard lives, if its slot has announced no newer one.
     #[inline(always)]
     pub fn pin_current(&self) -> Option<Pinned<'_, T, M>> {
-        // No slot has the version 0, so a lane that is current has a value.
+        // A lane is stale until it has a value.
         self.is_current().then(|| self.pinned())
     }
 

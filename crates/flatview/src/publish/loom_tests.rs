@@ -78,9 +78,9 @@ impl Looks {
     }
 
     /// As the writer does it: first the space, then the version of the slot that it left.
-    fn move_to(&self, slot: usize) {
+    fn move_to(&self, slot: usize, domain: &Domain<Watched>) {
         let old = self.at.swap(slot, Ordering::AcqRel);
-        self.slots[old].bump();
+        domain.bump(&self.slots[old]);
     }
 
     fn reader(&self, domain: &Domain<Watched>) -> Lane<Watched, Nothing> {
@@ -169,7 +169,7 @@ fn a_reader_of_a_space_that_moves_sees_the_old_view_or_the_new_one_and_then_only
         let writer = {
             let (domain, looks) = (Arc::clone(&domain), Arc::clone(&looks));
             thread::spawn(move || {
-                looks.move_to(1);
+                looks.move_to(1, &domain);
                 domain.publish(&looks.slots[0], Watched::new(0), everywhere());
                 drop(domain.reclaim());
             })
@@ -195,7 +195,7 @@ fn what_changes_after_a_move_is_seen_through_the_new_slot() {
         let writer = {
             let (domain, looks) = (Arc::clone(&domain), Arc::clone(&looks));
             thread::spawn(move || {
-                looks.move_to(1);
+                looks.move_to(1, &domain);
                 domain.publish(&looks.slots[1], Watched::new(3), everywhere());
                 drop(domain.reclaim());
             })

@@ -124,7 +124,7 @@ fn a_lane_that_moves_on_is_told_all_that_changed_meanwhile_or_that_it_is_not_kno
     for at in [5, 6, 20, 29, 2, 3, 40, 41, 50] {
         assert!(hull.iter().any(|(start, last)| *start <= at && at <= *last), "{at} is not in {hull:?}");
     }
-    slot.bump();
+    domain.bump(&slot);
     assert_eq!(told(&lane, &slot), Some(vec![(0, u64::MAX)]), "all may be different");
     assert_eq!(told(&lane, &slot), Some(vec![]));
     for n in 1..=80 {

@@ -64,4 +64,4 @@ pub(crate) use bytes::{RamSpan, opaque};
 pub(crate) use device::RamDeviceOps;
 pub(crate) use dirty::{BlockDirty, Claimed, MOST_CLIENTS, NoBarrier, heavy, light, prepare};
 pub(crate) use notify::Notifiers;
-pub(crate) use window::{LoggedWindow, RamPlace, RamWindow};
+pub(crate) use window::{RamPlace, RamWindow, Stores};

@@ -10,7 +10,7 @@
 use std::marker::PhantomData;
 
 use super::RamSpan;
-use super::bytes::{ANY_ALIGNMENT, copy_in, copy_out, load_at, store_at};
+use super::bytes::{ANY_ALIGNMENT, apart, copy_in, copy_out, load_at, store_at};
 use super::dirty::{BlockDirty, Notes};
 use crate::Value;
 use crate::unlikely::unlikely;
@@ -22,8 +22,8 @@ const MOST: u64 = 8;
 #[derive(Clone, Copy)]
 pub(crate) struct RamWindow<'a> {
     start: u64,
-    /// Offsets below this have at least [`MOST`] bytes behind them.
-    limit: u64,
+    /// The last address that has [`MOST`] bytes from it on.
+    last: u64,
     /// Where the byte at address 0 would be, so that the processor adds the address itself to it.
     zero: *mut u8,
     block: PhantomData<RamSpan<'a>>,
@@ -35,7 +35,7 @@ unsafe impl Send for RamWindow<'_> {}
 impl Default for RamWindow<'_> {
     #[inline(always)]
     fn default() -> Self {
-        Self { start: 0, limit: 0, zero: std::ptr::null_mut(), block: PhantomData }
+        Self { start: u64::MAX, last: 0, zero: std::ptr::null_mut(), block: PhantomData }
     }
 }
 
@@ -43,24 +43,34 @@ impl<'a> RamWindow<'a> {
     /// The memory `span`, which stands at `start`.
     #[inline(always)]
     pub fn new(start: u64, span: RamSpan<'a>) -> Self {
-        let limit = span.len().saturating_sub(MOST - 1);
+        let Some(room) = span.len().checked_sub(MOST) else { return Self::default() };
         let zero = span.ptr().as_ptr().wrapping_sub(start as usize);
-        Self { start, limit, zero, block: PhantomData }
+        // Guest RAM of 2^64 bytes there is not: a block is in the host's memory.
+        Self { start, last: start.wrapping_add(room), zero, block: PhantomData }
     }
 
-    /// Whether the window has the address, with [`MOST`] bytes behind it, and a value of `size` bytes there moves by one
-    /// instruction.
+    /// Whether the window has the address, with [`MOST`] bytes from it on.
+    // Two comparisons, each with its jump: they write no register, and how many registers are written decides how many loads the
+    // processor has under way. The compiler would make a subtraction and one comparison of them.
     #[inline(always)]
-    fn has(&self, addr: u64, size: u32, any_alignment: bool) -> bool {
-        addr.wrapping_sub(self.start) < self.limit
-            && (any_alignment || (self.zero as u64).wrapping_add(addr).is_multiple_of(size.into()))
+    fn has(&self, addr: u64) -> bool {
+        if addr < self.start {
+            unlikely();
+            return false;
+        }
+        apart(addr);
+        if addr > self.last {
+            unlikely();
+            return false;
+        }
+        true
     }
 
     /// The value at `addr` in host order, if it is in the window, at least seven bytes before its end, and moves by one
     /// instruction: naturally aligned values do everywhere.
     #[inline]
     pub fn load<V: Value>(&self, addr: u64) -> Option<V> {
-        if !self.has(addr, V::SIZE, ANY_ALIGNMENT) {
+        if !self.has(addr) || !is_one(self.zero, addr, V::SIZE) {
             unlikely();
             return None;
         }
@@ -68,25 +78,13 @@ impl<'a> RamWindow<'a> {
         Some(V::narrow(unsafe { load_at(self.zero, addr, V::SIZE) }))
     }
 
-    /// Stores a value in host order, under the same conditions.
-    #[inline]
-    pub fn store<V: Value>(&self, addr: u64, value: V) -> Option<()> {
-        if !self.has(addr, V::SIZE, ANY_ALIGNMENT) {
-            unlikely();
-            return None;
-        }
-        // SAFETY: as for `load`; windows for stores are made of writable memory.
-        unsafe { store_at(self.zero, addr, V::SIZE, value.widen()) };
-        Some(())
-    }
-
     /// The pointer to `len` bytes at `addr`, if they are all in the window.
     #[inline]
     fn run(&self, addr: u64, len: usize) -> Option<*mut u8> {
-        if !self.has(addr, 1, true) {
+        if !self.has(addr) {
             return None;
         }
-        let behind = self.limit - addr.wrapping_sub(self.start) + (MOST - 1);
+        let behind = self.last - addr + MOST;
         // What `has` holds is in the block (B2), and so is its pointer.
         (len as u64 <= behind).then(|| self.zero.wrapping_add(addr as usize))
     }
@@ -97,52 +95,97 @@ impl<'a> RamWindow<'a> {
         // SAFETY: `run` has checked the length; `out` cannot overlap guest RAM, of which no reference is made (B1).
         self.run(addr, out.len()).map(|p| unsafe { copy_out(p, out) })
     }
-
-    /// Copies bytes in, if all of them are in the window.
-    #[inline]
-    pub fn write(&self, addr: u64, bytes: &[u8]) -> Option<()> {
-        // SAFETY: as for `read`; windows for stores are made of writable memory.
-        self.run(addr, bytes.len()).map(|p| unsafe { copy_in(bytes, p) })
-    }
 }
 
-/// The same for stores that are noted.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct LoggedWindow<'a> {
-    memory: RamWindow<'a>,
-    /// Made for the addresses of `memory`.
+/// Whether a value of `size` bytes at an address moves by one instruction, where the byte of address 0 would be at `zero`.
+#[inline(always)]
+fn is_one(zero: *mut u8, addr: u64, size: u32) -> bool {
+    ANY_ALIGNMENT || (zero as u64).wrapping_add(addr).is_multiple_of(size.into())
+}
+
+/// The memory that stores went to last, for the next one. The default holds no address.
+#[derive(Clone, Copy)]
+pub(crate) struct Stores<'a> {
+    start: u64,
+    /// So many addresses from `start` on have [`MOST`] bytes from them on, and stores there are not noted: 0 if they are.
+    plain: u64,
+    /// The same, and stores there are noted; one of the two is 0.
+    logged: u64,
+    /// Where the byte at address 0 would be.
+    zero: *mut u8,
+    /// Made for these addresses, if stores are noted.
     notes: Notes<'a>,
+    block: PhantomData<RamSpan<'a>>,
 }
 
-impl<'a> LoggedWindow<'a> {
-    /// The memory `span`, which stands at `start` and at `offset` of its block, writes to which are noted in `dirty` for the
-    /// clients of `mask`; `None` if that is not as simple as a reader would have it.
-    pub fn new(start: u64, span: RamSpan<'a>, dirty: &'a BlockDirty, mask: u8, offset: u64) -> Option<Self> {
-        let notes = dirty.notes(mask, offset, start, span.len())?;
-        Some(Self { memory: RamWindow::new(start, span), notes })
+// SAFETY: as for `RamWindow`.
+unsafe impl Send for Stores<'_> {}
+
+impl Default for Stores<'_> {
+    #[inline(always)]
+    fn default() -> Self {
+        let (zero, notes) = (std::ptr::null_mut(), Notes::default());
+        Self { start: 0, plain: 0, logged: 0, zero, notes, block: PhantomData }
+    }
+}
+
+impl<'a> Stores<'a> {
+    /// The writable memory `span`, which stands at `start`.
+    #[inline(always)]
+    pub fn plain(start: u64, span: RamSpan<'a>) -> Self {
+        let zero = span.ptr().as_ptr().wrapping_sub(start as usize);
+        let plain = span.len().saturating_sub(MOST - 1);
+        Self { start, plain, logged: 0, zero, notes: Notes::default(), block: PhantomData }
     }
 
-    /// Stores a naturally aligned value in host order, under the conditions of [`RamWindow::load`]; and whether that is noted
-    /// already, as it is most of the time. If not, the caller notes it.
+    /// The same at `offset` of its block, writes to which are noted in `dirty` for the clients of `mask`; `None` if that is not as
+    /// simple as a reader would have it.
+    pub fn logged(start: u64, span: RamSpan<'a>, dirty: &'a BlockDirty, mask: u8, offset: u64) -> Option<Self> {
+        let notes = dirty.notes(mask, offset, start, span.len())?;
+        let Self { plain, .. } = Self::plain(start, span);
+        Some(Self { plain: 0, logged: plain, notes, ..Self::plain(start, span) })
+    }
+
+    /// Stores a value in host order where that is not noted, under the conditions of [`RamWindow::load`].
     #[inline(always)]
-    pub fn store<V: Value>(&self, addr: u64, value: V) -> Option<bool> {
-        // Pages of addresses are pages of memory, and so what is aligned here is so there.
-        if !self.memory.has(addr, V::SIZE, true) || !addr.is_multiple_of(V::SIZE.into()) {
+    pub fn store<V: Value>(&self, addr: u64, value: V) -> Option<()> {
+        if addr.wrapping_sub(self.start) >= self.plain || !is_one(self.zero, addr, V::SIZE) {
             unlikely();
             return None;
         }
-        // SAFETY: as for `RamWindow::store`; the notes are of the same addresses.
+        // SAFETY: as for `RamWindow::load`; the memory is writable.
+        unsafe { store_at(self.zero, addr, V::SIZE, value.widen()) };
+        Some(())
+    }
+
+    /// Stores a naturally aligned value in host order where that is noted, and says whether it is noted already, as it is most of
+    /// the time. If not, the caller notes it.
+    #[inline(always)]
+    pub fn store_logged<V: Value>(&self, addr: u64, value: V) -> Option<bool> {
+        // Pages of addresses are pages of memory, and so what is aligned here is so there.
+        if addr.wrapping_sub(self.start) >= self.logged || !addr.is_multiple_of(V::SIZE.into()) {
+            unlikely();
+            return None;
+        }
+        // SAFETY: as for `store`; the notes are of the same addresses.
         unsafe {
-            store_at(self.memory.zero, addr, V::SIZE, value.widen());
+            store_at(self.zero, addr, V::SIZE, value.widen());
             Some(self.notes.has(addr))
         }
     }
 
-    /// Copies bytes in, if all of them are in the window, and notes it.
+    /// Copies bytes in, and notes it where that is done, if all of them are in the memory.
     #[inline]
     pub fn write(&self, addr: u64, bytes: &[u8]) -> Option<()> {
-        self.memory.write(addr, bytes)?;
-        self.notes.mark(addr, bytes.len() as u64);
+        let (count, offset) = (self.plain.max(self.logged), addr.wrapping_sub(self.start));
+        if offset >= count || bytes.len() as u64 > count - offset + (MOST - 1) {
+            return None;
+        }
+        // SAFETY: the length is checked; nobody has a reference to guest RAM (B1), and the memory is writable.
+        unsafe { copy_in(bytes, self.zero.wrapping_add(addr as usize)) };
+        if self.logged != 0 {
+            self.notes.mark(addr, bytes.len() as u64);
+        }
         Some(())
     }
 }

@@ -14,7 +14,7 @@ mod tree;
 
 pub use range::FlatRange;
 
-pub(crate) use range::{Piece, Stores};
+pub(crate) use range::Piece;
 pub(crate) use tree::RangeTree;
 
 use crate::RegionId;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::listen::RegionIo;
-use crate::ram::{Anchored, Answer, HostPtr, LoggedWindow, RamBlock, RamPlace, RamSpan, RamWindow};
+use crate::ram::{Anchored, Answer, HostPtr, RamBlock, RamPlace, RamSpan, RamWindow, Stores};
 use crate::span::Span;
 use crate::topology::{Attrs, Body, Kind};
 use crate::{Endianness, MmioOps, RegionId, RegionType, Value};
@@ -383,45 +383,16 @@ impl FlatRange {
     #[inline(always)]
     pub(crate) fn stores(&self) -> Option<Stores<'_>> {
         let span = self.writable_ram()?;
-        Some(match self.flags.log {
-            0 => Stores { plain: RamWindow::new(self.start(), span), ..Stores::default() },
-            _ => Stores { logged: self.logged(span)?, ..Stores::default() },
-        })
+        match self.flags.log {
+            0 => Some(Stores::plain(self.start(), span)),
+            _ => self.logged(span),
+        }
     }
 
     /// The same where writes are noted, if what is aligned in it is aligned in the block.
     #[cold]
-    fn logged<'a>(&'a self, span: RamSpan<'a>) -> Option<LoggedWindow<'a>> {
+    fn logged<'a>(&'a self, span: RamSpan<'a>) -> Option<Stores<'a>> {
         let (block, base) = self.body().block().filter(|(block, _)| block.is_aligned())?;
-        LoggedWindow::new(self.start(), span, block.dirty(), self.flags.log, base.wrapping_add(self.offset))
-    }
-}
-
-/// What a reader remembers of the range that its last store hit.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Stores<'a> {
-    /// Holds no address if writes there are logged.
-    plain: RamWindow<'a>,
-    /// Holds no address if they are not.
-    logged: LoggedWindow<'a>,
-}
-
-impl Stores<'_> {
-    /// Stores a value in host order, if it is in the memory and writes there are not logged: then nothing need be noted.
-    #[inline(always)]
-    pub fn store<V: Value>(&self, addr: u64, native: V) -> Option<bool> {
-        self.plain.store(addr, native).map(|()| true)
-    }
-
-    /// Stores a value in host order, if it is in the memory and writes there are logged; and whether it is noted already.
-    #[inline(always)]
-    pub fn store_logged<V: Value>(&self, addr: u64, native: V) -> Option<bool> {
-        self.logged.store(addr, native)
-    }
-
-    /// Copies bytes in, and notes it where writes are logged, if all of them are in the memory.
-    #[inline]
-    pub fn write(&self, addr: u64, bytes: &[u8]) -> Option<()> {
-        self.plain.write(addr, bytes).or_else(|| self.logged.write(addr, bytes))
+        Stores::logged(self.start(), span, block.dirty(), self.flags.log, base.wrapping_add(self.offset))
     }
 }

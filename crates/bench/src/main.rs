@@ -53,7 +53,9 @@ fn main() -> ExitCode {
     }
     let list = matches.opt_present("list");
     let mut run = Run::new(matches.opt_str("only"), list);
-    if let Err(e) = figures::all(&mut run) {
+    let checks = matches.opt_present("check") && !list;
+    let done = if checks { run.until_quiet(figures::all) } else { figures::all(&mut run) };
+    if let Err(e) = done {
         told(&format!("flatview-bench: {e}"));
         return ExitCode::from(UNUSABLE);
     }

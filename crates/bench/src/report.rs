@@ -1,5 +1,6 @@
 //! What came out: lines, verdicts, JSON.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
@@ -22,6 +23,12 @@ impl Check {
     #[must_use]
     pub fn kept(&self) -> bool {
         if self.limit.at_least { self.value >= self.limit.limit } else { self.value <= self.limit.limit }
+    }
+
+    /// Whether it can be told: in noise, only that an absolute limit is kept, since noise makes nothing quicker.
+    #[must_use]
+    pub fn is_certain(&self) -> bool {
+        self.quiet || self.limit.base.is_none() && self.kept()
     }
 }
 
@@ -57,6 +64,7 @@ impl std::fmt::Display for Line {
         for check in &self.checks {
             let verdict = match (check.kept(), check.quiet) {
                 (true, true) => "ok",
+                (true, false) if check.is_certain() => "ok",
                 (true, false) => "ok, but noisy",
                 (false, true) => "FALLS SHORT",
                 (false, false) => "noisy",
@@ -105,8 +113,8 @@ pub struct Report {
     pub strays: Vec<Stray>,
     /// Figures that were too noisy, and why that is known.
     pub noisy: Vec<(String, String)>,
-    /// How many comparisons with references there were.
-    pub referred: usize,
+    /// What was compared with references: figure and peer.
+    pub referred: BTreeSet<(String, &'static str)>,
 }
 
 /// What a check says in the end.
@@ -174,12 +182,12 @@ impl Report {
                 self.noisy.len()
             ),
         };
-        if self.referred < REFERENCES.len() {
+        if self.referred.len() < REFERENCES.len() {
             let _ = writeln!(
                 out,
                 "(of {} peers' figures that this check is tied to, {} were measured)",
                 REFERENCES.len(),
-                self.referred
+                self.referred.len()
             );
         }
         out
@@ -253,6 +261,17 @@ mod tests {
         assert_eq!(report(1.0, false).verdict(), Verdict::CannotTell);
         assert_eq!(report(1e9, false).verdict(), Verdict::CannotTell);
         assert_eq!(Report::default().verdict(), Verdict::CannotTell);
+    }
+
+    #[test]
+    fn noise_does_not_make_quicker_so_an_absolute_limit_that_is_kept_is_kept() {
+        let limit = LIMITS.iter().find(|l| l.base.is_none() && l.at_least).unwrap();
+        let check = |value, quiet| Check { limit, value, quiet };
+        assert!(check(limit.limit, false).is_certain());
+        assert!(!check(limit.limit - 1.0, false).is_certain());
+        assert!(check(limit.limit - 1.0, true).is_certain());
+        let ratio = LIMITS.iter().find(|l| l.base.is_some()).unwrap();
+        assert!(!Check { limit: ratio, value: 0.0, quiet: false }.is_certain(), "either side may be slower");
     }
 
     #[test]

@@ -23,7 +23,14 @@ impl Here {
     /// Looks for it once, before all else: to find it may cost a call.
     #[inline(always)]
     pub fn with<R>(f: impl FnOnce(&Self) -> R) -> R {
-        HERE.with(f)
+        // Put aside, and not given through: the compiler would look at what `f` gives for the error of a thread that is ending, which
+        // for a `HERE` without a destructor there is not.
+        let mut given = None;
+        HERE.with(|here| given = Some(f(here)));
+        match given {
+            Some(given) => given,
+            None => std::process::abort(),
+        }
     }
 
     fn nesting(&self) -> u32 {

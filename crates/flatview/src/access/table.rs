@@ -394,9 +394,7 @@ impl Reader {
     /// The device that is known at an address that is aligned for a value, if the own lane is current.
     #[inline(always)]
     pub(super) fn known_device<V: Value>(&self, addr: u64) -> Option<KnownDevice<'_>> {
-        if !self.own_lane().is_current() {
-            return None;
-        }
+        self.own_lane().if_current()?;
         self.table.registers(addr).find::<V>(&self.table.kinds, addr)
     }
 

@@ -99,7 +99,8 @@ impl Run {
         loop {
             let began = Instant::now();
             all(self)?;
-            let noisy: BTreeSet<String> = self.report.noisy.iter().map(|(figure, _)| figure.clone()).collect();
+            let noisy: BTreeSet<String> =
+                self.report.noisy.iter().map(|(figure, _)| figure.clone()).collect();
             if noisy.is_empty() || self.started.elapsed() + began.elapsed() > MOST_TIME {
                 return Ok(());
             }
@@ -344,7 +345,10 @@ mod tests {
             Ok(())
         };
         run.until_quiet(all).unwrap();
-        assert_eq!(*measured.borrow(), ["load/random/10000", "latency/p99.9", "latency/p99.9", "latency/p99.9"]);
+        assert_eq!(
+            *measured.borrow(),
+            ["load/random/10000", "latency/p99.9", "latency/p99.9", "latency/p99.9"]
+        );
         assert_eq!(run.report.lines.len(), 2);
         assert!(run.report.noisy.is_empty());
     }

@@ -6,7 +6,10 @@
 //! callback, and answer in registers. They are made with the type, so that a small callback becomes part of them and nothing of the
 //! access is ever written down. What it is not: a way around the rules: whoever calls these has seen that the access is one
 //! callback as it is.
-#![expect(unsafe_code, reason = "callbacks are kept without their type, in less room than a trait object takes")]
+#![expect(
+    unsafe_code,
+    reason = "callbacks are kept without their type, in less room than a trait object takes"
+)]
 
 use std::ptr::NonNull;
 

@@ -103,7 +103,8 @@ impl Wanted {
 
     fn is(&self, kind: &Kind) -> bool {
         std::ptr::eq(self.calls, kind.calls)
-            && (self.mask, self.part, self.order, self.sizes) == (kind.mask, kind.part, kind.order, kind.sizes)
+            && (self.mask, self.part, self.order, self.sizes)
+                == (kind.mask, kind.part, kind.order, kind.sizes)
     }
 
     fn kind(&self) -> Kind {
@@ -193,7 +194,6 @@ impl KnownDevice<'_> {
     /// # Safety
     /// The device is what the reader's own lane has at the address, and the lane is current.
     #[inline(always)]
-    #[expect(clippy::indexing_slicing, reason = "constants below the length")]
     pub unsafe fn read<O: ByteOrder, V: Value>(self, reader: &Reader, addr: u64, here: &Here) -> Option<u64> {
         let call = self.kind.read[const { by_order::<O>() }][const { V::SIZE.ilog2() as usize }];
         // SAFETY: K2, and the caller's promise: T1, the view keeps the callbacks.
@@ -205,7 +205,6 @@ impl KnownDevice<'_> {
     /// # Safety
     /// As for [`read`](Self::read).
     #[inline(always)]
-    #[expect(clippy::indexing_slicing, reason = "constants below the length")]
     pub unsafe fn write<O: ByteOrder, V: Value>(self, reader: &Reader, addr: u64, value: V) -> bool {
         let call = self.kind.write[const { by_order::<O>() }][const { V::SIZE.ilog2() as usize }];
         // SAFETY: as for `read`.
@@ -214,6 +213,10 @@ impl KnownDevice<'_> {
 }
 
 impl Registers {
+    #[expect(
+        clippy::declare_interior_mutable_const,
+        reason = "each use is a line of its own, which is what is wanted"
+    )]
     pub const EMPTY: Self = Self { tag: Cell::new(NOWHERE), device: Cell::new(Packed(std::ptr::null())) };
 
     pub fn empty(&self) {
@@ -244,7 +247,14 @@ impl Registers {
     }
 
     /// Takes what answers in the granule of an address, which is all in the range.
-    pub fn fill(&self, kinds: &Kinds, addr: u64, range: &FlatRange, sizes: u8, ops: &(dyn MmioOps + 'static)) {
+    pub fn fill(
+        &self,
+        kinds: &Kinds,
+        addr: u64,
+        range: &FlatRange,
+        sizes: u8,
+        ops: &(dyn MmioOps + 'static),
+    ) {
         let packed = kinds
             .number(&Wanted::of(range, sizes, ops))
             .and_then(|kind| Packed::new(NonNull::from(ops).cast(), kind));

@@ -462,6 +462,18 @@ unsafe fn move_raw(from: *const u8, to: *mut u8, len: usize) {
     }
 }
 
+/// Keeps the compiler from making one of what is asked of a value before and after.
+#[inline(always)]
+pub(super) fn apart(value: u64) {
+    // SAFETY: no instruction at all.
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    unsafe {
+        std::arch::asm!("/* {0} */", in(reg) value, options(nomem, nostack, preserves_flags));
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = value;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -520,16 +532,4 @@ mod tests {
         }
         assert_eq!(s.read(4000, &mut [0; 97]), None);
     }
-}
-
-/// Keeps the compiler from making one of what is asked of a value before and after.
-#[inline(always)]
-pub(super) fn apart(value: u64) {
-    // SAFETY: no instruction at all.
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    unsafe {
-        std::arch::asm!("/* {0} */", in(reg) value, options(nomem, nostack, preserves_flags));
-    }
-    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    let _ = value;
 }

@@ -140,7 +140,13 @@ impl<'a> Stores<'a> {
 
     /// The same at `offset` of its block, writes to which are noted in `dirty` for the clients of `mask`; `None` if that is not as
     /// simple as a reader would have it.
-    pub fn logged(start: u64, span: RamSpan<'a>, dirty: &'a BlockDirty, mask: u8, offset: u64) -> Option<Self> {
+    pub fn logged(
+        start: u64,
+        span: RamSpan<'a>,
+        dirty: &'a BlockDirty,
+        mask: u8,
+        offset: u64,
+    ) -> Option<Self> {
         let notes = dirty.notes(mask, offset, start, span.len())?;
         let Self { plain, .. } = Self::plain(start, span);
         Some(Self { plain: 0, logged: plain, notes, ..Self::plain(start, span) })

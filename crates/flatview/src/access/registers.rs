@@ -40,22 +40,24 @@ const NOWHERE: u64 = 1 << (GRANULE - 1);
 
 /// A pointer to callbacks in the lower 48 bits, where a process has its memory if it did not ask for more; above it where the kind
 /// is, in words.
+#[cfg(target_pointer_width = "64")]
 #[derive(Clone, Copy)]
 struct Packed(*const ());
 
-const POINTER_BITS: u32 = 48;
-
+#[cfg(target_pointer_width = "64")]
 impl Packed {
-    fn new(ops: NonNull<()>, kind: usize) -> Option<Self> {
-        let words = kind * (size_of::<Kind>() / size_of::<usize>());
-        let fits = ops.addr().get() >> POINTER_BITS == 0 && words < 1 << (usize::BITS - POINTER_BITS);
-        fits.then(|| Self(ops.as_ptr().cast_const().map_addr(|at| at | words << POINTER_BITS)))
+    const POINTER_BITS: u32 = 48;
+    const NONE: Self = Self(std::ptr::null());
+
+    fn new(ops: NonNull<()>, words: usize) -> Option<Self> {
+        let fits = ops.addr().get() >> Self::POINTER_BITS == 0 && words < 1 << (64 - Self::POINTER_BITS);
+        fits.then(|| Self(ops.as_ptr().cast_const().map_addr(|at| at | words << Self::POINTER_BITS)))
     }
 
     /// The callbacks.
     #[inline(always)]
     fn ops(self) -> NonNull<()> {
-        let at = self.0.map_addr(|at| at & ((1 << POINTER_BITS) - 1));
+        let at = self.0.map_addr(|at| at & ((1 << Self::POINTER_BITS) - 1));
         // SAFETY: it was made of a pointer that is not null and has no other bits.
         unsafe { NonNull::new_unchecked(at.cast_mut()) }
     }
@@ -63,7 +65,29 @@ impl Packed {
     /// Where the kind is, in words.
     #[inline(always)]
     fn kind(self) -> usize {
-        self.0.addr() >> POINTER_BITS
+        self.0.addr() >> Self::POINTER_BITS
+    }
+}
+
+/// The same where both have room beside each other.
+#[cfg(not(target_pointer_width = "64"))]
+#[derive(Clone, Copy)]
+struct Packed(NonNull<()>, usize);
+
+#[cfg(not(target_pointer_width = "64"))]
+impl Packed {
+    const NONE: Self = Self(NonNull::dangling(), 0);
+
+    fn new(ops: NonNull<()>, words: usize) -> Option<Self> {
+        Some(Self(ops, words))
+    }
+
+    fn ops(self) -> NonNull<()> {
+        self.0
+    }
+
+    fn kind(self) -> usize {
+        self.1
     }
 }
 
@@ -81,6 +105,10 @@ pub(super) struct Kind {
     calls: &'static DirectCalls,
     order: Endianness,
     sizes: u8,
+}
+
+impl Kind {
+    const WORDS: usize = size_of::<Self>() / size_of::<usize>();
 }
 
 /// What a line is filled from.
@@ -217,7 +245,7 @@ impl Registers {
         clippy::declare_interior_mutable_const,
         reason = "each use is a line of its own, which is what is wanted"
     )]
-    pub const EMPTY: Self = Self { tag: Cell::new(NOWHERE), device: Cell::new(Packed(std::ptr::null())) };
+    pub const EMPTY: Self = Self { tag: Cell::new(NOWHERE), device: Cell::new(Packed::NONE) };
 
     pub fn empty(&self) {
         self.tag.set(NOWHERE);
@@ -257,7 +285,7 @@ impl Registers {
     ) {
         let packed = kinds
             .number(&Wanted::of(range, sizes, ops))
-            .and_then(|kind| Packed::new(NonNull::from(ops).cast(), kind));
+            .and_then(|kind| Packed::new(NonNull::from(ops).cast(), kind * Kind::WORDS));
         if let Some(packed) = packed {
             self.tag.set(addr & !((1 << GRANULE) - 1));
             self.device.set(packed);

@@ -219,7 +219,7 @@ impl<T, M: Memo> Lane<T, M> {
     }
 
     /// The same; `changed` gets the spans in which the value may differ from the one that the lane had last, before it was
-    /// parked or not, or `None` for everywhere, which it also gets if it does not `care`.
+    /// parked or not, or `None` for everywhere, which it also gets if it does not `care`. It must neither touch this lane nor panic.
     pub fn refresh_telling(
         &self,
         slot_now: impl Fn() -> Arc<Slot<T>>,
@@ -245,8 +245,8 @@ impl<T, M: Memo> Lane<T, M> {
             // Pairs with the fences in Domain::announce and reclaim: either we see that the value was replaced, or the writer
             // sees our hazard.
             fence(Ordering::SeqCst);
-            // The slot that a space looks through is changed first and the old slot's version after that: if the
-            // version we have tells of the change, the second look sees the new slot.
+            // The slot that a space looks through is changed first, and who looks at the old one's value is told after that:
+            // if this lane was not, the second look sees the new slot (P5).
             if let Some(view) = NonNull::new(p)
                 && slot.current() == p
                 && Arc::ptr_eq(&slot, &slot_now())

@@ -9,10 +9,12 @@
 //!   which its owner does after the last lane), and only if no lane's hazard names it.
 //! - **P2** a lane dereferences only the pointer in its hazard, and only after it has seen that the slot still
 //!   published that pointer *after* the hazard was set; while it is pinned the hazard does not change.
-//! - **P3** reading takes no lock, clones no `Arc` and writes nothing while the slot's version is the one last
-//!   seen; a refresh takes a reference and never a lock.
+//! - **P3** reading takes no lock, clones no `Arc` and writes nothing while nobody told the lane to look again; a refresh takes
+//!   a reference and never a lock.
 //! - **P4** a lane that goes on to another value says where the two may differ: everywhere, unless both are of one slot
 //!   and every publication between them was [noted](told).
+//! - **P5** a lane that looks at a value which is not the one it would find now has been told so when whoever changed that is
+//!   done: it marks itself as fresh before it names the value, and whoever replaces a value then tells all lanes that name it.
 //!
 //! The order that matters: a reader sets its hazard, then looks at the slot again; a writer replaces the value in
 //! the slot, then looks at the hazards. The `SeqCst` fence between the two steps on either side makes sure that at

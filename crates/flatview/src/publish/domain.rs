@@ -3,7 +3,7 @@
 //! UNSAFE: slots keep an `Arc` as a raw pointer so that readers can load it without counting.
 #![expect(unsafe_code, reason = "an Arc is kept as a raw pointer that readers load atomically")]
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use super::told::{KEPT, Told};
 use super::{AtomicPtr, AtomicU64, LANES, Mutex, Ordering, fence};
@@ -17,8 +17,8 @@ pub(crate) struct Slot<T> {
     current: AtomicPtr<T>,
     /// As the version, but goes up before what it announces is there.
     begun: AtomicU64,
-    /// What the last versions changed, once a reader has asked.
-    told: OnceLock<Told>,
+    /// What the last versions changed, once a reader has asked: null, or from `Box::into_raw` and there as long as the slot.
+    told: AtomicPtr<Told>,
 }
 
 impl<T> Slot<T> {
@@ -27,7 +27,7 @@ impl<T> Slot<T> {
             version: AtomicU64::new(1),
             current: AtomicPtr::new(Arc::into_raw(value).cast_mut()),
             begun: AtomicU64::new(1),
-            told: OnceLock::new(),
+            told: AtomicPtr::new(std::ptr::null_mut()),
         }
     }
 
@@ -53,14 +53,39 @@ impl<T> Slot<T> {
         // Pairs with the fence in `told`.
         fence(Ordering::SeqCst);
         // Nobody has asked yet: whoever does finds no note of this version.
-        if let Some(told) = self.told.get() {
+        if let Some(told) = self.notes() {
             told.tell(version, changed);
+        }
+    }
+
+    fn notes(&self) -> Option<&Told> {
+        // SAFETY: it is null or from a box that goes with the slot, and its making was before it was put there.
+        unsafe { self.told.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// The notes, made if nobody has asked before.
+    // Not a `OnceLock`: no lock, and ThreadSanitizer cannot see into it.
+    fn notes_made(&self) -> &Told {
+        if let Some(told) = self.notes() {
+            return told;
+        }
+        let new = Box::into_raw(Box::new(Told::new()));
+        let (none, set) = (std::ptr::null_mut(), Ordering::AcqRel);
+        match self.told.compare_exchange(none, new, set, Ordering::Acquire) {
+            // SAFETY: from the box above, which now goes with the slot.
+            Ok(_) => unsafe { &*new },
+            Err(other) => {
+                // SAFETY: nobody else has seen it.
+                drop(unsafe { Box::from_raw(new) });
+                // SAFETY: as in `notes`; it was not null.
+                unsafe { &*other }
+            }
         }
     }
 
     /// The notes, and the version after which there are some.
     fn told(&self) -> (&Told, u64) {
-        let told = self.told.get_or_init(Told::new);
+        let told = self.notes_made();
         let since = told.since(|| {
             // Who has begun a version and found no notes is seen here.
             fence(Ordering::SeqCst);
@@ -93,6 +118,11 @@ impl<T> Drop for Slot<T> {
         // SAFETY: `current` is always from Arc::into_raw and owns one count. P1: slots go after the last lane that
         // could look at them, so no hazard can name it.
         drop(unsafe { Arc::from_raw(p) });
+        let told = self.told.load(Ordering::Acquire);
+        if !told.is_null() {
+            // SAFETY: from `Box::into_raw`, and nobody else has the slot.
+            drop(unsafe { Box::from_raw(told) });
+        }
     }
 }
 

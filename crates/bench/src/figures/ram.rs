@@ -24,10 +24,14 @@ pub(super) fn load_same(reader: &Reader, ops: u64) -> u64 {
     at_four_places!(ops, at, reader)
 }
 
-#[inline(never)]
 fn load_same_be(reader: &Reader, ops: u64) -> u64 {
-    let swapped = |i: u64| reader.load::<Be, u64>((i & 7) * 8).unwrap_or(0).swap_bytes();
-    (0..ops).fold(0, |sum: u64, i| sum.wrapping_add(swapped(i)))
+    #[inline(never)]
+    fn at<const PLACE: u32>(reader: &Reader, ops: u64) -> u64 {
+        let swapped = |i: u64| reader.load::<Be, u64>((i & 7) * 8).unwrap_or(0).swap_bytes();
+        place!(PLACE);
+        (0..ops).fold(0, |sum: u64, i| sum.wrapping_add(swapped(i)))
+    }
+    at_four_places!(ops, at, reader)
 }
 
 #[inline(never)]
@@ -40,9 +44,13 @@ fn load_same_unaligned(reader: &Reader, ops: u64) -> u64 {
     (0..ops).fold(0, |sum, i| sum + u64::from(reader.load::<Le, u32>((i & 31) | 1).unwrap_or(0)))
 }
 
-#[inline(never)]
 fn cpu_load_same(reader: &Reader, ops: u64) -> u64 {
-    (0..ops).fold(0, |sum: u64, i| sum.wrapping_add(reader.cpu_load::<Le, u64>((i & 7) * 8).unwrap_or(0)))
+    #[inline(never)]
+    fn at<const PLACE: u32>(reader: &Reader, ops: u64) -> u64 {
+        place!(PLACE);
+        (0..ops).fold(0, |sum: u64, i| sum.wrapping_add(reader.cpu_load::<Le, u64>((i & 7) * 8).unwrap_or(0)))
+    }
+    at_four_places!(ops, at, reader)
 }
 
 /// Stores to eight places of one cache line, in turn; gives how many went well.
@@ -83,21 +91,38 @@ fn store_random(reader: &Reader, ops: u64, seed: u64, words: u64) -> u64 {
 
 const RELAXED: std::sync::atomic::Ordering = std::sync::atomic::Ordering::Relaxed;
 
-#[inline(never)]
 fn vm_load_same(vm: &GuestMemoryMmap<()>, ops: u64) -> u64 {
-    let load = |i: u64| vm.load::<u64>(GuestAddress((i & 7) * 8), RELAXED).unwrap_or(0);
-    (0..ops).fold(0, |sum: u64, i| sum.wrapping_add(load(i)))
+    #[inline(never)]
+    fn at<const PLACE: u32>(vm: &GuestMemoryMmap<()>, ops: u64) -> u64 {
+        let load = |i: u64| vm.load::<u64>(GuestAddress((i & 7) * 8), RELAXED).unwrap_or(0);
+        place!(PLACE);
+        (0..ops).fold(0, |sum: u64, i| sum.wrapping_add(load(i)))
+    }
+    at_four_places!(ops, at, vm)
 }
 
-#[inline(never)]
 fn vm_read_obj_same(vm: &GuestMemoryMmap<()>, ops: u64) -> u64 {
-    let load = |i: u64| vm.read_obj::<u64>(GuestAddress((i & 7) * 8)).unwrap_or(0);
-    (0..ops).fold(0, |sum: u64, i| sum.wrapping_add(load(i)))
+    #[inline(never)]
+    fn at<const PLACE: u32>(vm: &GuestMemoryMmap<()>, ops: u64) -> u64 {
+        let load = |i: u64| vm.read_obj::<u64>(GuestAddress((i & 7) * 8)).unwrap_or(0);
+        place!(PLACE);
+        (0..ops).fold(0, |sum: u64, i| sum.wrapping_add(load(i)))
+    }
+    at_four_places!(ops, at, vm)
 }
 
-#[inline(never)]
 fn vm_store_same(vm: &GuestMemoryMmap<()>, ops: u64) -> u64 {
-    (0..ops).filter(|i| vm.store(*i, GuestAddress((i & 7) * 8), RELAXED).is_ok()).count() as u64
+    #[inline(never)]
+    fn at<const PLACE: u32>(vm: &GuestMemoryMmap<()>, ops: u64) -> u64 {
+        place!(PLACE);
+        for i in 0..ops {
+            if vm.store(i, GuestAddress((i & 7) * 8), RELAXED).is_err() {
+                return i;
+            }
+        }
+        ops
+    }
+    at_four_places!(ops, at, vm)
 }
 
 #[inline(never)]

@@ -25,7 +25,7 @@ use list::Fault;
 
 /// Maps tried against each fault, and of those with readers that stay, which take longer.
 const MAPS: &str = "20000";
-const MAPS_KNOWN: &str = "600";
+const MAPS_KNOWN: &str = "300";
 /// A faulty library may go round for ever.
 const PATIENCE: Duration = Duration::from_secs(60);
 

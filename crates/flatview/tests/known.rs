@@ -1,7 +1,7 @@
 //! What a reader keeps of the ranges it hit is what the newest map has there.
 //!
-//! A reader that lives as long as its space loads the same few places over and over while the map changes at random (any kind of
-//! change, of `incremental.rs`'s maps); each value, or refusal, must be the one that a new reader gets through a port,
+//! A reader that lives as long as its space loads and stores at the same few places over and over while the map changes at random (any kind of
+//! change, of `incremental.rs`'s maps); each value, or refusal, and what devices are told, must be what a new reader gets through a port,
 //! which keeps nothing. Some readers look after each change, some after many, so that more changes pass than are noted for them.
 //! After them, one by one, what random maps hardly do.
 //!
@@ -17,8 +17,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use flatview::{
-    AccessRules, AddressSpace, Endianness, Le, MemTxAttrs, MemTxError, Memory, MemoryError, Ops, Port,
-    RamBlock, Reader, Region, RegionId, SpaceId, WHOLE,
+    AccessRules, AddressSpace, Be, DeviceEndian, Endianness, Le, MemTxAttrs, MemTxError, Memory, MemoryError,
+    Ops, Port, RamBlock, Reader, Region, RegionId, SpaceId, WHOLE,
 };
 use support::model::Sort;
 use support::seeds::{Tally, try_seeds};
@@ -37,12 +37,37 @@ fn block() -> &'static Arc<RamBlock> {
     })
 }
 
+/// What was written to a device: which, where, how large, what.
+type Written = (u64, u64, u32, u64);
+
+thread_local! {
+    static WRITTEN: RefCell<Vec<Written>> = const { RefCell::new(Vec::new()) };
+}
+
 const ANY_SIZE: AccessRules = AccessRules::new().valid(1, 8).implemented(1, 8);
 
-/// A device that tells who it is, and where it is read.
-fn device(name: impl Into<String>, size: u128, id: u64) -> Region {
+/// Some that take what they get as it is, and some that do not.
+fn rules(id: u64) -> AccessRules {
+    let rules = AccessRules::new();
+    let sizes = match id % 5 {
+        0 => rules.valid(1, 4).implemented(4, 4),
+        1 => rules.valid(2, 8).implemented(1, 2),
+        _ => ANY_SIZE,
+    };
+    sizes.endian(if id.is_multiple_of(3) { DeviceEndian::Big } else { DeviceEndian::Little })
+}
+
+/// A device that tells who it is, where and how it is read, and what is written to it.
+fn device(name: impl Into<String>, size: u128, id: u64, rules: AccessRules) -> Region {
     let answer = move |offset: u64| id.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ offset;
-    Region::io(name, size, Ops::new().rules(ANY_SIZE).read(move |access| Ok(answer(access.offset()))))
+    let written = move |offset, size, value| WRITTEN.with_borrow_mut(|w| w.push((id, offset, size, value)));
+    let ops = Ops::new().rules(rules).read(move |access| Ok(answer(access.offset()))).write(
+        move |access, value| {
+            written(access.offset(), access.size(), value);
+            Ok(())
+        },
+    );
+    Region::io(name, size, ops)
 }
 
 /// Devices, RAM and ROM devices.
@@ -53,7 +78,7 @@ impl Leaves for Mixed {
         let room = u128::from(BLOCK_SIZE);
         self.0 += 1;
         match if size > room { 0 } else { rng.u32(..4) } {
-            0 | 1 => (device(name, size, self.0), Sort::Leaf, WHOLE),
+            0 | 1 => (device(name, size, self.0, rules(self.0)), Sort::Leaf, WHOLE),
             2 => (Region::ram(name, Arc::clone(block())).size(size), Sort::Leaf, room),
             _ => {
                 let region = Region::rom_device(name, Arc::clone(block()), Ops::new()).size(size);
@@ -65,20 +90,40 @@ impl Leaves for Mixed {
     fn added(&mut self, _: RegionId) {}
 }
 
-/// A load of one of four sizes.
-fn load(reader: &Reader, addr: u64, size: usize) -> Result<u64, MemTxError> {
-    match size % 4 {
+/// A load of one of four sizes in one of two orders.
+fn load(reader: &Reader, addr: u64, how: usize) -> Result<u64, MemTxError> {
+    match how % 8 {
         0 => reader.load::<Le, u8>(addr).map(u64::from),
         1 => reader.load::<Le, u16>(addr).map(u64::from),
         2 => reader.load::<Le, u32>(addr).map(u64::from),
-        _ => reader.load::<Le, u64>(addr),
+        3 => reader.load::<Le, u64>(addr),
+        4 => reader.load::<Be, u8>(addr).map(u64::from),
+        5 => reader.load::<Be, u16>(addr).map(u64::from),
+        6 => reader.load::<Be, u32>(addr).map(u64::from),
+        _ => reader.load::<Be, u64>(addr),
     }
+}
+
+/// A store of the same, with what it wrote to devices.
+fn store(reader: &Reader, addr: u64, how: usize, value: u64) -> (Result<(), MemTxError>, Vec<Written>) {
+    let done = match how % 8 {
+        0 => reader.store::<Le, u8>(addr, value as u8),
+        1 => reader.store::<Le, u16>(addr, value as u16),
+        2 => reader.store::<Le, u32>(addr, value as u32),
+        3 => reader.store::<Le, u64>(addr, value),
+        4 => reader.store::<Be, u8>(addr, value as u8),
+        5 => reader.store::<Be, u16>(addr, value as u16),
+        6 => reader.store::<Be, u32>(addr, value as u32),
+        _ => reader.store::<Be, u64>(addr, value),
+    };
+    (done, WRITTEN.take())
 }
 
 #[derive(Default)]
 struct Done {
     changes: u64,
     loads: u64,
+    stores: u64,
     good: u64,
     parked: u64,
 }
@@ -87,19 +132,39 @@ impl Tally for Done {
     fn add(&mut self, o: Self) {
         self.changes += o.changes;
         self.loads += o.loads;
+        self.stores += o.stores;
         self.good += o.good;
         self.parked += o.parked;
     }
 }
 
-/// The same through a port.
-fn plain_load(port: Port<'_>, addr: u64, size: usize) -> Result<u64, MemTxError> {
-    match size % 4 {
+/// The load through a port.
+fn plain_load(port: Port<'_>, addr: u64, how: usize) -> Result<u64, MemTxError> {
+    match how % 8 {
         0 => port.load::<Le, u8>(addr).map(u64::from),
         1 => port.load::<Le, u16>(addr).map(u64::from),
         2 => port.load::<Le, u32>(addr).map(u64::from),
-        _ => port.load::<Le, u64>(addr),
+        3 => port.load::<Le, u64>(addr),
+        4 => port.load::<Be, u8>(addr).map(u64::from),
+        5 => port.load::<Be, u16>(addr).map(u64::from),
+        6 => port.load::<Be, u32>(addr).map(u64::from),
+        _ => port.load::<Be, u64>(addr),
     }
+}
+
+/// The store through a port.
+fn plain_store(port: Port<'_>, addr: u64, how: usize, value: u64) -> (Result<(), MemTxError>, Vec<Written>) {
+    let done = match how % 8 {
+        0 => port.store::<Le, u8>(addr, value as u8),
+        1 => port.store::<Le, u16>(addr, value as u16),
+        2 => port.store::<Le, u32>(addr, value as u32),
+        3 => port.store::<Le, u64>(addr, value),
+        4 => port.store::<Be, u8>(addr, value as u8),
+        5 => port.store::<Be, u16>(addr, value as u16),
+        6 => port.store::<Be, u32>(addr, value as u32),
+        _ => port.store::<Be, u64>(addr, value),
+    };
+    (done, WRITTEN.take())
 }
 
 /// A reader that stays, and how seldom it looks.
@@ -115,9 +180,18 @@ fn look(lasting: &Lasting, places: &[u64], done: &mut Done) {
     // Each several times: what is kept is found again.
     for round in 0..3 {
         for (i, addr) in places.iter().enumerate() {
-            let want = plain_load(fresh.port(MemTxAttrs::UNSPECIFIED), *addr, i);
-            let have = load(&lasting.reader, *addr, i);
-            assert_eq!(have, want, "at {addr:#x} in round {round}");
+            let port = fresh.port(MemTxAttrs::UNSPECIFIED);
+            let (how, want) = (i + round, plain_load(port, *addr, i + round));
+            assert_eq!(load(&lasting.reader, *addr, how), want, "at {addr:#x} in round {round}");
+            // What is there, so that memory keeps it.
+            let value = want.unwrap_or(0x1234_5678_9abc_def0);
+            let wanted = plain_store(port, *addr, how, value);
+            assert_eq!(
+                store(&lasting.reader, *addr, how, value),
+                wanted,
+                "store at {addr:#x} in round {round}"
+            );
+            done.stores += wanted.1.len() as u64;
             done.loads += 1;
             done.good += u64::from(want.is_ok());
         }
@@ -192,19 +266,20 @@ fn readers_that_stay_see_what_new_readers_see_over_100_000_changes() {
     let name = "readers_that_stay_see_what_new_readers_see_over_100_000_changes";
     let (maps, done, enough) = try_seeds("known", name, 100_000 / CHANGES + 1, one_map);
     println!(
-        "{maps} maps: {} changes, {} loads, {} of them good, {} parked",
-        done.changes, done.loads, done.good, done.parked
+        "{maps} maps: {} changes, {} loads, {} of them good, as many stores, with {} calls of devices, {} parked",
+        done.changes, done.loads, done.good, done.stores, done.parked
     );
     if !enough {
         return;
     }
     assert!(done.loads > 100 * done.changes && done.good > done.loads / 5 && done.parked > 0);
+    assert!(done.stores > done.loads / 20);
 }
 
 /// Devices of 32 bytes side by side.
 fn devices(memory: &Memory, count: u64) -> Vec<RegionId> {
     let add = |i| {
-        let id = memory.add(device(format!("device-{i}"), 32, i)).expect("a device");
+        let id = memory.add(device(format!("device-{i}"), 32, i, ANY_SIZE)).expect("a device");
         memory.map(memory.system(), i * 32, id).expect("its place");
         id
     };
@@ -253,9 +328,9 @@ fn a_reader_that_missed_any_number_of_changes_sees_all_of_them() {
 #[test]
 fn what_is_put_over_a_part_of_what_is_known_is_seen() {
     let memory = Memory::new(Endianness::Little);
-    let large = memory.add(device("large", 1 << 20, 1)).expect("a device");
+    let large = memory.add(device("large", 1 << 20, 1, ANY_SIZE)).expect("a device");
     memory.map(memory.system(), 0, large).expect("its place");
-    let cover = memory.add(device("cover", 0x40, 2)).expect("a device");
+    let cover = memory.add(device("cover", 0x40, 2, ANY_SIZE)).expect("a device");
     memory.update(|t| t.map_overlap(memory.system(), 0x3_0010, cover, 1)).expect("its place");
     set(&memory, cover, false).expect("off");
     let reader = memory.memory_space().reader();

@@ -191,14 +191,20 @@ impl Reader {
         let addr = opaque(addr);
         match self.load_quick::<V>(addr) {
             Some(native) => Ok(from_memory::<O, V>(native)),
-            // One call and no other: what a loop of loads looks at each time can stay in registers then.
-            None => match Here::with(
-                #[inline(always)]
-                |here| self.load_elsewhere::<O, V>(addr, here),
-            ) {
-                Some(value) => Ok(V::narrow(value)),
-                None => self.load_not_done::<O, V>(addr),
-            },
+            None => self.load_not_quick::<O, V>(addr),
+        }
+    }
+
+    /// The load of what is neither in the memory hit last nor in a page that is known.
+    // One call and no other: what a loop of loads looks at each time can stay in registers then.
+    #[inline(always)]
+    fn load_not_quick<O: ByteOrder, V: Value>(&self, addr: u64) -> Result<V, MemTxError> {
+        match Here::with(
+            #[inline(always)]
+            |here| self.load_elsewhere::<O, V>(addr, here),
+        ) {
+            Some(value) => Ok(V::narrow(value)),
+            None => self.load_not_done::<O, V>(addr),
         }
     }
 
@@ -270,6 +276,10 @@ impl Reader {
 
     #[inline(never)]
     fn cpu_load_elsewhere<O: ByteOrder, V: Value>(&self, addr: u64) -> Result<V, MemTxError> {
+        if addr.is_multiple_of(V::SIZE.into()) {
+            // As an exact load then.
+            return self.load_not_quick::<O, V>(addr);
+        }
         self.port(MemTxAttrs::UNSPECIFIED).cpu_load::<O, V>(addr)
     }
 
@@ -288,6 +298,9 @@ impl Reader {
 
     #[inline(never)]
     fn cpu_store_elsewhere<O: ByteOrder, V: Value>(&self, addr: u64, value: V) -> Result<(), MemTxError> {
+        if let Some(done) = self.store_to_known_device::<O, V>(addr, value) {
+            return done;
+        }
         self.port(MemTxAttrs::UNSPECIFIED).cpu_store::<O, V>(addr, value)
     }
 

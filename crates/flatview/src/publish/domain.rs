@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::told::{KEPT, Told};
+use super::told::Told;
 use super::{AtomicPtr, AtomicU64, LANES, Mutex, Ordering, fence};
 use crate::span::Span;
 
@@ -104,7 +104,6 @@ impl<T> Slot<T> {
             return true;
         }
         from >= since
-            && to.wrapping_sub(from) < KEPT
             && (from + 1..to).all(|version| told.read(version, &mut f))
             // The last one may have begun this moment: if there is no whole note of it, and not because its place was
             // taken, then (N1) what was loaded is older.

@@ -14,7 +14,7 @@ use super::{AtomicU64, Ordering, fence};
 use crate::span::Span;
 
 /// Notes in a ring: so many publications may pass between two looks of a reader. The models have two.
-pub(super) const KEPT: u64 = if cfg!(loom) { 2 } else { 64 };
+const KEPT: u64 = if cfg!(loom) { 2 } else { 64 };
 
 /// Spans in a note: a region that is moved touches two places. Of more the hull is noted.
 const SPANS: usize = 2;

@@ -434,10 +434,10 @@ pub const FAULTS: &[Fault] = &[
         "known.iter().flatten().skip(1).fold(span,",
     ),
     known(
-        "that more changes passed than are noted is not noticed",
-        "publish/told.rs",
-        "n.version.load(Ordering::Acquire) == version",
-        "n.version.load(Ordering::Acquire) >= version",
+        "a change before there were notes is taken for none",
+        "publish/domain.rs",
+        "        from >= since\n            && ",
+        "        ",
     ),
     known(
         "the last change is not looked at",

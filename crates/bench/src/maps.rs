@@ -451,3 +451,43 @@ impl Protected {
         done
     }
 }
+
+/// Readers that stand at different places of their pages and take turns. Where a reader (or anything else that a loop looks at) stands
+/// decides a good deal where much is written: a load from the place in its page that something was just written to in another waits
+/// until the processor knows that they are not the same.
+pub struct Readers {
+    readers: Vec<Box<Reader>>,
+    turn: std::cell::Cell<usize>,
+    /// Keeps them apart.
+    _between: Vec<Vec<u8>>,
+}
+
+impl std::fmt::Debug for Readers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Readers({})", self.readers.len())
+    }
+}
+
+impl Readers {
+    /// Eight of them.
+    #[must_use]
+    pub fn new(make: impl Fn() -> Reader) -> Self {
+        let (mut readers, mut between) = (Vec::new(), Vec::new());
+        for i in 0..8 {
+            readers.push(Box::new(make()));
+            between.push(vec![0; 300 + 100 * i]);
+        }
+        Self { readers, turn: std::cell::Cell::new(0), _between: between }
+    }
+
+    /// The one whose turn it is.
+    #[must_use]
+    pub fn next(&self) -> &Reader {
+        let turn = self.turn.replace(self.turn.get() + 1);
+        let mut readers = self.readers.iter().cycle().skip(turn % self.readers.len().max(1));
+        match readers.next() {
+            Some(reader) => reader,
+            None => unreachable!("there are eight"),
+        }
+    }
+}

@@ -5,7 +5,7 @@ use flatview::Reader;
 use super::ram::raw_same;
 use crate::error::BenchError;
 use crate::limits::OURS;
-use crate::maps::Ram;
+use crate::maps::{Ram, Readers};
 use crate::measure::{Contender, Plan};
 use crate::peers::raw::RawRam;
 use crate::run::Run;
@@ -42,7 +42,7 @@ const MEMCPY: &str = "memcpy";
 
 pub(super) fn all(run: &mut Run) -> Result<(), BenchError> {
     let ram = Ram::new(1)?;
-    let (raw, reader): (&RawRam, &Reader) = (&ram.raw, &ram.reader());
+    let (raw, readers): (&RawRam, _) = (&ram.raw, &Readers::new(|| ram.reader()));
     for len in [1, 2, 4, 8, 64, 512, 4096, 65_536, 1 << 20] {
         for (name, guest, host) in ALIGNMENTS {
             if len < 4096 && guest + host as u64 > 0 {
@@ -69,8 +69,8 @@ pub(super) fn all(run: &mut Run) -> Result<(), BenchError> {
                     }),
                     Contender::new(OURS, |ops, _| {
                         shared.borrow_mut().get_mut(at.clone()).map_or(0, |out| match reads {
-                            true => read(reader, ops, guest, out),
-                            false => write(reader, ops, guest, out),
+                            true => read(readers.next(), ops, guest, out),
+                            false => write(readers.next(), ops, guest, out),
                         })
                     }),
                 ];

@@ -9,7 +9,7 @@ use super::ram::{load_same, raw_same, store_same};
 use crate::calm::is_mostly_calm;
 use crate::error::BenchError;
 use crate::limits::{OURS, Unit};
-use crate::maps::Ram;
+use crate::maps::{Ram, Readers};
 use crate::measure::{Contender, Dice, Plan, quantile};
 use crate::run::Run;
 
@@ -25,7 +25,7 @@ const SYNC: u64 = 1 << 30;
 /// Stores where the bits are set, and where the client clears them all the time.
 fn stores(run: &mut Run) -> Result<(), BenchError> {
     let plain = &Ram::new(1)?;
-    let unlogged = &plain.reader();
+    let unlogged = &Readers::new(|| plain.reader());
     for (figure, clients) in CLIENTS {
         if !run.wants(figure) {
             continue;
@@ -34,13 +34,13 @@ fn stores(run: &mut Run) -> Result<(), BenchError> {
         for client in clients {
             logged.memory.update(|t| t.set_log_all(*client, true))?;
         }
-        let reader = &logged.reader();
+        let readers = &Readers::new(|| logged.reader());
         let contenders = vec![
             raw_same(&plain.raw),
             // At first all pages are dirty for a client, and here nobody clears them.
-            Contender::new(OURS, |ops, _| store_same(reader, ops)),
-            Contender::new("flatview, no log", |ops, _| store_same(unlogged, ops)),
-            Contender::apart("flatview load", |ops, _| load_same(unlogged, ops)),
+            Contender::new(OURS, |ops, _| store_same(readers.next(), ops)),
+            Contender::new("flatview, no log", |ops, _| store_same(unlogged.next(), ops)),
+            Contender::apart("flatview load", |ops, _| load_same(unlogged.next(), ops)),
         ];
         run.race(figure, contenders, &[], Plan::QUICK)?;
     }

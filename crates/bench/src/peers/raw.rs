@@ -122,16 +122,20 @@ impl RawRam {
     }
 
     /// Loads from random places of the first `words` words.
-    #[inline(never)]
     pub fn load_random(&self, ops: u64, seed: u64, words: u64) -> u64 {
-        let words = words.min(self.len() / 8);
-        let mut dice = crate::measure::Dice::new(seed);
-        let mut sum = 0_u64;
-        for _ in 0..ops {
-            // SAFETY: below `words`, which are inside.
-            sum = sum.wrapping_add(unsafe { self.load(dice.below(words) * 8) });
+        #[inline(never)]
+        fn at<const PLACE: u32>(raw: &RawRam, seed: u64, words: u64, ops: u64) -> u64 {
+            let mut dice = crate::measure::Dice::new(seed ^ u64::from(PLACE));
+            let mut sum = 0_u64;
+            place!(PLACE);
+            for _ in 0..ops {
+                // SAFETY: below `words`, which are inside.
+                sum = sum.wrapping_add(unsafe { raw.load(dice.below(words) * 8) });
+            }
+            sum
         }
-        sum
+        let words = words.min(self.len() / 8);
+        at_four_places!(ops, at, self, seed, words)
     }
 
     /// Stores to random places of the first `words` words.

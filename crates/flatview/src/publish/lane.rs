@@ -72,11 +72,19 @@ macro_rules! if_stale {
 /// A reader's look at the value published in a slot, with memos of that value.
 ///
 /// A lane belongs to one thread at a time (`!Sync` by its cells).
+// What accesses look at stands together, in as few cache lines as it can.
+#[repr(C, align(64))]
 pub(crate) struct Lane<T, M: Memo> {
-    index: usize,
-    hazards: Arc<Hazards<T>>,
     /// Points into `hazards`, to reach it by one load.
     fresh: NonNull<Fresh>,
+    /// Of the value in `view`.
+    reads: Cell<M::Reads<'static>>,
+    writes: Cell<M::Writes<'static>>,
+    /// Dangling if there is none.
+    view: Cell<NonNull<T>>,
+    pins: Cell<u32>,
+    index: usize,
+    hazards: Arc<Hazards<T>>,
     slot: Cell<Option<Arc<Slot<T>>>>,
     /// Points into the `Arc` in `slot`, to know it without taking it out of its cell.
     slot_ptr: Cell<NonNull<Slot<T>>>,
@@ -85,12 +93,6 @@ pub(crate) struct Lane<T, M: Memo> {
     /// The version of the slot that the last view was taken at; 0 if there was none. What is kept of it for when the lane
     /// looks again is not used meanwhile.
     last: Cell<u64>,
-    /// Dangling if there is none.
-    view: Cell<NonNull<T>>,
-    /// Of the value in `view`.
-    reads: Cell<M::Reads<'static>>,
-    writes: Cell<M::Writes<'static>>,
-    pins: Cell<u32>,
 }
 
 // SAFETY: the pointers are into values that the lane's own `Arc` and hazard keep (P1, P2), whichever thread owns

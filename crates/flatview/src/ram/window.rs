@@ -20,6 +20,7 @@ const MOST: u64 = 8;
 
 /// Bytes at guest addresses. The default holds no address.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub(crate) struct RamWindow<'a> {
     start: u64,
     /// The last address that has [`MOST`] bytes from it on.
@@ -105,6 +106,7 @@ fn is_one(zero: *mut u8, addr: u64, size: u32) -> bool {
 
 /// The memory that stores went to last, for the next one. The default holds no address.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub(crate) struct Stores<'a> {
     start: u64,
     /// So many addresses from `start` on have [`MOST`] bytes from them on, and stores there are not noted: 0 if they are.

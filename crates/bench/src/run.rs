@@ -148,6 +148,39 @@ impl Run {
         self.tracks(figure, &race, bases)
     }
 
+    /// The same with several sets of the same contenders, a part of the rounds with each: what their memory shares the caches with
+    /// differs by where it is in the machine's.
+    ///
+    /// # Errors
+    /// As for [`race`](Self::race).
+    pub fn races(
+        &mut self,
+        figure: &str,
+        sets: Vec<Vec<Contender<'_>>>,
+        bases: &[(&str, &str)],
+        plan: Plan,
+    ) -> Result<(), BenchError> {
+        let plan = Plan { rounds: plan.rounds.div_ceil(sets.len().max(1)), ..plan };
+        let mut all: Option<Race> = None;
+        for mut contenders in sets {
+            agreed(figure, &mut contenders)?;
+            let race = race(&mut contenders, plan);
+            match &mut all {
+                None => all = Some(race),
+                Some(all) => {
+                    all.calm &= race.calm;
+                    for (track, more) in all.tracks.iter_mut().zip(race.tracks) {
+                        track.ns.extend(more.ns);
+                    }
+                }
+            }
+        }
+        match all {
+            Some(race) => self.tracks(figure, &race, bases),
+            None => Ok(()),
+        }
+    }
+
     /// Adds a line for each track of a race.
     ///
     /// # Errors

@@ -162,6 +162,11 @@ pub fn of(figure: &str, contender: &str) -> impl Iterator<Item = &'static Limit>
     LIMITS.iter().filter(move |l| l.contender == contender && matches(l.figure, figure))
 }
 
+/// Whom the limits of a figure compare with.
+pub fn bases(figure: &str) -> impl Iterator<Item = &'static str> {
+    LIMITS.iter().filter(move |l| matches(l.figure, figure)).filter_map(|l| l.base)
+}
+
 /// Where peers stood in a figure.
 pub fn references(figure: &str) -> impl Iterator<Item = &'static Reference> {
     REFERENCES.iter().filter(move |r| r.figure == figure)

@@ -452,11 +452,14 @@ impl Protected {
     }
 }
 
+/// A reader in memory of its own.
+struct Apart(Box<Reader>);
+
 /// Readers that stand at different places of their pages and take turns. Where a reader (or anything else that a loop looks at) stands
 /// decides a good deal where much is written: a load from the place in its page that something was just written to in another waits
 /// until the processor knows that they are not the same.
 pub struct Readers {
-    readers: Vec<Box<Reader>>,
+    readers: Vec<Apart>,
     turn: std::cell::Cell<usize>,
     /// Keeps them apart.
     _between: Vec<Vec<u8>>,
@@ -474,7 +477,7 @@ impl Readers {
     pub fn new(make: impl Fn() -> Reader) -> Self {
         let (mut readers, mut between) = (Vec::new(), Vec::new());
         for i in 0..8 {
-            readers.push(Box::new(make()));
+            readers.push(Apart(Box::new(make())));
             between.push(vec![0; 300 + 100 * i]);
         }
         Self { readers, turn: std::cell::Cell::new(0), _between: between }
@@ -486,7 +489,7 @@ impl Readers {
         let turn = self.turn.replace(self.turn.get() + 1);
         let mut readers = self.readers.iter().cycle().skip(turn % self.readers.len().max(1));
         match readers.next() {
-            Some(reader) => reader,
+            Some(Apart(reader)) => reader,
             None => unreachable!("there are eight"),
         }
     }

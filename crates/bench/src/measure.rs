@@ -184,6 +184,22 @@ pub(crate) fn collect(
     Race { tracks, calm }
 }
 
+/// The depths of the stack at which rounds are run in turn, which together are a page apart.
+const DEPTHS: usize = 8;
+
+/// Runs something so many eighths of a page deeper in the stack: what a loop keeps there stands at another place of its page then, and
+/// where that is decides up to a sixth of a copy of a page. A load from the place in its page that something was just written to in
+/// another waits until the processor knows that they are not the same; and where the stack begins is another in each run.
+#[inline(never)]
+fn at_depth(depth: usize, run: &mut dyn FnMut()) {
+    if depth == 0 {
+        return run();
+    }
+    let room = black_box([0_u8; 4096 / DEPTHS - 64]);
+    at_depth(depth - 1, run);
+    black_box(&room);
+}
+
 /// Runs the contenders in turn.
 pub fn race(contenders: &mut [Contender<'_>], plan: Plan) -> Race {
     let ops: Vec<u64> = contenders.iter_mut().map(|c| calibrated(plan.batch, &mut *c.batch)).collect();
@@ -194,10 +210,12 @@ pub fn race(contenders: &mut [Contender<'_>], plan: Plan) -> Race {
         for turn in 0..count {
             let at = (round + turn) % count;
             if let Some(((c, ops), ns)) = contenders.get_mut(at).zip(ops.get(at)).zip(row.get_mut(at)) {
-                for warm in 1..=plan.warm {
-                    black_box((c.batch)(*ops, seed(round, at + (warm << 8))));
-                }
-                *ns = timed(*ops, seed(round, at), &mut *c.batch);
+                at_depth(round % DEPTHS, &mut || {
+                    for warm in 1..=plan.warm {
+                        black_box((c.batch)(*ops, seed(round, at + (warm << 8))));
+                    }
+                    *ns = timed(*ops, seed(round, at), &mut *c.batch);
+                });
             }
         }
         (row, true)

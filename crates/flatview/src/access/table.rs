@@ -32,7 +32,7 @@ use crate::{MmioOps, Value};
 
 /// A power of two.
 const PAGE: u32 = 12;
-/// Lines of one page of registers, which stand side by side.
+/// Registers of one page that have a line.
 const TOGETHER: usize = 1 << (PAGE - GRANULE);
 /// Lines of a table at first, and at most (256 KiB each: a quarter of a second-level cache).
 const FIRST: usize = 64;
@@ -44,14 +44,14 @@ const FEW_PAGES: u64 = 64;
 /// So many ranges of one page may be one run of memory.
 const PIECES: usize = 8;
 
-/// Odd. Of 10,000 pages that are a power of two of pages apart (up to 2^23, but 2^15) no two find the same one of 16,384 lines, and
-/// of 10,000 granules side by side neither: it was searched for.
-const SPREAD: u64 = 0x19d7_45f5_1fce_746f;
+/// Adds the number of a granule to itself, 14, 28 and 42 bits farther up, so that the highest 14 bits are the sum of its digits in
+/// the base 16,384. So of 16,384 places that are any power of two apart no two find the same line of as many, neighbours find
+/// neighbours, and what is regular stands close together: a cache has to hold no more than it must.
+const SPREAD: u64 = 1 << 50 | 1 << 36 | 1 << 22 | 1 << 8;
+const _: () = assert!(MOST == 1 << 14);
 
 /// What a table is made of.
 trait Line: Sized + 'static {
-    /// Lines that stand behind those that a hash finds, for the places that follow it.
-    const BEHIND: usize;
     const EMPTY: Self;
     /// Lines for who has none, which are never written.
     fn none() -> NonNull<Self>;
@@ -76,11 +76,10 @@ struct Fixed<T>(T);
 // SAFETY: nobody writes them (T1: what is written is in lines that `grow` made), and their pointers are none.
 unsafe impl<T> Sync for Fixed<T> {}
 
-static NO_REGISTERS: Fixed<[Registers; TOGETHER]> = Fixed([const { Registers::EMPTY }; TOGETHER]);
+static NO_REGISTERS: Fixed<[Registers; 1]> = Fixed([Registers::EMPTY]);
 static NO_PAGES: Fixed<[Page; 1]> = Fixed([Page::EMPTY]);
 
 impl Line for Registers {
-    const BEHIND: usize = TOGETHER - 1;
     const EMPTY: Self = Self::EMPTY;
 
     fn none() -> NonNull<Self> {
@@ -97,7 +96,6 @@ impl Line for Registers {
 }
 
 impl Line for Page {
-    const BEHIND: usize = 0;
     const EMPTY: Self = Self { tag: Cell::new(NOWHERE), place: Cell::new(RamPlace::NOWHERE) };
 
     fn none() -> NonNull<Self> {
@@ -117,7 +115,7 @@ impl Line for Page {
 struct Lines<L: Line> {
     /// Of `count` lines, or of the fixed ones.
     first: Cell<NonNull<L>>,
-    /// Of the bytes from the first line to the one that a hash finds: `mask` and the lines behind it are in the lines.
+    /// Of the bytes from the first line to the one that a hash finds, which is in the lines.
     mask: Cell<usize>,
     /// 0 if there are only the fixed ones.
     count: Cell<usize>,
@@ -143,7 +141,7 @@ impl<L: Line> Lines<L> {
     /// The line at so many bytes after the first.
     ///
     /// # Safety
-    /// `at` is a multiple of a line's size, and at most `mask` and the lines behind it.
+    /// `at` is a multiple of a line's size, and at most `mask`.
     #[inline(always)]
     unsafe fn at(&self, at: usize) -> &L {
         // SAFETY: the caller's promise; the lines are there until `grow`, for which no reference stays (T3).
@@ -212,11 +210,10 @@ impl<L: Line> Lines<L> {
             0 => FIRST,
             _ => (self.mask.get() / size_of::<L>() + 1).saturating_mul(4).min(MOST),
         };
-        let count = found + L::BEHIND;
-        let lines: Box<[L]> = std::iter::repeat_with(|| L::EMPTY).take(count).collect();
-        *self.used.borrow_mut() = vec![0; count.div_ceil(64)];
+        let lines: Box<[L]> = std::iter::repeat_with(|| L::EMPTY).take(found).collect();
+        *self.used.borrow_mut() = vec![0; found.div_ceil(64)];
         self.mask.set((found - 1) * size_of::<L>());
-        self.count.set(count);
+        self.count.set(found);
         self.missed.set(0);
         *self.owned.borrow_mut() = lines;
         self.first.set(NonNull::from(&**self.owned.borrow()).cast());
@@ -239,8 +236,7 @@ unsafe impl Send for Table {}
 fn registers_at(addr: u64, mask: usize) -> usize {
     const LINE: u32 = size_of::<Registers>().ilog2();
     // The mask has no bits of places in a line.
-    let page = ((addr >> PAGE).wrapping_mul(SPREAD) >> (64 - MOST.ilog2() - LINE)) as usize & mask;
-    page + ((addr >> (GRANULE - LINE)) as usize & ((TOGETHER - 1) << LINE))
+    ((addr >> GRANULE).wrapping_mul(SPREAD) >> (64 - MOST.ilog2() - LINE)) as usize & mask
 }
 
 /// The same of a page.
@@ -262,7 +258,7 @@ impl Table {
     /// The line of an address's registers.
     #[inline(always)]
     fn registers(&self, addr: u64) -> &Registers {
-        // SAFETY: what `registers_at` gives is the mask's part and at most TOGETHER - 1 lines behind it.
+        // SAFETY: what `registers_at` gives is the mask's part.
         unsafe { self.registers.at(registers_at(addr, self.registers.mask.get())) }
     }
 
@@ -341,7 +337,11 @@ impl Table {
         for page in span.start >> PAGE..=span.last >> PAGE {
             let addr = page << PAGE;
             let registers = registers_at(addr, self.registers.mask.get()) / size_of::<Registers>();
-            self.registers.empty(registers, TOGETHER, Some(page));
+            // One after the other, one place left out at most, and the first after the last.
+            let (count, behind) =
+                (TOGETHER + 1, self.registers.count.get() - registers.min(self.registers.count.get()));
+            self.registers.empty(registers, count, Some(page));
+            self.registers.empty(0, count - count.min(behind), Some(page));
             self.pages.empty(page_at(addr, self.pages.mask.get()) / size_of::<Page>(), 1, Some(page));
         }
     }

@@ -496,14 +496,14 @@ pub const FAULTS: &[Fault] = &[
     known(
         "a change empties no devices",
         "access/table.rs",
-        "self.registers.empty(registers, TOGETHER, Some(page));",
+        "self.registers.empty(registers, count, Some(page));",
         "let _ = registers;",
     ),
     known(
         "a change leaves the last registers of a page",
         "access/table.rs",
-        "self.registers.empty(registers, TOGETHER, Some(page));",
-        "self.registers.empty(registers, TOGETHER - 1, Some(page));",
+        "self.registers.empty(registers, count, Some(page));",
+        "self.registers.empty(registers, count - 2, Some(page));",
     ),
     known(
         "a change empties no memory",

@@ -1,7 +1,7 @@
 //! The short way of loads that do not hit the memory hit last.
 //!
-//! UNSAFE: this module promises the reader's table that what it keeps was found in the view that is held, and devices that are known that the view has them, and
-//! the reader's lane that what copies bytes leaves it alone.
+//! UNSAFE: this module promises the reader's table that what it keeps was found in the view that is held, devices that are
+//! known that the view has them, and the reader's lane that what copies bytes leaves it alone.
 //!
 //! What it is: the lookup, and then either the memory or the one callback that most accesses are, in one small function
 //! that answers in registers. What it is not: complete; what it does not take goes the long way, from the start, and

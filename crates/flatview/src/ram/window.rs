@@ -2,9 +2,10 @@
 //!
 //! UNSAFE: this module dereferences pointers into RAM blocks.
 //!
-//! What it is: a run of guest addresses with the bytes behind it, small enough for a cell, and tested with one
-//! comparison. What it is not: a right to access; whoever makes a window has looked whether loads or stores go to that
-//! memory. What must hold is B2: the window borrows its block, and a window that holds no address has no pointer.
+//! What it is: a run of guest addresses with the bytes behind it, small enough for a cell, and tested with one or two
+//! comparisons: [`RamWindow`] for loads, [`Stores`] for stores, noted or not. What it is not: a right to access; whoever makes
+//! one has looked whether loads or stores go to that memory. What must hold is B2: each borrows its block, and one that holds
+//! no address has no pointer.
 #![expect(unsafe_code, reason = "guest RAM is reached through raw pointers")]
 
 use std::marker::PhantomData;

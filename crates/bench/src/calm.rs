@@ -101,6 +101,67 @@ pub fn learn() {
     for _ in 0..2 * Seen::SOME {
         let _ = probe();
     }
+    for _ in 0..2 * Cache::SOME {
+        let _ = is_cache_calm();
+    }
+}
+
+/// Loads from random places of two thirds of a second-level cache, in the time of a chain of additions: of those who have the
+/// other half of the core, some need that cache and not its units, which the probe of arithmetic does not notice.
+struct Cache {
+    memory: Vec<u64>,
+    probes: Vec<f64>,
+    calm: f64,
+}
+
+static CACHE: Mutex<Cache> =
+    Mutex::new(Cache { memory: Vec::new(), probes: Vec::new(), calm: f64::INFINITY });
+
+/// How much more than in calm these loads may take. It is either a few hundredths or more than a half.
+pub const CACHE_SLACK: f64 = 1.15;
+
+impl Cache {
+    /// As many probes as are looked at anew at a time.
+    const SOME: usize = 50;
+    /// Cache lines of 64 bytes, and loads of one probe.
+    const LINES: usize = 704 << 10 >> 6;
+    const LOADS: usize = 20_000;
+
+    fn probe(&mut self) -> f64 {
+        self.memory.resize(Self::LINES * 8, 1);
+        let once = |memory: &[u64]| {
+            let line = |i: usize| memory.get(i * 8).copied().unwrap_or(0);
+            let all = || (0..Self::LINES).fold(0_u64, |sum, i| sum.wrapping_add(line(i)));
+            for _ in 0..3 {
+                black_box(all());
+            }
+            let mut dice = crate::measure::Dice::new(black_box(1));
+            let start = Instant::now();
+            let sum = (0..Self::LOADS)
+                .fold(0_u64, |s, _| s.wrapping_add(line(dice.below(Self::LINES as u64) as usize)));
+            black_box(sum);
+            let loads = start.elapsed().as_nanos() as f64;
+            let start = Instant::now();
+            black_box(chain(black_box(Self::LOADS as u64)));
+            loads / start.elapsed().as_nanos() as f64
+        };
+        let mut all = [0.0; 5].map(|_: f64| once(&self.memory));
+        all.sort_by(f64::total_cmp);
+        let [_, _, middle, ..] = all;
+        self.probes.push(middle);
+        if self.probes.len().is_multiple_of(Self::SOME) {
+            self.calm = crate::measure::quantile(&self.probes, 0.05);
+        }
+        middle
+    }
+}
+
+/// Whether nobody else uses the second-level cache now. It fills that cache: what is measured must be warmed up after it.
+#[must_use]
+pub fn is_cache_calm() -> bool {
+    let mut cache = CACHE.lock();
+    let probe = cache.probe();
+    probe <= cache.calm * CACHE_SLACK
 }
 
 /// Whether most of a number of probes find the machine calm.

@@ -11,7 +11,7 @@ use std::hint::black_box;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use crate::calm::is_calm;
+use crate::calm::{is_cache_calm, is_calm};
 
 /// One of those who are compared: runs a number of operations and gives their results, added up.
 ///
@@ -207,6 +207,9 @@ pub fn race(contenders: &mut [Contender<'_>], plan: Plan) -> Race {
     let count = contenders.len();
     collect(&names, plan.rounds, |round| {
         let mut row = vec![f64::NAN; count];
+        // Of what fills the second-level cache.
+        let cache_counts = plan.warm > 0;
+        let mut undisturbed = !cache_counts || is_cache_calm();
         for turn in 0..count {
             let at = (round + turn) % count;
             if let Some(((c, ops), ns)) = contenders.get_mut(at).zip(ops.get(at)).zip(row.get_mut(at)) {
@@ -218,7 +221,8 @@ pub fn race(contenders: &mut [Contender<'_>], plan: Plan) -> Race {
                 });
             }
         }
-        (row, true)
+        undisturbed &= !cache_counts || is_cache_calm();
+        (row, undisturbed)
     })
 }
 

@@ -59,6 +59,8 @@ impl Plan {
     pub const QUICK: Self = Self { batch: Duration::from_micros(150), rounds: 41, warm: 0 };
     /// For what takes micro- to milliseconds.
     pub const LONG: Self = Self { batch: Duration::from_micros(500), rounds: 41, warm: 0 };
+    /// For accesses all over memory: the host's page tables for it fill a part of the second-level cache.
+    pub const WIDE: Self = Self { batch: Duration::from_micros(500), rounds: 41, warm: 1 };
     /// For what has a large working set, which the others push out of the caches: they do not count while it is
     /// fetched again.
     pub const WARM: Self = Self { batch: Duration::from_micros(300), rounds: 17, warm: 11 };

@@ -190,7 +190,7 @@ pub(super) fn all(run: &mut Run) -> Result<(), BenchError> {
             Contender::new(OURS, |ops, seed| load_random(readers.next(), ops, seed, words)),
             Contender::new("vm-memory load", |ops, seed| vm_load_random(vm, ops, seed, words)),
         ];
-        run.race("load/random/1", contenders, &[], Plan::LONG)?;
+        run.race("load/random/1", contenders, &[], Plan::WIDE)?;
     }
     if run.wants("store/random/1") {
         let contenders = vec![
@@ -209,7 +209,7 @@ pub(super) fn all(run: &mut Run) -> Result<(), BenchError> {
                 Contender::new(RAW, |ops, seed| raw.load_random(ops, seed, words)),
                 Contender::new(OURS, |ops, seed| load_random(reader, ops, seed, words)),
             ];
-            run.race(&figure, contenders, &[], Plan::LONG)?;
+            run.race(&figure, contenders, &[], Plan::WIDE)?;
         }
     }
     Ok(())

@@ -338,8 +338,7 @@ impl Table {
             let addr = page << PAGE;
             let registers = registers_at(addr, self.registers.mask.get()) / size_of::<Registers>();
             // One after the other, one place left out at most, and the first after the last.
-            let (count, behind) =
-                (TOGETHER + 1, self.registers.count.get() - registers.min(self.registers.count.get()));
+            let (count, behind) = (TOGETHER + 1, self.registers.count.get().saturating_sub(registers));
             self.registers.empty(registers, count, Some(page));
             self.registers.empty(0, count - count.min(behind), Some(page));
             self.pages.empty(page_at(addr, self.pages.mask.get()) / size_of::<Page>(), 1, Some(page));

@@ -128,6 +128,24 @@ pub fn calibrated(length: Duration, batch: &mut (impl FnMut(u64, u64) -> u64 + ?
     }
 }
 
+/// How many operations fill a batch of a plan. Where batches run before that do not count, it is found out after so many: as long as
+/// its working set is still to be fetched an operation takes several times as long, and by that measure batches would be so short that
+/// all of them together would not fetch it.
+fn operations(plan: Plan, batch: &mut (impl FnMut(u64, u64) -> u64 + ?Sized)) -> u64 {
+    let cold = calibrated(plan.batch, batch);
+    if plan.warm == 0 {
+        return cold;
+    }
+    let (start, enough) = (Instant::now(), plan.batch * plan.warm as u32);
+    for number in 0.. {
+        black_box(batch(cold, seed(number, usize::MAX)));
+        if start.elapsed() > enough {
+            break;
+        }
+    }
+    calibrated(plan.batch, batch)
+}
+
 /// A seed that no other batch has, and whose stream does not run into another's.
 pub(crate) fn seed(round: usize, contender: usize) -> u64 {
     // The last steps of splitmix64: neighbours in, strangers out. Were the seeds at the distance that `Dice` steps
@@ -204,7 +222,7 @@ fn at_depth(depth: usize, run: &mut dyn FnMut()) {
 
 /// Runs the contenders in turn.
 pub fn race(contenders: &mut [Contender<'_>], plan: Plan) -> Race {
-    let ops: Vec<u64> = contenders.iter_mut().map(|c| calibrated(plan.batch, &mut *c.batch)).collect();
+    let ops: Vec<u64> = contenders.iter_mut().map(|c| operations(plan, &mut *c.batch)).collect();
     let names: Vec<&'static str> = contenders.iter().map(|c| c.name).collect();
     let count = contenders.len();
     collect(&names, plan.rounds, |round| {

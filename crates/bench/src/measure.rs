@@ -2,11 +2,12 @@
 //!
 //! What it is: [`race`] and what comes out of it. What it is not: knowledge of what is measured.
 //!
-//! What must hold: in each round every contender runs one batch, the first one being another each time; a ratio is
-//! the median of the rounds' ratios, so that both its sides met the same weather. Batches are short against the
-//! scheduler's slices; a round counts only if [`calm`](crate::calm) before and after it, as long as there are enough
-//! such rounds, and if there are not, the race says so.
+//! What must hold: in each round every contender runs one batch, the first one being another each time, so that all meet the same
+//! weather; rounds take turns at places in memory, and a [`ratio`] counts each place once, by its quieter rounds. Batches are short
+//! against the scheduler's slices; a round counts only if [`calm`](crate::calm) before and after it, as long as there are enough such
+//! rounds, and if there are not, the race says so.
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -73,6 +74,8 @@ pub struct Track {
     pub name: &'static str,
     /// By round.
     pub ns: Vec<f64>,
+    /// By round too: a number of the place in memory at which it ran.
+    pub places: Vec<usize>,
 }
 
 impl Track {
@@ -82,6 +85,17 @@ impl Track {
         quantile(&self.ns, 0.5)
     }
 
+    /// The mean of all places, each with the lower quartile of its rounds: others make rounds longer and not shorter, and where things
+    /// are in memory makes some places slower for one and some for another.
+    #[must_use]
+    pub fn undisturbed(&self) -> f64 {
+        let mut by_place: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+        for (place, ns) in self.places.iter().zip(&self.ns) {
+            by_place.entry(*place).or_default().push(*ns);
+        }
+        by_place.values().map(|ns| quantile(ns, 0.25)).sum::<f64>() / by_place.len() as f64
+    }
+
     /// The distance of the quartiles, as a part of the median.
     #[must_use]
     pub fn spread(&self) -> f64 {
@@ -89,10 +103,16 @@ impl Track {
     }
 }
 
-/// The median of the rounds' ratios of two tracks.
+/// The ratio of two tracks of one race, by what each takes undisturbed.
 #[must_use]
 pub fn ratio(ours: &Track, base: &Track) -> f64 {
-    let ratios: Vec<f64> = ours.ns.iter().zip(&base.ns).map(|(a, b)| a / b).collect();
+    ours.undisturbed() / base.undisturbed()
+}
+
+/// The median of the rounds' ratios of two tracks, whose values are not times: nobody knows which of them are the quieter ones.
+#[must_use]
+pub fn median_of_ratios(ours: &[f64], base: &[f64]) -> f64 {
+    let ratios: Vec<f64> = ours.iter().zip(base).map(|(a, b)| a / b).collect();
     quantile(&ratios, 0.5)
 }
 
@@ -184,6 +204,8 @@ pub(crate) fn collect(
     rounds: usize,
     mut round: impl FnMut(usize) -> (Vec<f64>, bool),
 ) -> Race {
+    // Each place is to have several rounds.
+    let places = if rounds < 4 * DEPTHS { 1 } else { DEPTHS };
     let (mut good, mut bad) = (Vec::new(), Vec::new());
     // Starts the clock in the first race.
     in_a_hurry();
@@ -193,15 +215,19 @@ pub(crate) fn collect(
         }
         let before = is_calm();
         let (row, undisturbed) = round(number);
+        let row = (number % places, row);
         if before && undisturbed && is_calm() { good.push(row) } else { bad.push(row) }
     }
     let calm = good.len() * 2 >= rounds;
     if !calm {
         good.append(&mut bad);
     }
-    let column = |i: usize| good.iter().filter_map(|row| row.get(i).copied()).collect();
-    let tracks = names.iter().enumerate().map(|(i, name)| Track { name, ns: column(i) }).collect();
-    Race { tracks, calm }
+    let track = |(i, name): (usize, &&'static str)| {
+        let column = good.iter().filter_map(|(place, row)| Some((*place, row.get(i).copied()?)));
+        let (places, ns) = column.unzip();
+        Track { name, ns, places }
+    };
+    Race { tracks: names.iter().enumerate().map(track).collect(), calm }
 }
 
 /// The depths of the stack at which rounds are run in turn, which together are a page apart.
@@ -313,10 +339,32 @@ mod tests {
     }
 
     #[test]
-    fn a_ratio_does_not_see_rounds_that_were_disturbed_on_both_sides() {
-        let ours = Track { name: "a", ns: vec![2.0, 20.0, 2.0, 200.0, 2.0] };
-        let base = Track { name: "b", ns: vec![1.0, 10.0, 1.0, 100.0, 1.0] };
-        assert_eq!(ratio(&ours, &base), 2.0);
+    fn a_ratio_does_not_see_rounds_that_were_disturbed_on_either_side() {
+        let track = |ns: [f64; 5]| Track { name: "", ns: ns.to_vec(), places: vec![0; 5] };
+        assert_eq!(ratio(&track([2.0, 20.0, 2.0, 200.0, 2.0]), &track([1.0, 10.0, 1.0, 1.0, 100.0])), 2.0);
+    }
+
+    #[test]
+    fn a_ratio_counts_every_place_once() {
+        // At one place of two one of them takes half as long; there were more rounds at the other.
+        let track = |ns: [f64; 5]| Track { name: "", ns: ns.to_vec(), places: vec![0, 1, 0, 0, 0] };
+        assert_eq!(ratio(&track([2.0; 5]), &track([2.0, 1.0, 2.0, 2.0, 2.0])), 4.0 / 3.0);
+    }
+
+    #[test]
+    fn batches_are_as_long_as_they_are_once_their_working_set_is_there() {
+        fn steps(count: u64) -> u64 {
+            (0..count).fold(0, |a, b| black_box(a ^ b))
+        }
+        let plan = Plan { batch: Duration::from_micros(100), rounds: 1, warm: 5 };
+        // For a while operations take a hundred times as long.
+        let start = Instant::now();
+        let mut warms_up =
+            |ops: u64, _| steps(if start.elapsed() < plan.batch * 4 { ops * 100 } else { ops });
+        let ops = operations(plan, &mut warms_up);
+        let cold = calibrated(plan.batch, &mut |ops: u64, _| steps(ops * 100));
+        assert!(ops > 10 * cold, "{ops} operations, {cold} where all is cold");
+        assert!(calibrated(plan.batch, &mut |ops: u64, _| steps(ops)) < 10 * ops);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::calm;
 use crate::error::BenchError;
 use crate::limits::{self, NOISY, OFF, RAW, Unit};
-use crate::measure::{Contender, Plan, Race, Track, race, ratio};
+use crate::measure::{Contender, Plan, Race, Track, median_of_ratios, race, ratio};
 use crate::report::{Check, Line, Missing, Report, Stray};
 
 /// A run is over in a minute and a half, whatever others do to the machine.
@@ -170,7 +170,10 @@ impl Run {
                 Some(all) => {
                     all.calm &= race.calm;
                     for (track, more) in all.tracks.iter_mut().zip(race.tracks) {
+                        // Each set is at a place of its own.
+                        let next = track.places.iter().max().map_or(0, |last| last + 1);
                         track.ns.extend(more.ns);
+                        track.places.extend(more.places.iter().map(|place| next + place));
                     }
                 }
             }
@@ -252,7 +255,9 @@ impl Run {
         let quiet = is_quiet(race);
         for (both, slower) in race.tracks.iter().zip(slower) {
             let checks = limits::of(figure, both.name);
-            let checks = checks.map(|limit| Check { limit, value: ratio(slower, raw), quiet }).collect();
+            let checks = checks
+                .map(|limit| Check { limit, value: median_of_ratios(&slower.ns, &raw.ns), quiet })
+                .collect();
             self.line(Line {
                 figure: figure.into(),
                 contender: both.name.into(),
@@ -296,15 +301,14 @@ impl Run {
         base: Option<(&'static str, &[f64])>,
         quiet: bool,
     ) {
-        let track = |name, speeds: &[f64]| Track { name, ns: speeds.to_vec() };
-        let ours = track(contender, speeds);
+        let ours = Track { name: contender, ns: speeds.to_vec(), places: vec![0; speeds.len()] };
         let value = ours.median();
         let checks: Vec<Check> =
             limits::of(figure, contender).map(|limit| Check { limit, value, quiet }).collect();
         if checks.iter().any(|c| !c.is_certain()) {
             self.report.noisy.push((figure.into(), "the machine was not calm".into()));
         }
-        let ratio = base.map(|(name, speeds)| (name.to_owned(), ratio(&ours, &track(name, speeds))));
+        let ratio = base.map(|(name, base)| (name.to_owned(), median_of_ratios(speeds, base)));
         self.line(Line {
             figure: figure.into(),
             contender: contender.into(),

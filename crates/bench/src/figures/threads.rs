@@ -24,11 +24,21 @@ type Batch<'a> = Box<dyn FnMut(u64, u64) -> u64 + 'a>;
 struct Twofold<'a> {
     name: &'static str,
     make: Box<dyn Fn() -> Batch<'a> + Sync + 'a>,
+    /// If two of them have nothing in common: how many times slower two may be than one, each on a core of its own.
+    alone: Option<f64>,
 }
 
 impl<'a> Twofold<'a> {
     fn new<B: FnMut(u64, u64) -> u64 + 'a>(name: &'static str, make: impl Fn() -> B + Sync + 'a) -> Self {
-        Self { name, make: Box::new(move || Box::new(make())) }
+        Self { name, make: Box::new(move || Box::new(make())), alone: None }
+    }
+
+    fn alone<B: FnMut(u64, u64) -> u64 + 'a>(
+        name: &'static str,
+        most: f64,
+        make: impl Fn() -> B + Sync + 'a,
+    ) -> Self {
+        Self { alone: Some(most), ..Self::new(name, make) }
     }
 }
 
@@ -136,11 +146,11 @@ fn duel(figure: &str, contenders: &[Twofold<'_>], plan: Plan) -> Result<(Race, V
                 times.push(two);
                 slower.push(two / alone);
             }
-            // Where two processors are halves of one core, arithmetic has half of it for each: what is slower
-            // there is slower because of the host, and not because threads meet in memory.
-            let own_core = slower.get(ARITHMETIC).is_some_and(|s| *s < OWN_CORE);
+            // Where two processors are halves of one core, or others have the other halves, what is slower there is slower because
+            // of the host, and not because threads meet in memory.
+            let own_cores = contenders.iter().zip(&slower).all(|(c, s)| c.alone.is_none_or(|most| *s < most));
             times.append(&mut slower);
-            (times, together && own_core)
+            (times, together && own_cores)
         });
         task.stop.store(true, Ordering::Release);
         task.begin.wait();
@@ -153,21 +163,44 @@ fn duel(figure: &str, contenders: &[Twofold<'_>], plan: Plan) -> Result<(Race, V
     Ok((both, slower))
 }
 
-/// How much slower than alone arithmetic may be with two threads.
-const OWN_CORE: f64 = 1.03;
-
-/// Where [`arithmetic`] stands among the contenders.
-const ARITHMETIC: usize = 0;
-
 /// Pure arithmetic, which two threads on two cores do as fast as one.
 fn arithmetic<'a>() -> Twofold<'a> {
-    Twofold::new("arithmetic", || {
+    Twofold::alone("arithmetic", 1.03, || {
         |ops, _| {
             for _ in 0..ops {
                 crate::calm::exercise();
             }
             ops
         }
+    })
+}
+
+/// A few words, and between which addresses they are.
+#[repr(align(64))]
+struct Checked {
+    start: AtomicU64,
+    last: AtomicU64,
+    words: [AtomicU64; 8],
+}
+
+/// Loads with checks from words that each thread has of its own. As much as ours it is bound by how fast instructions come in, which
+/// arithmetic is not: two halves of a core have that in turns, and then these take half as long again.
+fn checked<'a>() -> Twofold<'a> {
+    #[inline(never)]
+    fn loads(own: &Checked, ops: u64) -> u64 {
+        let load = |address: u64| {
+            let (start, last) = (own.start.load(Ordering::Relaxed), own.last.load(Ordering::Relaxed));
+            if address < start || address > last {
+                return None;
+            }
+            own.words.get((address / 8) as usize).map(|word| word.load(Ordering::Relaxed))
+        };
+        (0..ops).fold(0, |sum: u64, i| sum.wrapping_add(load((i & 7) * 8).unwrap_or(0)))
+    }
+    Twofold::alone("checked words", 1.1, || {
+        let words = std::array::from_fn(|i| AtomicU64::new(i as u64));
+        let own = Box::new(Checked { start: AtomicU64::new(0), last: AtomicU64::new(56), words });
+        move |ops, _| loads(&own, ops)
     })
 }
 
@@ -197,6 +230,7 @@ pub(super) fn all(run: &mut Run) -> Result<(), BenchError> {
                 (0..ops).fold(0, |sum: u64, i| sum.wrapping_add(load(i)))
             }
         }),
+        checked(),
     ];
     report(run, "threads/load", &load)?;
     for (figure, locked) in [("threads/mmio", false), ("threads/mmio, own mutex", true)] {
@@ -217,6 +251,7 @@ pub(super) fn all(run: &mut Run) -> Result<(), BenchError> {
                 move |ops, seed| ours(devices, &reader, among, ops, seed)
             }),
             Twofold::new("crosvm", move || move |ops, seed| via_crosvm(cv, devices, among, ops, seed)),
+            checked(),
         ];
         if locked {
             let more = [

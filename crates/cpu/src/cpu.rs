@@ -38,6 +38,8 @@ pub enum Exit {
 
 /// Instructions in one block.
 const MOST: usize = 64;
+/// Exceptions without an instruction between them: a guest that gets along takes two or three.
+const FRUITLESS: u32 = 64;
 /// In the mode, beside what the instruction set has there: one instruction a block.
 pub(crate) const STEP: u32 = 1 << 31;
 
@@ -232,7 +234,8 @@ impl<I: Isa> Cpu<I> {
         self.core.executed = Some(executed);
     }
 
-    /// Does `budget` instructions, and the rest of the block they end in; fewer if there is a reason to come back.
+    /// Does `budget` instructions, and the rest of the block they end in; fewer if there is a reason to come back, such as that a
+    /// guest has no memory at its exception vectors and takes one exception after the other.
     pub fn run(&mut self, budget: u64) -> Exit {
         self.run_in(budget, 0)
     }
@@ -241,6 +244,8 @@ impl<I: Isa> Cpu<I> {
         let until = self.instructions.saturating_add(budget);
         self.core.leave = true;
         self.faulted = false;
+        // Exceptions since the last instruction that was done.
+        let (mut fruitless, mut done) = (0, self.instructions);
         loop {
             // A single step ends before an interrupt that comes next.
             if how & STEP != 0 && self.instructions >= until {
@@ -266,7 +271,10 @@ impl<I: Isa> Cpu<I> {
                 I::enter(&mut self.core, fault, place);
                 self.faulted = true;
             }
-            if self.instructions >= until || std::mem::take(&mut self.faulted) && how & STEP != 0 {
+            let faulted = std::mem::take(&mut self.faulted);
+            fruitless = if faulted && self.instructions == done { fruitless + 1 } else { 0 };
+            done = self.instructions;
+            if self.instructions >= until || faulted && how & STEP != 0 || fruitless > FRUITLESS {
                 return Exit::Done;
             }
             // Past what was watched and reported goes one instruction alone.

@@ -63,7 +63,7 @@ impl RamSpan<'_> {
         let p = self.at(offset, size.into())?;
         on_atomic!(size, p, |value: Int| {
             let done = value.compare_exchange(expected as Int, new as Int, SeqCst, SeqCst);
-            done.map(Int::widen).map_err(Int::widen)
+            done.map(Value::widen).map_err(Value::widen)
         })
     }
 
@@ -79,7 +79,7 @@ impl RamSpan<'_> {
                 Rmw::Or => value.fetch_or(operand, SeqCst),
                 Rmw::Xor => value.fetch_xor(operand, SeqCst),
             };
-            found.widen()
+            Value::widen(found)
         })
     }
 }

@@ -21,8 +21,10 @@ static FILE: LazyLock<(PathBuf, Mutex<File>)> = LazyLock::new(|| {
 
 const WINDOW: (u64, u64) = (0x1000, 0x00ff_ffff);
 
-fuzz_target!(|input: (bool, bool, bool, &[u8])| {
-    let (big, raw, uimage, bytes) = input;
+fuzz_target!(|input: &[u8]| {
+    // What tells how to take it stands last, so that any file begins an input.
+    let Some((how, bytes)) = input.split_last() else { return };
+    let [big, raw, uimage] = [1, 2, 4].map(|bit| how & bit != 0);
     let (path, file) = &*FILE;
     {
         let mut file = file.lock().expect("nobody panics with it");

@@ -44,8 +44,10 @@ static MIPS: LazyLock<Vec<&'static MipsModel>> =
 static PPC: LazyLock<Vec<&'static PpcModel>> =
     LazyLock::new(|| ["604", "755"].iter().filter_map(|name| PpcModel::find(name)).collect());
 
-fuzz_target!(|input: (u8, u32, &[u8])| {
-    let (which, state, code) = input;
+fuzz_target!(|input: &[u8]| {
+    // What tells how to take it stands last, so that any file begins an input.
+    let Some((code, &[which, a, b, c, d])) = input.split_last_chunk() else { return };
+    let state = u32::from_le_bytes([a, b, c, d]);
     let pick = usize::from(which >> 2);
     if which & 1 == 0 {
         let order = if which & 2 == 0 { Endianness::Big } else { Endianness::Little };

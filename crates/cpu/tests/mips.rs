@@ -14,6 +14,8 @@ mod look;
 #[path = "mips/models.rs"]
 mod models;
 mod support;
+#[path = "mips/vectors.rs"]
+mod vectors;
 
 use flatview::{RamBlock, Region};
 use flatview_cpu::mips::{Exception, gpr};
@@ -648,21 +650,4 @@ fn a_map_that_a_store_changes_holds_for_the_next_instruction() {
     board.program(&[lui(4, 0xa100), lui(5, 0x8200), jr(5), nop()]);
     board.run(20);
     assert_eq!(board.reg(8), 2);
-}
-
-#[test]
-fn a_guest_whose_exception_vectors_are_nowhere_comes_back_and_goes_on_when_they_are_somewhere() {
-    let mut board = Board::new();
-    // After reset, with no memory there: each exception's handler is the next exception.
-    let vector = 0x1fc0_0000;
-    for _ in 0..3 {
-        assert_eq!(board.cpu.run(1000), Exit::Done);
-        assert_eq!(board.cpu.instructions(), 0);
-    }
-    let rom = board.memory.add(Region::ram("rom", RamBlock::anonymous("rom", 0x1000).unwrap())).unwrap();
-    board.memory.map(board.memory.system(), vector, rom).unwrap();
-    // The general exception's handler: a loop.
-    board.program_at(vector + 0x380, &[b(-1), nop()]);
-    assert_eq!(board.cpu.run(1000), Exit::Done);
-    assert!(board.cpu.instructions() >= 1000);
 }

@@ -63,7 +63,7 @@ impl Board {
         let which = usize::from(place.ports);
         let (space, places) = (&self.spaces[which], &self.places[which]);
         let address = match (place.anywhere, places.get(usize::from(place.range) % places.len().max(1))) {
-            (None, Some((start, more))) => start + u64::from(place.offset) % more.saturating_add(1).max(1),
+            (None, Some((start, more))) => start + u64::from(place.offset) % more.saturating_add(1),
             (anywhere, _) => anywhere.unwrap_or(place.offset.into()),
         };
         (space, address)

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{Seek as _, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
 use std::sync::{LazyLock, Mutex};
 
@@ -12,11 +13,12 @@ use flatview::Endianness;
 use flatview_board::firmware::{Target, load};
 use libfuzzer_sys::fuzz_target;
 
-/// A file for each process that fuzzes.
+/// A file for each process that fuzzes, which has no name and goes with it.
 static FILE: LazyLock<(PathBuf, Mutex<File>)> = LazyLock::new(|| {
-    let path = std::env::temp_dir().join(format!("flatview-fuzz-firmware-{}", std::process::id()));
-    let file = File::create(&path).expect("a temporary file");
-    (path, Mutex::new(file))
+    let name = std::env::temp_dir().join(format!("flatview-fuzz-firmware-{}", std::process::id()));
+    let file = File::create(&name).expect("a temporary file");
+    std::fs::remove_file(&name).expect("it was just made");
+    (PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd())), Mutex::new(file))
 });
 
 const WINDOW: (u64, u64) = (0x1000, 0x00ff_ffff);

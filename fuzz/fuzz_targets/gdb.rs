@@ -27,18 +27,11 @@ impl Session for Silent {
 
 static WAKER: LazyLock<Mutex<Waker>> = LazyLock::new(|| {
     let mut waker = None;
-    let backend = MemoryBackend::new("nobody");
-    serve(
-        backend,
-        |w| {
-            Ok({
-                waker = Some(w);
-                Silent
-            })
-        },
-        || (),
-    )
-    .expect("a thread");
+    let silent = |w| {
+        waker = Some(w);
+        Ok(Silent)
+    };
+    serve(MemoryBackend::new("nobody"), silent, || ()).expect("a thread");
     Mutex::new(waker.expect("it was made"))
 });
 

@@ -198,14 +198,13 @@ fn in_a_hurry() -> bool {
 }
 
 /// Runs `round` until enough rounds were undisturbed; each gives a value for each of `names`, and whether it
-/// was undisturbed as far as it can tell.
+/// was undisturbed as far as it can tell. Rounds are at so many places in turn.
 pub(crate) fn collect(
     names: &[&'static str],
     rounds: usize,
+    places: usize,
     mut round: impl FnMut(usize) -> (Vec<f64>, bool),
 ) -> Race {
-    // Each place is to have several rounds.
-    let places = if rounds < 4 * DEPTHS { 1 } else { DEPTHS };
     let (mut good, mut bad) = (Vec::new(), Vec::new());
     // Starts the clock in the first race.
     in_a_hurry();
@@ -251,7 +250,9 @@ pub fn race(contenders: &mut [Contender<'_>], plan: Plan) -> Race {
     let ops: Vec<u64> = contenders.iter_mut().map(|c| operations(plan, &mut *c.batch)).collect();
     let names: Vec<&'static str> = contenders.iter().map(|c| c.name).collect();
     let count = contenders.len();
-    collect(&names, plan.rounds, |round| {
+    // A place is to have several rounds; of fewer the quieter ones count wherever they were.
+    let places = if plan.rounds < 4 * DEPTHS { 1 } else { DEPTHS };
+    collect(&names, plan.rounds, places, |round| {
         let mut row = vec![f64::NAN; count];
         // Of what fills the second-level cache.
         let cache_counts = plan.warm > 0;

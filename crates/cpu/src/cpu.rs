@@ -23,7 +23,7 @@ use crate::watch::Watches;
 /// Why [`Cpu::run`] came back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// So many instructions were done as were asked for, or a few more.
+    /// So many instructions were done as were asked for, or a few more; or fewer, because exceptions follow each other without one.
     Done,
     /// [`Inputs::stop`] asked for it.
     Asked,
@@ -228,7 +228,7 @@ impl<I: Isa> Cpu<I> {
     }
 
     /// Keeps `executed` at the number of instructions done: right at each load, store and helper's call, and whenever it does
-    /// not run. [`run`](Self::run) does exactly as many as it is asked for then. For a clock that goes with instructions.
+    /// not run. [`run`](Self::run) does no more than it is asked for then. For a clock that goes with instructions.
     pub fn count_for(&mut self, executed: Executed) {
         executed.set(self.instructions);
         self.core.executed = Some(executed);

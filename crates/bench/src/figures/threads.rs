@@ -128,7 +128,7 @@ fn duel(figure: &str, contenders: &[Twofold<'_>], plan: Plan) -> Result<(Race, V
         let mut batches: Vec<_> = contenders.iter().map(|c| (c.make)()).collect();
         let ops: Vec<u64> = batches.iter_mut().map(|b| calibrated(plan.batch, &mut **b)).collect();
         let mut meetings = 0;
-        let race = collect(&names, plan.rounds, |round| {
+        let race = collect(&names, plan.rounds, 1, |round| {
             let (mut times, mut slower, mut together) = (Vec::new(), Vec::new(), true);
             for (i, (batch, ops)) in batches.iter_mut().zip(&ops).enumerate() {
                 let alone = timed(*ops, seed(round, i), &mut **batch);

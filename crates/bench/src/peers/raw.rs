@@ -29,7 +29,7 @@ fn as_given(offset: u64) -> u64 {
     #[cfg(target_arch = "x86_64")]
     {
         let mut same = offset;
-        // SAFETY: no instruction at all.
+        // SAFETY: no instruction at all, so nothing is touched and `same` stays what it is.
         unsafe {
             std::arch::asm!("/* {0} */", inout(reg) same, options(pure, nomem, nostack, preserves_flags));
         }
@@ -147,7 +147,7 @@ impl RawRam {
             place!(PLACE);
             for _ in 0..ops {
                 let offset = as_given(dice.below(words) * 8);
-                // SAFETY: below `words`, which are inside.
+                // SAFETY: `as_given` gives what it gets: a word below `words`, which are inside.
                 sum = sum.wrapping_add(unsafe { raw.load(offset) });
             }
             sum
